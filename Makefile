@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all set-up from a bare checkout; the second time they start at once.
+PY := .venv/bin/python
+UV := .venv/bin/uv
+STAMP := .venv/.ready
+
+.PHONY: setup demo test lint schemas lock clean
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	python3.11 -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check uv
+	$(UV) pip install -q -r requirements.lock
+	$(UV) pip install -q --no-deps -e .
+	touch $@
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test: lint
+	$(PY) -m pytest
+
+demo: setup
+	.venv/bin/crossmargin demo
+
+schemas: setup
+	.venv/bin/crossmargin schemas --write docs/schemas
+
+lock: setup
+	$(UV) pip compile -q --upgrade pyproject.toml --extra dev --extra devbroker --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate -o requirements.lock
+
+clean:
+	rm -rf .venv .kafka
