@@ -1,0 +1,454 @@
+"""A local Kafka broker without Docker: a child process to start, stop, kill and start again.
+
+The broker is Apache Kafka (one KRaft node) from the jars of Maven Central. Where Java or Maven is missing,
+the Kafka-compatible server of the PyPI package ``noida-db`` stands in for a first look. This module knows
+processes, ports and files; it knows nothing of topics or messages.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import importlib.util
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from string import Template
+from types import FrameType, TracebackType
+from typing import Literal
+
+import click
+
+Kind = Literal["kafka", "noida"]
+
+HOST = "127.0.0.1"
+HERE = Path(__file__).parent
+JAVA_MIN = 17
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 20.0
+# Below the kernel's ephemeral range: a client that retries a dead port inside that range can connect to
+# itself, and so take the port from the broker that comes back.
+PORTS = range(20000, 32000)
+
+# Chosen by measurement (docs/broker.md): of four settings these start fastest and write no slower.
+JVM_FLAGS = [
+    "-Xms1G",
+    "-Xmx1G",
+    "-XX:+UseG1GC",
+    "-XX:TieredStopAtLevel=1",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+]
+
+NAMES: dict[Kind, str] = {
+    "kafka": "Apache Kafka 4.1.1 (one KRaft node)",
+    "noida": "noida-db (Kafka-compatible, not Apache Kafka)",
+}
+LIMITS: dict[Kind, tuple[str, ...]] = {
+    "kafka": ("one node: no replication, nothing survives the loss of this disk",),
+    "noida": (
+        "a group never recovers from a killed dynamic member: use static members (group_instance_id)",
+        "all data in memory, written to one file at a clean stop: kill -9 loses it",
+        "not for acceptance tests or measurements",
+    ),
+}
+
+
+class BrokerError(Exception):
+    """The local broker cannot run; the message is one line, or one and the end of the broker's log."""
+
+
+class PortTaken(BrokerError):  # noqa: N818 - reads as a sentence where it is caught
+    """The wanted port is in use by another process."""
+
+
+class LocalBroker:
+    """A broker on the loopback, as a child process that dies with its parent.
+
+    Parameters
+    ----------
+    data_dir : path
+        Holds ``data/``, ``server.properties`` and ``broker.log``; created when missing, reused when present.
+    port : int
+        0 picks a free port, which is then kept for every later ``start`` of this object.
+    kind : "kafka", "noida" or None
+        None takes Apache Kafka where Java 17 and its jars can be had, else noida-db.
+    settings : mapping
+        Server properties to add or override (Apache Kafka only).
+
+    Notes
+    -----
+    On Linux the kernel kills the child when the *thread* that called ``start`` ends, so call it from a
+    thread that lives as long as the broker shall. All methods block; from a coroutine use them as they are
+    in tests, and ``asyncio.to_thread`` for ``stop`` and ``kill`` only.
+
+    Examples
+    --------
+    >>> with LocalBroker("/tmp/kafka") as broker:   # doctest: +SKIP
+    ...     print(broker.bootstrap)
+    127.0.0.1:20817
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str],
+        port: int = 0,
+        *,
+        kind: Kind | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data_dir = Path(data_dir).absolute()
+        self.log_path = self.data_dir / "broker.log"
+        self.fallback_reason = ""
+        if kind is None:
+            self.fallback_reason = why_not_kafka()
+            kind = "noida" if self.fallback_reason else "kafka"
+        self.kind: Kind = kind
+        self.settings = dict(settings or {})
+        self.port = port or free_port()
+        self.start_seconds = 0.0
+        self._controller_port = free_port(self.port) if kind == "kafka" else 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+        self._new_classes: Path | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """The address that clients are given, ``127.0.0.1:port``."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def name(self) -> str:
+        """Which broker this is, for people."""
+        return NAMES[self.kind]
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What this broker cannot do, one sentence each."""
+        return LIMITS[self.kind]
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running broker, None when it does not run."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> LocalBroker:
+        """Start the broker on its data and port, and return once it answers a metadata request.
+
+        Raises
+        ------
+        PortTaken
+            When another process listens on the port.
+        BrokerError
+            When the broker dies or does not answer in time; with the last lines of its log.
+        """
+        if self.pid is not None:
+            raise BrokerError(f"a broker must be started once, process {self.pid} already runs")
+        if not port_is_free(self.port):
+            raise PortTaken(f"port {self.port} must be free, another process listens on {self.bootstrap}")
+        began = time.monotonic()
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        command = self._kafka_command() if self.kind == "kafka" else self._noida_command()
+        self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.data_dir,
+                start_new_session=True,  # Ctrl-C reaches the parent only, which then stops the broker cleanly
+                preexec_fn=_die_with_parent(),
+            )
+        atexit.register(self.kill)
+        try:
+            self._await_ready(began + START_SECONDS_MAX)
+        except BaseException:
+            self.kill()
+            raise
+        self.start_seconds = time.monotonic() - began
+        return self
+
+    def stop(self) -> None:
+        """Stop cleanly: SIGTERM, and SIGKILL after ``STOP_SECONDS_MAX``; nothing when it does not run."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS_MAX)
+                if self._new_classes and self._new_classes.exists():
+                    self._new_classes.rename(self._new_classes.with_name("classes.jsa"))
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill -9. What the broker wrote is in the page cache, so ``start`` finds all of it."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+        atexit.unregister(self.kill)
+
+    def wait(self) -> int:
+        """Block until the broker ends, and return its exit code."""
+        return self._process.wait() if self._process else 0
+
+    def log_tail(self, lines: int = 12) -> str:
+        """Return the last lines that this run of the broker logged."""
+        if not self.log_path.exists():
+            return ""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            text = log.read().decode(errors="replace")
+        return "\n".join(text.rstrip().splitlines()[-lines:])
+
+    def __enter__(self) -> LocalBroker:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _await_ready(self, deadline: float) -> None:
+        process = self._process
+        failure = f"did not answer within {START_SECONDS_MAX:g} s"
+        while process is not None and time.monotonic() < deadline:
+            if process.poll() is not None:
+                failure = f"ended with code {process.returncode}"
+                break
+            if answers_metadata(self.port):
+                return
+            time.sleep(0.02)
+        raise BrokerError(f"{self.name} must start, it {failure}; log {self.log_path}:\n{self.log_tail()}")
+
+    def _kafka_command(self) -> list[str]:
+        if not port_is_free(self._controller_port):
+            self._controller_port = free_port(self.port)
+        logs = self.data_dir / "data"
+        text = Template((HERE / "server.properties").read_text()).substitute(
+            port=self.port, controller_port=self._controller_port, log_dir=logs
+        )
+        text += "".join(f"{key}={value}\n" for key, value in self.settings.items())
+        properties = self.data_dir / "server.properties"
+        properties.write_text(text)
+        java = [java_path(), *JVM_FLAGS, *self._share_classes(), "-cp", f"{resolve_jars()}/*"]
+        if not (logs / "meta.properties").exists():
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            storage = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+            done = subprocess.run([*java, *storage], capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise BrokerError(f"{logs} must be formatted: {_last_line(done.stdout + done.stderr)}")
+        return [*java, "kafka.Kafka", str(properties)]
+
+    def _share_classes(self) -> list[str]:
+        """Use the JVM's class archive, which halves the start-up time; the first clean stop writes it."""
+        classes = resolve_jars() / "classes.jsa"
+        if classes.exists():
+            return [f"-XX:SharedArchiveFile={classes}"]
+        self._new_classes = classes.with_name(f"classes-{os.getpid()}-{self.port}.jsa")
+        return [f"-XX:ArchiveClassesAtExit={self._new_classes}"]
+
+    def _noida_command(self) -> list[str]:
+        spec = importlib.util.find_spec("noida_db")
+        if spec is None or spec.origin is None:
+            reason = self.fallback_reason or "noida-db was asked for"
+            raise BrokerError(
+                f"Java {JAVA_MIN} and Maven, or noida-db, must be installed, found none: {reason}"
+            )
+        binary = Path(spec.origin).with_name("noida-db")
+        binary.chmod(0o755)
+        command = [str(binary), "start", "--data-dir", str(self.data_dir / "noida"), "--host", HOST]
+        return [*command, "--only", "kafka", "--kafka-port", str(self.port)]
+
+
+def why_not_kafka() -> str:
+    """Say why Apache Kafka cannot run here, in one line; empty when it can (its jars are then in place)."""
+    try:
+        version = java_version()
+        if version < JAVA_MIN:
+            return f"Java must be {JAVA_MIN} or newer, found {version}"
+        resolve_jars()
+    except BrokerError as error:
+        return str(error)
+    return ""
+
+
+def java_path() -> str:
+    """Return the java command: that of JAVA_HOME, else the one on the path."""
+    home = os.environ.get("JAVA_HOME")
+    if home and (Path(home) / "bin" / "java").exists():
+        return str(Path(home) / "bin" / "java")
+    found = shutil.which("java")
+    if found is None:
+        raise BrokerError(f"Java {JAVA_MIN} or newer must be installed, no java command found")
+    return found
+
+
+def java_version() -> int:
+    """Return the major version of the java command, e.g. 17."""
+    done = subprocess.run([java_path(), "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    if found is None:
+        raise BrokerError(f"java -version must name a version, got: {_last_line(done.stderr)}")
+    return int(found.group(1))
+
+
+def jars_home() -> Path:
+    """Return where jars are kept: ``.kafka/jars`` of the checkout, else of the working directory."""
+    checkout = HERE.parent.parent
+    return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / ".kafka" / "jars"
+
+
+def resolve_jars(home: Path | None = None) -> Path:
+    """Return the directory of the broker's jars; Maven fetches them once per content of ``broker_pom.xml``.
+
+    Raises
+    ------
+    BrokerError
+        When they are not there yet and Maven is missing or fails.
+    """
+    home = home or jars_home()
+    pom = HERE / "broker_pom.xml"
+    jars = home / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
+    if jars.is_dir():
+        return jars
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise BrokerError("Maven must be installed to fetch Apache Kafka's jars, no mvn command found")
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".lock").open("w") as lock, tempfile.TemporaryDirectory(dir=home) as scratch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if jars.is_dir():  # another process fetched them while we waited
+            return jars
+        fetched = Path(scratch) / "jars"
+        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
+        command = [maven, "-q", "-B", "-f", str(pom), *goal]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode or not fetched.is_dir():
+            errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
+            said = (errors or [_last_line(done.stdout + done.stderr)])[0].removeprefix("[ERROR] ")
+            raise BrokerError(f"Maven must fetch the jars of {pom.name}, it failed: {said[:300]}")
+        fetched.rename(jars)
+    return jars
+
+
+def answers_metadata(port: int, timeout_s: float = 2.0) -> bool:
+    """Ask the broker for metadata (version 1, no topics) and say whether it answers with a live broker."""
+    api_key, version, correlation, no_client_id, no_topics = 3, 1, 1, -1, 0
+    request = struct.pack(">hhihi", api_key, version, correlation, no_client_id, no_topics)
+    try:
+        with socket.create_connection((HOST, port), timeout_s) as sock:
+            sock.sendall(struct.pack(">i", len(request)) + request)
+            answer = b""
+            while len(answer) < 12 and (more := sock.recv(4096)):
+                answer += more
+    except OSError:
+        return False
+    return len(answer) >= 12 and int(struct.unpack_from(">i", answer, 8)[0]) > 0
+
+
+def port_is_free(port: int) -> bool:
+    """Say whether a listener can be bound on the loopback port."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(*taken: int) -> int:
+    """Return a free loopback port that is none of ``taken``."""
+    chooser = random.SystemRandom()
+    while (port := chooser.choice(PORTS)) in taken or not port_is_free(port):
+        pass
+    return port
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "no output"
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Return what the child runs before exec so that it dies with its parent; None off Linux."""
+    if sys.platform != "linux":
+        return None
+    prctl, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
+
+    def arm() -> None:
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+
+    return arm
+
+
+@contextlib.contextmanager
+def _signals_stop() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt, so that both ways to end a command clean up alike."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def main_broker(port: int, data_dir: Path, kind: Kind | None = None) -> int:
+    """Run a broker until Ctrl-C or SIGTERM; return the exit code: 0 stopped, 1 died, 2 refused to start."""
+    with _signals_stop():
+        broker: LocalBroker | None = None
+        try:
+            broker = LocalBroker(data_dir, port, kind=kind)
+            if broker.fallback_reason:
+                click.echo(f"no Apache Kafka: {broker.fallback_reason}", err=True)
+            broker.start()
+            click.echo(f"broker     {broker.name}, ready in {broker.start_seconds:.1f} s")
+            for limit in broker.limits:
+                click.echo(f"limit      {limit}")
+            click.echo(f"bootstrap  {broker.bootstrap}\nlog        {broker.log_path}\nstop       Ctrl-C")
+            code = broker.wait()
+            click.echo(f"Error: {broker.name} ended with code {code}; log:\n{broker.log_tail()}", err=True)
+            return 1
+        except BrokerError as error:
+            click.echo(f"Error: {error}", err=True)
+            return 2
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            if broker is not None:
+                broker.stop()
+
+
+@click.command("broker")
+@click.option("--port", default=9092, show_default=True, help="Port on 127.0.0.1; 0 picks a free one.")
+@click.option(
+    "--data-dir", default=".kafka", show_default=True, type=click.Path(path_type=Path), help="Data and log."
+)
+@click.option(
+    "--kind", type=click.Choice(["kafka", "noida"]), help="Force one broker; default: the best there is."
+)
+def broker_command(port: int, data_dir: Path, kind: Kind | None) -> None:
+    """Run a local Kafka broker without Docker until Ctrl-C."""
+    sys.exit(main_broker(port, data_dir, kind))
