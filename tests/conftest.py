@@ -11,6 +11,6 @@ from streams.kafka.broker import LocalBroker
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
-    """One real broker for the whole session, started when the first test asks; never stop or kill this one."""
+    """One real broker for the whole session, started when a test first asks; never stop or kill it."""
     with LocalBroker(tmp_path_factory.mktemp("broker")) as running:
         yield running

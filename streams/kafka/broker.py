@@ -26,10 +26,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import Template
-from types import FrameType, TracebackType
 from typing import Literal
 
 import click
@@ -38,6 +37,7 @@ Kind = Literal["kafka", "noida"]
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
+POM = HERE / "broker_pom.xml"
 JAVA_MIN = 17
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
@@ -46,14 +46,9 @@ STOP_SECONDS_MAX = 20.0
 PORTS = range(20000, 32000)
 
 # Chosen by measurement (docs/broker.md): of four settings these start fastest and write no slower.
-JVM_FLAGS = [
-    "-Xms1G",
-    "-Xmx1G",
-    "-XX:+UseG1GC",
-    "-XX:TieredStopAtLevel=1",
-    "-Djava.awt.headless=true",
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+JVM_FLAGS = ["-Xms1G", "-Xmx1G", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=1"]
+LOG_FLAGS = [
+    "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"
 ]
 
 NAMES: dict[Kind, str] = {
@@ -74,17 +69,13 @@ class BrokerError(Exception):
     """The local broker cannot run; the message is one line, or one and the end of the broker's log."""
 
 
-class PortTaken(BrokerError):  # noqa: N818 - reads as a sentence where it is caught
-    """The wanted port is in use by another process."""
-
-
 class LocalBroker:
     """A broker on the loopback, as a child process that dies with its parent.
 
     Parameters
     ----------
     data_dir : path
-        Holds ``data/``, ``server.properties`` and ``broker.log``; created when missing, reused when present.
+        Gets ``data/``, ``server.properties`` and ``broker.log``; what is there is used again.
     port : int
         0 picks a free port, which is then kept for every later ``start`` of this object.
     kind : "kafka", "noida" or None
@@ -95,23 +86,18 @@ class LocalBroker:
     Notes
     -----
     On Linux the kernel kills the child when the *thread* that called ``start`` ends, so call it from a
-    thread that lives as long as the broker shall. All methods block; from a coroutine use them as they are
-    in tests, and ``asyncio.to_thread`` for ``stop`` and ``kill`` only.
+    thread that lives as long as the broker shall. All methods block.
 
     Examples
     --------
-    >>> with LocalBroker("/tmp/kafka") as broker:   # doctest: +SKIP
+    >>> with LocalBroker("/tmp/kafka") as broker:  # doctest: +SKIP
     ...     print(broker.bootstrap)
     127.0.0.1:20817
     """
 
     def __init__(
-        self,
-        data_dir: str | os.PathLike[str],
-        port: int = 0,
-        *,
-        kind: Kind | None = None,
-        settings: Mapping[str, str] | None = None,
+        self, data_dir: str | os.PathLike[str], port: int = 0, *,
+        kind: Kind | None = None, settings: Mapping[str, str] | None = None
     ) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.log_path = self.data_dir / "broker.log"
@@ -120,6 +106,8 @@ class LocalBroker:
             self.fallback_reason = why_not_kafka()
             kind = "noida" if self.fallback_reason else "kafka"
         self.kind: Kind = kind
+        self.name = NAMES[kind]  # which broker this is, for people
+        self.limits = LIMITS[kind]  # what it cannot do, one line each
         self.settings = dict(settings or {})
         self.port = port or free_port()
         self.start_seconds = 0.0
@@ -134,16 +122,6 @@ class LocalBroker:
         return f"{HOST}:{self.port}"
 
     @property
-    def name(self) -> str:
-        """Which broker this is, for people."""
-        return NAMES[self.kind]
-
-    @property
-    def limits(self) -> tuple[str, ...]:
-        """What this broker cannot do, one sentence each."""
-        return LIMITS[self.kind]
-
-    @property
     def pid(self) -> int | None:
         """Process id of the running broker, None when it does not run."""
         return self._process.pid if self._process and self._process.poll() is None else None
@@ -153,28 +131,23 @@ class LocalBroker:
 
         Raises
         ------
-        PortTaken
-            When another process listens on the port.
         BrokerError
-            When the broker dies or does not answer in time; with the last lines of its log.
+            When another process listens on the port, or the broker dies or does not answer in time; then with
+            the last lines of its log.
         """
         if self.pid is not None:
             raise BrokerError(f"a broker must be started once, process {self.pid} already runs")
         if not port_is_free(self.port):
-            raise PortTaken(f"port {self.port} must be free, another process listens on {self.bootstrap}")
+            raise BrokerError(f"port {self.port} must be free, another process listens on {self.bootstrap}")
         began = time.monotonic()
         self.data_dir.mkdir(parents=True, exist_ok=True)
         command = self._kafka_command() if self.kind == "kafka" else self._noida_command()
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.data_dir,
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data_dir,
                 start_new_session=True,  # Ctrl-C reaches the parent only, which then stops the broker cleanly
-                preexec_fn=_die_with_parent(),
+                preexec_fn=_die_with_parent()
             )
         atexit.register(self.kill)
         try:
@@ -220,9 +193,7 @@ class LocalBroker:
     def __enter__(self) -> LocalBroker:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     def _await_ready(self, deadline: float) -> None:
@@ -247,30 +218,27 @@ class LocalBroker:
         text += "".join(f"{key}={value}\n" for key, value in self.settings.items())
         properties = self.data_dir / "server.properties"
         properties.write_text(text)
-        java = [java_path(), *JVM_FLAGS, *self._share_classes(), "-cp", f"{resolve_jars()}/*"]
+        jars = resolve_jars()
+        classes = jars / "classes.jsa"  # the JVM's class archive: halves the start-up time
+        java = [java_path(), *JVM_FLAGS, *LOG_FLAGS, "-cp", f"{jars}/*"]
+        if classes.exists():
+            java.insert(1, f"-XX:SharedArchiveFile={classes}")
         if not (logs / "meta.properties").exists():
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             storage = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
             done = subprocess.run([*java, *storage], capture_output=True, text=True, check=False)
             if done.returncode:
                 raise BrokerError(f"{logs} must be formatted: {_last_line(done.stdout + done.stderr)}")
+        if not classes.exists():  # our clean stop writes it, and renames it into place
+            self._new_classes = jars / f"classes-{os.getpid()}-{self.port}.jsa"
+            java.insert(1, f"-XX:ArchiveClassesAtExit={self._new_classes}")
         return [*java, "kafka.Kafka", str(properties)]
-
-    def _share_classes(self) -> list[str]:
-        """Use the JVM's class archive, which halves the start-up time; the first clean stop writes it."""
-        classes = resolve_jars() / "classes.jsa"
-        if classes.exists():
-            return [f"-XX:SharedArchiveFile={classes}"]
-        self._new_classes = classes.with_name(f"classes-{os.getpid()}-{self.port}.jsa")
-        return [f"-XX:ArchiveClassesAtExit={self._new_classes}"]
 
     def _noida_command(self) -> list[str]:
         spec = importlib.util.find_spec("noida_db")
         if spec is None or spec.origin is None:
-            reason = self.fallback_reason or "noida-db was asked for"
-            raise BrokerError(
-                f"Java {JAVA_MIN} and Maven, or noida-db, must be installed, found none: {reason}"
-            )
+            why = self.fallback_reason or "noida-db was asked for"
+            raise BrokerError(f"Java {JAVA_MIN} with Maven, or noida-db, must be installed: {why}")
         binary = Path(spec.origin).with_name("noida-db")
         binary.chmod(0o755)
         command = [str(binary), "start", "--data-dir", str(self.data_dir / "noida"), "--host", HOST]
@@ -280,9 +248,10 @@ class LocalBroker:
 def why_not_kafka() -> str:
     """Say why Apache Kafka cannot run here, in one line; empty when it can (its jars are then in place)."""
     try:
-        version = java_version()
-        if version < JAVA_MIN:
-            return f"Java must be {JAVA_MIN} or newer, found {version}"
+        done = subprocess.run([java_path(), "-version"], capture_output=True, text=True, check=False)
+        found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+        if found is None or int(found.group(1)) < JAVA_MIN:
+            return f"Java must be {JAVA_MIN} or newer, found: {done.stderr.strip().splitlines()[:1]}"
         resolve_jars()
     except BrokerError as error:
         return str(error)
@@ -292,58 +261,42 @@ def why_not_kafka() -> str:
 def java_path() -> str:
     """Return the java command: that of JAVA_HOME, else the one on the path."""
     home = os.environ.get("JAVA_HOME")
-    if home and (Path(home) / "bin" / "java").exists():
-        return str(Path(home) / "bin" / "java")
-    found = shutil.which("java")
+    found = shutil.which("java", path=f"{home}/bin") if home else None
+    found = found or shutil.which("java")
     if found is None:
         raise BrokerError(f"Java {JAVA_MIN} or newer must be installed, no java command found")
     return found
 
 
-def java_version() -> int:
-    """Return the major version of the java command, e.g. 17."""
-    done = subprocess.run([java_path(), "-version"], capture_output=True, text=True, check=False)
-    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
-    if found is None:
-        raise BrokerError(f"java -version must name a version, got: {_last_line(done.stderr)}")
-    return int(found.group(1))
-
-
-def jars_home() -> Path:
-    """Return where jars are kept: ``.kafka/jars`` of the checkout, else of the working directory."""
+def jars_path() -> Path:
+    """Return where this version's jars belong: in the checkout, else in the working directory."""
     checkout = HERE.parent.parent
-    return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / ".kafka" / "jars"
+    home = checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+    return home / ".kafka" / "jars" / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
 
 
-def resolve_jars(home: Path | None = None) -> Path:
-    """Return the directory of the broker's jars; Maven fetches them once per content of ``broker_pom.xml``.
-
-    Raises
-    ------
-    BrokerError
-        When they are not there yet and Maven is missing or fails.
-    """
-    home = home or jars_home()
-    pom = HERE / "broker_pom.xml"
-    jars = home / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
+def resolve_jars(jars: Path | None = None) -> Path:
+    """Return the directory of the broker's jars, which Maven fills once per content of ``broker_pom.xml``."""
+    jars = jars or jars_path()
     if jars.is_dir():
         return jars
     maven = shutil.which("mvn")
     if maven is None:
         raise BrokerError("Maven must be installed to fetch Apache Kafka's jars, no mvn command found")
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / ".lock").open("w") as lock, tempfile.TemporaryDirectory(dir=home) as scratch:
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    lock_path = jars.with_name(".lock")
+    with lock_path.open("w") as lock, tempfile.TemporaryDirectory(dir=jars.parent) as scratch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if jars.is_dir():  # another process fetched them while we waited
             return jars
         fetched = Path(scratch) / "jars"
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
-        command = [maven, "-q", "-B", "-f", str(pom), *goal]
+        command = [maven, "-q", "-B", "-f", str(POM), *goal]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode or not fetched.is_dir():
             errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
             said = (errors or [_last_line(done.stdout + done.stderr)])[0].removeprefix("[ERROR] ")
-            raise BrokerError(f"Maven must fetch the jars of {pom.name}, it failed: {said[:300]}")
+            raise BrokerError(f"Maven must fetch the jars of {POM.name}, it failed: {said[:300]}")
         fetched.rename(jars)
     return jars
 
@@ -383,7 +336,7 @@ def free_port(*taken: int) -> int:
 
 
 def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
+    lines = [line for line in text.strip().splitlines() if not line.startswith("\tat ")]  # no stack trace
     return lines[-1].strip() if lines else "no output"
 
 
@@ -401,44 +354,32 @@ def _die_with_parent() -> Callable[[], None] | None:
     return arm
 
 
-@contextlib.contextmanager
-def _signals_stop() -> Iterator[None]:
-    """Turn SIGTERM into KeyboardInterrupt, so that both ways to end a command clean up alike."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def main_broker(port: int, data_dir: Path, kind: Kind | None = None) -> int:
     """Run a broker until Ctrl-C or SIGTERM; return the exit code: 0 stopped, 1 died, 2 refused to start."""
-    with _signals_stop():
-        broker: LocalBroker | None = None
-        try:
-            broker = LocalBroker(data_dir, port, kind=kind)
-            if broker.fallback_reason:
-                click.echo(f"no Apache Kafka: {broker.fallback_reason}", err=True)
-            broker.start()
-            click.echo(f"broker     {broker.name}, ready in {broker.start_seconds:.1f} s")
-            for limit in broker.limits:
-                click.echo(f"limit      {limit}")
-            click.echo(f"bootstrap  {broker.bootstrap}\nlog        {broker.log_path}\nstop       Ctrl-C")
-            code = broker.wait()
-            click.echo(f"Error: {broker.name} ended with code {code}; log:\n{broker.log_tail()}", err=True)
-            return 1
-        except BrokerError as error:
-            click.echo(f"Error: {error}", err=True)
-            return 2
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            if broker is not None:
-                broker.stop()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    broker: LocalBroker | None = None
+    try:
+        if kind != "noida" and not jars_path().is_dir():
+            click.echo("fetching Apache Kafka with Maven, once ...", err=True)
+        broker = LocalBroker(data_dir, port, kind=kind)
+        if broker.fallback_reason:
+            click.echo(f"no Apache Kafka: {broker.fallback_reason}", err=True)
+        broker.start()
+        click.echo(f"broker     {broker.name}, ready in {broker.start_seconds:.1f} s")
+        for limit in broker.limits:
+            click.echo(f"limit      {limit}")
+        click.echo(f"bootstrap  {broker.bootstrap}\nlog        {broker.log_path}\nstop       Ctrl-C")
+        code = broker.wait()
+        click.echo(f"Error: {broker.name} ended with code {code}; log:\n{broker.log_tail()}", err=True)
+        return 1
+    except BrokerError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if broker is not None:
+            broker.stop()
 
 
 @click.command("broker")
@@ -450,5 +391,5 @@ def main_broker(port: int, data_dir: Path, kind: Kind | None = None) -> int:
     "--kind", type=click.Choice(["kafka", "noida"]), help="Force one broker; default: the best there is."
 )
 def broker_command(port: int, data_dir: Path, kind: Kind | None) -> None:
-    """Run a local Kafka broker without Docker until Ctrl-C."""
+    """Run a local Kafka broker, without Docker, until Ctrl-C or SIGTERM."""
     sys.exit(main_broker(port, data_dir, kind))
