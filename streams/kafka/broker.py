@@ -51,12 +51,14 @@ LOG_FLAGS = [
     "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"
 ]
 
+NOISE = re.compile(r" INFO |^\s+at ")  # lines of a log that do not say what went wrong
+
 NAMES: dict[Kind, str] = {
     "kafka": "Apache Kafka 4.1.1 (one KRaft node)",
     "noida": "noida-db (Kafka-compatible, not Apache Kafka)",
 }
 LIMITS: dict[Kind, tuple[str, ...]] = {
-    "kafka": ("one node: no replication, nothing survives the loss of this disk",),
+    "kafka": ("one node, no replicas",),
     "noida": (
         "a group never recovers from a killed dynamic member: use static members (group_instance_id)",
         "all data in memory, written to one file at a clean stop: kill -9 loses it",
@@ -135,19 +137,22 @@ class LocalBroker:
             When another process listens on the port, or the broker dies or does not answer in time; then with
             the last lines of its log.
         """
-        if self.pid is not None:
-            raise BrokerError(f"a broker must be started once, process {self.pid} already runs")
         if not port_is_free(self.port):
             raise BrokerError(f"port {self.port} must be free, another process listens on {self.bootstrap}")
         began = time.monotonic()
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (self.data_dir / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BrokerError(f"{self.data_dir} must be free, another broker uses it") from error
         command = self._kafka_command() if self.kind == "kafka" else self._noida_command()
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("ab") as log, lock:  # the child holds the lock on
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data_dir,
                 start_new_session=True,  # Ctrl-C reaches the parent only, which then stops the broker cleanly
-                preexec_fn=_die_with_parent()
+                preexec_fn=_die_with_parent(), pass_fds=[lock.fileno()]
             )
         atexit.register(self.kill)
         try:
@@ -182,13 +187,11 @@ class LocalBroker:
         return self._process.wait() if self._process else 0
 
     def log_tail(self, lines: int = 12) -> str:
-        """Return the last lines that this run of the broker logged."""
-        if not self.log_path.exists():
-            return ""
+        """Return the last lines that this run of the broker logged, without chatter and stack traces."""
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
             text = log.read().decode(errors="replace")
-        return "\n".join(text.rstrip().splitlines()[-lines:])
+        return "\n".join([line for line in text.splitlines() if not NOISE.search(line)][-lines:])
 
     def __enter__(self) -> LocalBroker:
         return self.start()
@@ -336,7 +339,7 @@ def free_port(*taken: int) -> int:
 
 
 def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if not line.startswith("\tat ")]  # no stack trace
+    lines = [line for line in text.strip().splitlines() if not NOISE.search(line)]
     return lines[-1].strip() if lines else "no output"
 
 
