@@ -1,0 +1,99 @@
+"""One margined book seen whole: exact amounts for orders, float arrays for the kernels, names for the reader.
+
+The shard and the `evaluate` command both make this and nothing else of a book, so that what they print of it is the
+same by construction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+from streams.margin.equity import Book
+from streams.margin.parameters import I64, Parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstrumentNames:
+    """What a report needs of an instrument besides its parameters."""
+
+    id: str
+    multiplier: Fraction
+    liquidation_fee: Fraction
+    price_precision: int | None  # decimals of a tick; None: prices are not rounded
+    quantity_precision: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """One position, exact. `cost` and `accrued` are in units of the settlement asset."""
+
+    index: int
+    names: InstrumentNames
+    quantity: Decimal
+    cost: Fraction
+    accrued: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class BookView:
+    """Parameters
+    ----------
+    legs : in order of instrument id
+    balances : exact units by asset index, in order of asset id
+    marks, prices : of all instruments and assets, nan where never seen
+    """
+
+    parameters: Parameters
+    legs: Sequence[Leg]
+    balances: Mapping[int, Fraction]
+    asset_names: Sequence[str]
+    marks: Sequence[float]
+    prices: Sequence[float]
+
+    def book(self) -> Book:
+        """The kernels' arrays."""
+        assets = list(self.balances)
+        p = self.parameters
+        return Book(
+            np.array([leg.index for leg in self.legs], dtype=np.int32),
+            np.array([float(leg.quantity) for leg in self.legs], dtype=np.float64),
+            np.array([float(leg.cost) for leg in self.legs], dtype=np.float64),
+            np.array([float(leg.accrued) for leg in self.legs], dtype=np.float64),
+            np.array([self.marks[leg.index] for leg in self.legs], dtype=np.float64),
+            np.array([assets.index(int(p.settlement[leg.index])) for leg in self.legs], dtype=np.int32),
+            np.array(assets, dtype=np.int32),
+            np.array([float(self.balances[a]) for a in assets], dtype=np.float64),
+            np.array([self.prices[a] for a in assets], dtype=np.float64),
+        )
+
+    def lots(self) -> I64:
+        """Signed lots of each leg."""
+        return np.array(
+            [int(leg.quantity.scaleb(round(np.log10(self.parameters.lot_scale[leg.index])))) for leg in self.legs],
+            dtype=np.int64,
+        )
+
+    def price(self, asset: int) -> Fraction:
+        """Exact price of an asset: the decimal that its float64 prints as."""
+        return Fraction(repr(float(self.prices[asset])))
+
+    def mark(self, leg: Leg) -> Fraction:
+        """Exact mark of a leg: the decimal that its float64 prints as."""
+        return Fraction(repr(float(self.marks[leg.index])))
+
+    def net_assets(self) -> dict[int, Fraction]:
+        """Exact balance plus unrealised P&L and funding of each asset of a priced book."""
+        net = dict(self.balances)
+        for leg in self.legs:
+            size = Fraction(leg.quantity) * leg.names.multiplier
+            inverse = bool(self.parameters.inverse[leg.index])
+            value = -size / self.mark(leg) if inverse else size * self.mark(leg)
+            net[int(self.parameters.settlement[leg.index])] += value - leg.cost + leg.accrued
+        return net
+
+    def equity(self) -> Fraction:
+        """Exact equity of a priced book, reporting currency."""
+        return sum((net * self.price(a) for a, net in self.net_assets().items() if net), Fraction(0))

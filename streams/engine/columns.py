@@ -1,0 +1,204 @@
+"""Growable columns and per-book segments: where a shard's numbers lie in memory.
+
+A *segment table* keeps, for each book, a short run of entries side by side (its positions, its balances), ordered by
+the id of their instrument or asset. A run that is full moves to the end of the table with twice the room; the table
+is packed anew when it would have to grow and half of it is holes.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from streams.margin.parameters import I32, I64
+
+
+class Positions(NamedTuple):
+    """Positions of all books. Amounts in lots and minor units of the settlement asset; positive long."""
+
+    start: I64  # per book: first entry
+    count: I32
+    capacity: I32
+    top: I64  # length 1: first unused entry
+    key: I32  # per entry: instrument
+    lots: I64
+    cost: I64  # what opening paid; value - cost is unrealised P&L
+    funding: I64  # the instrument's funding index up to which funding is settled
+
+
+class Balances(NamedTuple):
+    """Balances of all books, in minor units; negative is borrowed."""
+
+    start: I64
+    count: I32
+    capacity: I32
+    top: I64
+    key: I32  # per entry: asset
+    amount: I64
+
+
+class Recent(NamedTuple):
+    """Rings of the hashes of the last ids of each account, for recognising a user's duplicates."""
+
+    start: I64
+    count: I32
+    capacity: I32
+    top: I64
+    head: I32  # per account: where the next hash goes
+    hash: npt.NDArray[np.uint64]
+
+
+PER_ROW = ("start", "count", "capacity", "head")
+
+
+def empty(kind: type[Any]) -> Any:
+    """A segment table of `kind` with no rows and no entries."""
+    types = {"start": np.int64, "top": np.int64, "lots": np.int64, "cost": np.int64, "funding": np.int64}
+    types |= {"amount": np.int64, "hash": np.uint64}
+    return kind(
+        **{name: np.zeros(1 if name == "top" else 0, dtype=types.get(name, np.int32)) for name in kind._fields}
+    )
+
+
+def grown(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
+    """`array` with at least `length` items, new ones zero; doubles so that growing is cheap on average."""
+    if length <= len(array):
+        return array
+    bigger = np.zeros(max(length, 2 * len(array), 16), dtype=array.dtype)
+    bigger[: len(array)] = array
+    return bigger
+
+
+def with_rows(table: Any, rows: int) -> Any:
+    """The table with room for `rows` books or accounts."""
+    return table._replace(**{n: grown(getattr(table, n), rows) for n in table._fields if n in PER_ROW})
+
+
+def with_room(table: Any, rows: int, extra: int) -> Any:
+    """The table with at least `extra` unused entries; packs it where at least half of it is holes."""
+    entries = [n for n in table._fields if n not in PER_ROW and n != "top"]
+    top = int(table.top[0])
+    used = int(table.capacity[:rows].sum())
+    if 2 * used <= top:
+        order = np.argsort(table.start[:rows], kind="stable")
+        capacity = table.capacity[:rows][order].astype(np.int64)
+        ends = np.cumsum(capacity)
+        source = np.repeat(table.start[:rows][order] - (ends - capacity), capacity) + np.arange(used)
+        start = table.start.copy()
+        start[:rows][order] = ends - capacity
+        packed = {n: grown(getattr(table, n)[source], used + extra) for n in entries}
+        return table._replace(start=start, top=np.array([used], dtype=np.int64), **packed)
+    return table._replace(**{n: grown(getattr(table, n), top + extra) for n in entries})
+
+
+@njit(cache=True)
+def find(start: int, count: int, keys: I32, key: int) -> int:
+    """Entry of `key` in the run, -1 where it has none."""
+    for entry in range(start, start + count):
+        if keys[entry] == key:
+            return entry
+    return -1
+
+
+@njit(cache=True)
+def place(start: int, count: int, keys: I32, key: int, rank: I32) -> int:
+    """Where in the run `key` belongs, so that the ranks of its keys ascend."""
+    for entry in range(start, start + count):
+        if rank[keys[entry]] > rank[key]:
+            return entry
+    return start + count
+
+
+@njit(cache=True)
+def position_entry(t: Positions, book: int, key: int, rank: I32) -> int:
+    """The book's entry for instrument `key`, opened at its place where it has none; the caller made room."""
+    entry = find(t.start[book], t.count[book], t.key, key)
+    if entry >= 0:
+        return entry
+    if t.count[book] == t.capacity[book]:
+        first, count = t.start[book], t.count[book]
+        top = t.top[0]
+        for at in range(count):
+            t.key[top + at] = t.key[first + at]
+            t.lots[top + at] = t.lots[first + at]
+            t.cost[top + at] = t.cost[first + at]
+            t.funding[top + at] = t.funding[first + at]
+        t.start[book] = top
+        t.capacity[book] = max(1, 2 * count)
+        t.top[0] = top + t.capacity[book]
+    entry = place(t.start[book], t.count[book], t.key, key, rank)
+    for at in range(t.start[book] + t.count[book], entry, -1):
+        t.key[at] = t.key[at - 1]
+        t.lots[at] = t.lots[at - 1]
+        t.cost[at] = t.cost[at - 1]
+        t.funding[at] = t.funding[at - 1]
+    t.key[entry] = key
+    t.lots[entry] = 0
+    t.cost[entry] = 0
+    t.funding[entry] = 0
+    t.count[book] += 1
+    return entry
+
+
+@njit(cache=True)
+def remove_position(t: Positions, book: int, entry: int) -> None:
+    """Close the gap of a flat position."""
+    for at in range(entry, t.start[book] + t.count[book] - 1):
+        t.key[at] = t.key[at + 1]
+        t.lots[at] = t.lots[at + 1]
+        t.cost[at] = t.cost[at + 1]
+        t.funding[at] = t.funding[at + 1]
+    t.count[book] -= 1
+
+
+@njit(cache=True)
+def balance_entry(t: Balances, book: int, key: int, rank: I32) -> int:
+    """The book's entry for asset `key`, opened at zero where it has none; the caller made room."""
+    entry = find(t.start[book], t.count[book], t.key, key)
+    if entry >= 0:
+        return entry
+    if t.count[book] == t.capacity[book]:
+        first, count = t.start[book], t.count[book]
+        top = t.top[0]
+        for at in range(count):
+            t.key[top + at] = t.key[first + at]
+            t.amount[top + at] = t.amount[first + at]
+        t.start[book] = top
+        t.capacity[book] = max(1, 2 * count)
+        t.top[0] = top + t.capacity[book]
+    entry = place(t.start[book], t.count[book], t.key, key, rank)
+    for at in range(t.start[book] + t.count[book], entry, -1):
+        t.key[at] = t.key[at - 1]
+        t.amount[at] = t.amount[at - 1]
+    t.key[entry] = key
+    t.amount[entry] = 0
+    t.count[book] += 1
+    return entry
+
+
+@njit(cache=True)
+def seen_before(t: Recent, account: int, identity: int) -> bool:
+    """Whether the account's ring holds this hash."""
+    first = t.start[account]
+    for at in range(first, first + t.count[account]):
+        if t.hash[at] == identity:
+            return True
+    return False
+
+
+@njit(cache=True)
+def remember(t: Recent, account: int, identity: int, window: int) -> None:
+    """Put a hash into the account's ring, over the oldest once it holds `window`; the caller made room."""
+    count = t.count[account]
+    if count < window and count == t.capacity[account]:
+        first, top = t.start[account], t.top[0]
+        for at in range(count):
+            t.hash[top + at] = t.hash[first + at]
+        t.start[account] = top
+        t.capacity[account] = min(window, max(4, 2 * count))
+        t.top[0] = top + t.capacity[account]
+    t.hash[t.start[account] + t.head[account]] = identity
+    if count < window:
+        t.count[account] = count + 1
+    t.head[account] = (t.head[account] + 1) % window

@@ -1,0 +1,125 @@
+"""Liquidation orders: sizes from the requirement function, limits from the book's exact equity."""
+
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+
+from streams.engine.book_view import BookView, Leg
+from streams.engine.report import decimal_text
+from streams.margin.liquidation import closing_sizes, leg_maintenance, limit_price
+from streams.margin.requirements import notional
+
+#: A buy that no price would make too dear is limited at this many times its mark.
+BUY_LIMIT_FACTOR = 10
+#: Decimals of a limit price where the instrument states none.
+FREE_PRECISION = 12
+
+
+def equity_shares(view: BookView) -> list[Fraction]:
+    """Each leg's share of the book's exact equity, by maintenance margin (by notional where there is none)."""
+    book, p = view.book(), view.parameters
+    weights = [leg_maintenance(p, book, j, book.quantity[j]) for j in range(len(view.legs))]
+    if sum(weights) == 0:
+        weights = [
+            notional(p, leg.index, book.quantity[j], book.mark[j], book.price[book.slot[j]])
+            for j, leg in enumerate(view.legs)
+        ]
+    exact = [Fraction(repr(float(weight))) for weight in weights]
+    equity, total = view.equity(), sum(exact)
+    return [equity * weight / total for weight in exact]
+
+
+def limit_of(view: BookView, leg: Leg, share: Fraction) -> Decimal:
+    """The leg's limit price, rounded to the tick in favour of equity: up for a sell, down for a buy."""
+    settlement = int(view.parameters.settlement[leg.index])
+    mark = view.mark(leg)
+    exact = limit_price(
+        quantity=Fraction(leg.quantity),
+        multiplier=leg.names.multiplier,
+        mark=mark,
+        share=share / view.price(settlement),
+        fee=leg.names.liquidation_fee,
+        inverse=bool(view.parameters.inverse[leg.index]),
+    )
+    precision = FREE_PRECISION if leg.names.price_precision is None else leg.names.price_precision
+    scale = 10**precision
+    if leg.quantity > 0:
+        ticks = 1 if exact is None else max(1, ceil(exact * scale))
+    else:
+        worst = mark * BUY_LIMIT_FACTOR
+        ticks = max(1, floor((worst if exact is None else min(exact, worst)) * scale))
+    return Decimal(ticks).scaleb(-precision)
+
+
+def closing_orders(view: BookView, target: float, step_cap: Fraction) -> list[dict[str, Any]]:
+    """Orders that bring a priced book to `target`, in the book's order.
+
+    Parameters
+    ----------
+    step_cap : most of a leg that one step may close, as a fraction of it, rounded up to a lot; 1: no cap
+    """
+    lots = view.lots()
+    sizes = closing_sizes(view.parameters, view.book(), lots, target)
+    shares = equity_shares(view)
+    orders = []
+    for j, leg in enumerate(view.legs):
+        size = min(int(sizes[j]), ceil(abs(int(lots[j])) * step_cap))
+        if size == 0:
+            continue
+        scale = round(np.log10(view.parameters.lot_scale[leg.index]))
+        quantity = Decimal(size if leg.quantity < 0 else -size).scaleb(-scale)
+        limit = limit_of(view, leg, shares[j])
+        multiplied = abs(Fraction(quantity)) * leg.names.multiplier
+        value = multiplied / Fraction(limit) if view.parameters.inverse[leg.index] else multiplied * Fraction(limit)
+        orders.append(
+            {
+                "instrument": leg.names.id,
+                "quantity": decimal_text(quantity),
+                "limit_price": decimal_text(limit),
+                "expected_fee": decimal_text(float(value * leg.names.liquidation_fee)),
+            }
+        )
+    return orders
+
+
+def conversion_orders(view: BookView) -> list[dict[str, Any]]:
+    """Sales of collateral that repay the debts of a book without positions, largest haircut sold first.
+
+    Each order sells what repays a debt at the prices now, or all there is; its limit spends its share of the
+    equity by value sold.
+    """
+    p = view.parameters
+    net = view.net_assets()
+    debts = {a: -amount for a, amount in net.items() if amount < 0}
+    held = {a: amount for a, amount in net.items() if amount > 0}
+    haircut = {a: float(p.haircut[p.haircut_start[a]]) for a in held}
+    sales: list[tuple[int, int, Fraction]] = []
+    for buy in sorted(debts, key=lambda a: -debts[a] * view.price(a)):
+        owed = debts[buy] * view.price(buy)
+        for sell in sorted(held, key=lambda a: (-haircut[a], view.asset_names[a])):
+            amount = min(held[sell], owed / view.price(sell))
+            scale = int(p.asset_scale[sell]) if p.asset_scale[sell] > 1 else 10**FREE_PRECISION
+            amount = min(Fraction(ceil(amount * scale), scale), held[sell])
+            if amount > 0 and owed > 0:
+                sales.append((sell, buy, amount))
+                held[sell] -= amount
+                owed -= amount * view.price(sell)
+    total = sum(amount * view.price(sell) for sell, _, amount in sales)
+    equity = view.equity()
+    orders = []
+    for sell, buy, amount in sales:
+        value = amount * view.price(sell)
+        worst = (value - equity * value / total) / (amount * view.price(buy))
+        limit = Fraction(max(1, ceil(worst * 10**FREE_PRECISION)), 10**FREE_PRECISION)
+        orders.append(
+            {
+                "sell_asset": view.asset_names[sell],
+                "amount": decimal_text(Decimal(amount.numerator) / Decimal(amount.denominator)),
+                "buy_asset": view.asset_names[buy],
+                "limit_price": decimal_text(Decimal(limit.numerator) / Decimal(limit.denominator)),
+            }
+        )
+    return orders

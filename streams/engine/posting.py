@@ -1,0 +1,344 @@
+"""Posting rows to the ledger: double entry in exact integers, one row after another.
+
+Each posting takes from a house account what it gives a book: fills post to the market, fees to the fees account,
+funding to the funding account, transfers to the outside. A row either posts whole or not at all.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, uint64
+
+from streams.engine.columns import (
+    Balances,
+    Positions,
+    Recent,
+    balance_entry,
+    find,
+    position_entry,
+    remember,
+    remove_position,
+    seen_before,
+)
+from streams.margin.money import LIMIT, fill_cost, funding_payment, multiply_divide, share_of
+from streams.margin.parameters import I32, I64
+
+#: What became of a row.
+APPLIED, DUPLICATE, OUT_OF_RANGE, TO_HOUSE = 0, 1, 2, 3
+
+#: Position sizes stay exact as float64.
+LOTS_LIMIT = 1 << 53
+
+# rows of House.assets and House.instruments
+FEES, FUNDING, EXTERNAL, HOUSE = 0, 1, 2, 3
+MARKET, MARKET_LOTS, EXTERNAL_LOTS, HOUSE_LOTS = 0, 1, 2, 3
+
+
+class Terms(NamedTuple):
+    """What posting needs of instruments and assets; `rank` orders them by id."""
+
+    settlement: I32
+    inverse: npt.NDArray[np.bool_]
+    unit: I64
+    divisor: I64
+    funding_scale: I64
+    funding_index: I64  # moved by funding rows
+    instrument_rank: I32
+    asset_rank: I32
+
+
+class House(NamedTuple):
+    """What a block posts to house accounts, as two 32-bit limbs so that no block overflows; see `totals`."""
+
+    assets: I64  # shape (4, assets, 2)
+    instruments: I64  # shape (4, instruments, 2)
+
+
+def house(assets: int, instruments: int) -> House:
+    """No postings yet."""
+    return House(np.zeros((4, assets, 2), dtype=np.int64), np.zeros((4, instruments, 2), dtype=np.int64))
+
+
+def total(limbs: I64) -> int:
+    """The exact integer of two limbs."""
+    return (int(limbs[1]) << 32) + int(limbs[0])
+
+
+@njit(cache=True)
+def add(table: I64, account: int, key: int, amount: int) -> None:
+    """Add `amount` to a house entry."""
+    table[account, key, 0] += amount & 0xFFFFFFFF
+    table[account, key, 1] += amount >> 32
+
+
+@njit(cache=True)
+def identity_hash(data: npt.NDArray[np.uint8], start: int, end: int, domain: int) -> int:
+    """64-bit hash of an id's bytes (FNV-1a, then murmur3's finaliser); `domain` keeps kinds of ids apart."""
+    h = uint64(0xCBF29CE484222325) ^ uint64(domain)
+    for at in range(start, end):
+        h = (h ^ uint64(data[at])) * uint64(0x100000001B3)
+    h ^= h >> uint64(33)
+    h *= uint64(0xFF51AFD7ED558CCD)
+    h ^= h >> uint64(33)
+    h *= uint64(0xC4CEB9FE1A85EC53)
+    return h ^ (h >> uint64(33))
+
+
+@njit(cache=True)
+def fits(amount: int) -> bool:
+    """Whether a ledger amount stays in range."""
+    return -LIMIT < amount < LIMIT
+
+
+@njit(cache=True)
+def post_fill(
+    positions: Positions,
+    balances: Balances,
+    terms: Terms,
+    totals: House,
+    book: int,
+    instrument: int,
+    lots: int,
+    ticks: int,
+    fee: int,
+    opening: bool,
+) -> int:
+    """Post one fill to a book; APPLIED, or OUT_OF_RANGE with nothing changed.
+
+    A fill against the position first settles its funding, then releases cost x closed / size of the open cost and
+    realises the rest; what is left over opens anew at the fill's price. Afterwards balance - cost has changed by
+    -(cost of the fill) - fee + funding, which the house accounts mirror.
+    """
+    inverse, unit, divisor = terms.inverse[instrument], terms.unit[instrument], terms.divisor[instrument]
+    asset = terms.settlement[instrument]
+    held_lots = 0
+    held_cost = 0
+    funding = 0
+    entry = find(positions.start[book], positions.count[book], positions.key, instrument)
+    if entry >= 0:
+        held_lots = positions.lots[entry]
+        held_cost = positions.cost[entry]
+        funding = funding_payment(
+            held_lots,
+            terms.funding_index[instrument],
+            positions.funding[entry],
+            terms.funding_scale[instrument],
+        )
+    cost = fill_cost(lots, ticks, inverse, unit, divisor)
+    realised = 0
+    new_lots = held_lots + lots
+    if held_lots == 0 or (held_lots > 0) == (lots > 0):
+        new_cost = held_cost + cost
+    elif abs(lots) <= abs(held_lots):
+        released = share_of(held_cost, abs(lots), abs(held_lots))
+        realised = -cost - released
+        new_cost = held_cost - released
+    else:
+        reopened = fill_cost(new_lots, ticks, inverse, unit, divisor)
+        realised = -(cost - reopened) - held_cost
+        new_cost = reopened
+    balance = 0
+    at = find(balances.start[book], balances.count[book], balances.key, asset)
+    if at >= 0:
+        balance = balances.amount[at]
+    after_pnl = balance + realised
+    if not (fits(cost) and fits(new_cost) and fits(realised) and fits(after_pnl) and fits(fee)):
+        return OUT_OF_RANGE
+    after_fee = after_pnl - fee
+    if not (fits(after_fee) and fits(after_fee + funding) and -LOTS_LIMIT < new_lots < LOTS_LIMIT):
+        return OUT_OF_RANGE
+    entry = position_entry(positions, book, instrument, terms.instrument_rank)
+    positions.lots[entry] = new_lots
+    positions.cost[entry] = new_cost
+    positions.funding[entry] = terms.funding_index[instrument]
+    if new_lots == 0:
+        remove_position(positions, book, entry)
+    at = balance_entry(balances, book, asset, terms.asset_rank)
+    balances.amount[at] = after_fee + funding
+    if opening:
+        add(totals.assets, EXTERNAL, asset, cost)
+        add(totals.instruments, EXTERNAL_LOTS, instrument, -lots)
+    else:
+        add(totals.instruments, MARKET, instrument, cost)
+        add(totals.instruments, MARKET_LOTS, instrument, -lots)
+    add(totals.assets, FEES, asset, fee)
+    add(totals.assets, FUNDING, asset, -funding)
+    return APPLIED
+
+
+@njit(cache=True)
+def post_fill_to_house(
+    terms: Terms, totals: House, instrument: int, lots: int, ticks: int, fee: int
+) -> int:
+    """A late fill of a book that was taken over: the house account stands in for it."""
+    asset = terms.settlement[instrument]
+    cost = fill_cost(
+        lots, ticks, terms.inverse[instrument], terms.unit[instrument], terms.divisor[instrument]
+    )
+    if not (fits(cost) and fits(fee)):
+        return OUT_OF_RANGE
+    add(totals.instruments, MARKET, instrument, cost)
+    add(totals.instruments, MARKET_LOTS, instrument, -lots)
+    add(totals.instruments, HOUSE_LOTS, instrument, lots)
+    add(totals.assets, FEES, asset, fee)
+    add(totals.assets, HOUSE, asset, -cost - fee)
+    return TO_HOUSE
+
+
+@njit(cache=True)
+def post_fills(
+    positions: Positions,
+    balances: Balances,
+    recent: Recent,
+    terms: Terms,
+    totals: House,
+    account: I64,
+    book: I64,
+    instrument: I32,
+    lots: I64,
+    ticks: I64,
+    fee: I64,
+    kind: npt.NDArray[np.int8],
+    liquidation: I64,
+    taken_over: I64,
+    id_end: I32,
+    id_bytes: npt.NDArray[np.uint8],
+    window: int,
+    outcome: npt.NDArray[np.int8],
+    first: int,
+) -> int:
+    """Post fills from row `first` on; the row to go on from after making room, or the number of rows.
+
+    Parameters
+    ----------
+    taken_over : per book: journal offset of its last take-over, -1 never; fills that answer an earlier liquidation
+        go to the house
+    outcome : written: what became of each row
+    """
+    for row in range(first, account.shape[0]):
+        a, b = account[row], book[row]
+        if positions.top[0] + 2 * positions.count[b] + 1 > positions.key.shape[0]:
+            return row
+        if balances.top[0] + 2 * balances.count[b] + 1 > balances.key.shape[0]:
+            return row
+        if recent.top[0] + 2 * recent.count[a] + 4 > recent.hash.shape[0]:
+            return row
+        bust = kind[row] == 2
+        start = id_end[row - 1] if row > 0 else 0
+        identity = identity_hash(id_bytes, start, id_end[row], 1 if bust else 0)
+        if seen_before(recent, a, identity):
+            outcome[row] = DUPLICATE
+            continue
+        sign = -1 if bust else 1
+        if 0 <= liquidation[row] <= taken_over[b]:
+            outcome[row] = post_fill_to_house(
+                terms, totals, instrument[row], sign * lots[row], ticks[row], sign * fee[row]
+            )
+        else:
+            outcome[row] = post_fill(
+                positions,
+                balances,
+                terms,
+                totals,
+                b,
+                instrument[row],
+                sign * lots[row],
+                ticks[row],
+                sign * fee[row],
+                kind[row] == 1,
+            )
+        if outcome[row] != OUT_OF_RANGE:
+            remember(recent, a, identity, window)
+    return account.shape[0]
+
+
+@njit(cache=True)
+def post_transfers(
+    balances: Balances,
+    recent: Recent,
+    terms: Terms,
+    totals: House,
+    account: I64,
+    book: I64,
+    asset: I32,
+    amount: I64,
+    leg: npt.NDArray[np.int8],
+    liquidation: I64,
+    taken_over: I64,
+    id_end: I32,
+    id_bytes: npt.NDArray[np.uint8],
+    window: int,
+    outcome: npt.NDArray[np.int8],
+    first: int,
+) -> int:
+    """Post legs of transfers from row `first` on; the row to go on from after making room, or the number of rows."""
+    for row in range(first, account.shape[0]):
+        a, b = account[row], book[row]
+        if balances.top[0] + 2 * balances.count[b] + 1 > balances.key.shape[0]:
+            return row
+        if recent.top[0] + 2 * recent.count[a] + 4 > recent.hash.shape[0]:
+            return row
+        start = id_end[row - 1] if row > 0 else 0
+        identity = identity_hash(id_bytes, start, id_end[row], 2 + leg[row])
+        if seen_before(recent, a, identity):
+            outcome[row] = DUPLICATE
+            continue
+        if 0 <= liquidation[row] <= taken_over[b]:
+            add(totals.assets, HOUSE, asset[row], amount[row])
+            outcome[row] = TO_HOUSE
+        else:
+            at = find(balances.start[b], balances.count[b], balances.key, asset[row])
+            held = balances.amount[at] if at >= 0 else 0
+            if not (fits(amount[row]) and fits(held + amount[row])):
+                outcome[row] = OUT_OF_RANGE
+                continue
+            at = balance_entry(balances, b, asset[row], terms.asset_rank)
+            balances.amount[at] += amount[row]
+            outcome[row] = APPLIED
+        add(totals.assets, EXTERNAL, asset[row], -amount[row])
+        remember(recent, a, identity, window)
+    return account.shape[0]
+
+
+@njit(cache=True)
+def holders(positions: Positions, books: int, instrument: int) -> I64:
+    """Books that hold a position in the instrument, ascending."""
+    found = np.empty(books, dtype=np.int64)
+    count = 0
+    for book in range(books):
+        if find(positions.start[book], positions.count[book], positions.key, instrument) >= 0:
+            found[count] = book
+            count += 1
+    return found[:count]
+
+
+@njit(cache=True)
+def settle(
+    positions: Positions, balances: Balances, terms: Terms, totals: House, book: int, instrument: int, ticks: int
+) -> int:
+    """Close a book's position in an expired instrument at the settlement price; the caller made room.
+
+    A position whose settlement would leave the ledger's range stays open (OUT_OF_RANGE).
+    """
+    entry = find(positions.start[book], positions.count[book], positions.key, instrument)
+    if entry < 0:
+        return APPLIED
+    lots = -positions.lots[entry]
+    return post_fill(positions, balances, terms, totals, book, instrument, lots, ticks, 0, False)
+
+
+@njit(cache=True)
+def funding_step(inverse: bool, unit: int, divisor: int, scale: int, ticks: int, rate: int) -> int:
+    """How far one funding rate moves the index: lot value at `ticks` x rate x scale, rate in 1e-12, half-even.
+
+    LIMIT where it would leave the range of the index.
+    """
+    if inverse:
+        value = multiply_divide(unit, scale, ticks * divisor)
+    else:
+        value = multiply_divide(ticks, unit * scale, 1)
+    step = multiply_divide(value, abs(rate), 10**12)
+    if value >= LIMIT or step >= LIMIT:
+        return LIMIT
+    return -step if rate < 0 else step

@@ -1,0 +1,135 @@
+"""The margin report of a book, as `evaluate` prints it and every decision carries it."""
+
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from streams.engine.book_view import BookView
+from streams.engine.valuation import STATUSES
+from streams.margin.equity import Book, book_requirement, equity_of, net_assets, position_value
+from streams.margin.liquidation_price import liquidation_factor
+from streams.margin.parameters import F64, Parameters
+from streams.margin.requirements import notional, requirement
+
+
+def decimal_text(value: float | Decimal) -> str:
+    """A plain decimal of at most 15 significant digits; equal numbers give equal text.
+
+    Examples
+    --------
+    >>> decimal_text(12000.0), decimal_text(1e-9), decimal_text(0.1 + 0.2), decimal_text(-0.0)
+    ('12000', '0.000000001', '0.3', '0')
+    """
+    text = f"{value:.15g}" if isinstance(value, float) else format(value, "f")
+    if "e" in text:
+        text = format(Decimal(text), "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def number_text(value: float) -> str | None:
+    """`decimal_text`, or None for nan (not known)."""
+    return None if value != value else decimal_text(float(value))
+
+
+class Details(NamedTuple):
+    """Per position of one book: notional, margins (reporting currency), P&L (settlement asset), liquidation price."""
+
+    notional: F64
+    pnl: F64
+    initial: F64
+    maintenance: F64
+    liquidation_price: F64
+
+
+@njit(cache=True)
+def book_numbers(p: Parameters, book: Book) -> tuple[float, float, float, float, float]:
+    """Equity, adjusted equity, initial equity, initial and maintenance margin; nan where unpriced."""
+    net = np.empty(book.asset.shape[0])
+    if not net_assets(p, book, net):
+        return np.nan, np.nan, np.nan, np.nan, np.nan
+    equity, adjusted, initial_equity = equity_of(p, book, net)
+    initial, maintenance = book_requirement(p, book)
+    return equity, adjusted, initial_equity, initial, maintenance
+
+
+@njit(cache=True)
+def book_details(p: Parameters, book: Book) -> Details:
+    """Details of a book's positions; liquidation prices only where the whole book is priced."""
+    n = book.instrument.shape[0]
+    out = Details(np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.full(n, np.nan))
+    factor = np.empty(n)
+    priced = book_numbers(p, book)[0]
+    for j in range(n):
+        i = book.instrument[j]
+        price = book.price[book.slot[j]]
+        out.notional[j] = notional(p, i, book.quantity[j], book.mark[j], price)
+        out.pnl[j] = position_value(p, i, book.quantity[j], book.mark[j]) - book.cost[j]
+        if out.notional[j] != out.notional[j]:
+            out.initial[j] = out.maintenance[j] = np.nan
+        else:
+            out.initial[j], out.maintenance[j] = requirement(p, i, book.quantity[j], out.notional[j])
+        if priced == priced:
+            same = -1
+            for other in range(j):
+                if p.underlying[book.instrument[other]] == p.underlying[i]:
+                    same = other
+            factor[j] = factor[same] if same >= 0 else liquidation_factor(p, book, p.underlying[i])
+            out.liquidation_price[j] = factor[j] * book.mark[j]
+    return out
+
+
+def toward_mark(price: float, mark: float, precision: int | None) -> str | None:
+    """A liquidation price rounded to `precision` decimals toward the mark; None where there is none."""
+    if price != price:
+        return None
+    if precision is None:
+        return decimal_text(price)
+    exact = Decimal(decimal_text(price))
+    rounding = "ROUND_CEILING" if price < mark else "ROUND_FLOOR"
+    return decimal_text(exact.quantize(Decimal(1).scaleb(-precision), rounding=rounding))
+
+
+def ratio_text(adjusted: float, maintenance: float) -> str | None:
+    """Adjusted equity / maintenance margin; None where there is no requirement or no price."""
+    return number_text(adjusted / maintenance) if maintenance > 0.0 else None
+
+
+def summary(numbers: tuple[float, float, float, float, float], status: int) -> dict[str, Any]:
+    """The numbers of one book without its positions."""
+    equity, adjusted, initial_equity, initial, maintenance = (float(n) for n in numbers)
+    return {
+        "status": STATUSES[status],
+        "equity": number_text(equity),
+        "adjusted_equity": number_text(adjusted),
+        "initial_equity": number_text(initial_equity),
+        "initial_margin": number_text(initial),
+        "maintenance_margin": number_text(maintenance),
+        "margin_ratio": ratio_text(adjusted, maintenance),
+        "free_margin": number_text(initial_equity - initial),
+    }
+
+
+def margin_report(view: BookView, status: int) -> dict[str, Any]:
+    """Summary and positions of one book; amounts in the reporting currency, P&L in the settlement asset."""
+    book = view.book()
+    details = book_details(view.parameters, book)
+    report = summary(book_numbers(view.parameters, book), status)
+    report["positions"] = [
+        {
+            "instrument": leg.names.id,
+            "quantity": decimal_text(leg.quantity),
+            "notional": number_text(details.notional[j]),
+            "unrealized_pnl": number_text(details.pnl[j]),
+            "initial_margin": number_text(details.initial[j]),
+            "maintenance_margin": number_text(details.maintenance[j]),
+            "liquidation_price": toward_mark(
+                details.liquidation_price[j], book.mark[j], leg.names.price_precision
+            ),
+        }
+        for j, leg in enumerate(view.legs)
+    ]
+    return report

@@ -1,0 +1,178 @@
+"""From the ledger's integers to what each book is worth and requires, fresh at the marks given."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from streams.engine.columns import Balances, Positions, find
+from streams.engine.posting import Terms
+from streams.margin.equity import Book, book_requirement, equity_of, net_assets
+from streams.margin.parameters import F64, I64, Parameters
+
+
+class Numbers(NamedTuple):
+    """Per book, in the reporting currency; unpriced books have nan."""
+
+    equity: F64
+    adjusted: F64
+    initial_equity: F64
+    initial: F64
+    maintenance: F64
+
+
+@njit(cache=True)
+def scratch(positions: int, assets: int) -> Book:
+    """Arrays to gather a book of at most this many positions and assets into."""
+    return Book(
+        np.empty(positions, dtype=np.int32),
+        np.empty(positions),
+        np.empty(positions),
+        np.empty(positions),
+        np.empty(positions),
+        np.empty(positions, dtype=np.int32),
+        np.empty(assets, dtype=np.int32),
+        np.empty(assets),
+        np.empty(assets),
+    )
+
+
+@njit(cache=True)
+def gather(
+    p: Parameters,
+    positions: Positions,
+    balances: Balances,
+    terms: Terms,
+    marks: F64,
+    prices: F64,
+    book: int,
+    room: Book,
+) -> Book:
+    """One book's integers as units of float64, in views of `room`."""
+    n, m = positions.count[book], balances.count[book]
+    first, base = positions.start[book], balances.start[book]
+    for k in range(m):
+        asset = balances.key[base + k]
+        room.asset[k] = asset
+        room.balance[k] = balances.amount[base + k] / p.asset_scale[asset]
+        room.price[k] = prices[asset]
+    for j in range(n):
+        at = first + j
+        i = positions.key[at]
+        asset = p.settlement[i]
+        scale = p.asset_scale[asset]
+        moved = float(terms.funding_index[i] - positions.funding[at]) / terms.funding_scale[i]
+        room.instrument[j] = i
+        room.quantity[j] = positions.lots[at] / p.lot_scale[i]
+        room.cost[j] = positions.cost[at] / scale
+        room.accrued[j] = -float(positions.lots[at]) * moved / scale
+        room.mark[j] = marks[i]
+        room.slot[j] = find(base, m, balances.key, asset) - base
+    return Book(
+        room.instrument[:n],
+        room.quantity[:n],
+        room.cost[:n],
+        room.accrued[:n],
+        room.mark[:n],
+        room.slot[:n],
+        room.asset[:m],
+        room.balance[:m],
+        room.price[:m],
+    )
+
+
+@njit(cache=True)
+def value_books(
+    p: Parameters, positions: Positions, balances: Balances, terms: Terms, marks: F64, prices: F64, books: I64
+) -> Numbers:
+    """Numbers of `books`, in their order; each depends on nothing but its own book."""
+    total = books.shape[0]
+    out = Numbers(np.empty(total), np.empty(total), np.empty(total), np.empty(total), np.empty(total))
+    most, assets = 0, 0
+    for book in books:
+        most = max(most, positions.count[book])
+        assets = max(assets, balances.count[book])
+    room = scratch(most, assets)
+    net = np.empty(assets)
+    for at in range(total):
+        book = gather(p, positions, balances, terms, marks, prices, books[at], room)
+        if net_assets(p, book, net):
+            out.equity[at], out.adjusted[at], out.initial_equity[at] = equity_of(p, book, net)
+            out.initial[at], out.maintenance[at] = book_requirement(p, book)
+        else:
+            out.equity[at] = out.adjusted[at] = out.initial_equity[at] = np.nan
+            out.initial[at] = out.maintenance[at] = np.nan
+    return out
+
+
+class Levels(NamedTuple):
+    """Levels of adjusted equity / maintenance margin, per level set."""
+
+    call: F64
+    call_exit: F64
+    liquidation_exit: F64
+
+
+OK, MARGIN_CALL, LIQUIDATION, BANKRUPT, UNPRICED = 0, 1, 2, 3, 4
+STATUSES = ("ok", "margin_call", "liquidation", "bankrupt", "unpriced")
+
+
+@njit(cache=True)
+def status_of(
+    equity: float,
+    adjusted: float,
+    maintenance: float,
+    call: float,
+    call_exit: float,
+    liquidation_exit: float,
+    was_called: bool,
+    was_liquidating: bool,
+) -> int:
+    """Status of a book from its numbers and where it comes from; nan numbers are unpriced.
+
+    Exactly at a line is on its safe side. Ratios are compared by multiplying out, so no requirement needs no
+    special case: it leaves only a debt (adjusted equity < 0) to act on.
+
+    Parameters
+    ----------
+    was_called, was_liquidating : a call, a liquidation is open; each is left only at its own exit
+    """
+    if equity != equity:
+        return UNPRICED
+    if equity < 0.0:
+        return BANKRUPT
+    if adjusted < maintenance or (was_liquidating and adjusted < liquidation_exit * maintenance):
+        return LIQUIDATION
+    if adjusted < call * maintenance:
+        return MARGIN_CALL
+    if (was_called or was_liquidating) and adjusted < call_exit * maintenance:
+        return MARGIN_CALL
+    return OK
+
+
+@njit(cache=True)
+def statuses_of(
+    numbers: Numbers,
+    books: I64,
+    levels: Levels,
+    level_set: npt.NDArray[np.int32],
+    called: npt.NDArray[np.bool_],
+    step: npt.NDArray[np.int32],
+) -> npt.NDArray[np.int8]:
+    """Status of each of `books`; `level_set`, `called` and `step` (0: none open) are per book of the shard."""
+    out = np.empty(books.shape[0], dtype=np.int8)
+    for at in range(books.shape[0]):
+        book = books[at]
+        own = level_set[book]
+        out[at] = status_of(
+            numbers.equity[at],
+            numbers.adjusted[at],
+            numbers.maintenance[at],
+            levels.call[own],
+            levels.call_exit[own],
+            levels.liquidation_exit[own],
+            called[book],
+            step[book] > 0,
+        )
+    return out

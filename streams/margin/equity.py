@@ -1,0 +1,117 @@
+"""What an account is worth: its positions at their marks and its assets after haircuts, in the reporting currency.
+
+A *book* is what is margined together: all cross positions and balances of an account, or one isolated position
+with its margin. Here it is a handful of parallel arrays: positions (instrument, quantity, cost, accrued, mark,
+slot of the settlement asset) and slots (asset, balance, price), both in order of their ids. Costs, accrued
+funding and balances are in units of the settlement asset.
+"""
+
+from typing import NamedTuple
+
+from numba import njit
+
+from streams.margin.parameters import F64, I32, Parameters
+from streams.margin.requirements import notional, requirement
+
+
+class Book(NamedTuple):
+    """One margined book as arrays; positions have length n, slots length m.
+
+    `quantity` is positive long; `cost` is what opening the position paid (positive for a linear long, negative for
+    an inverse long: -quantity x multiplier / entry); `accrued` is unsettled funding, positive received; `slot` is
+    the slot of the settlement asset. Marks and prices are > 0, nan where never seen.
+    """
+
+    instrument: I32
+    quantity: F64
+    cost: F64
+    accrued: F64
+    mark: F64
+    slot: I32
+    asset: I32
+    balance: F64
+    price: F64
+
+
+@njit(cache=True)
+def position_value(p: Parameters, instrument: int, quantity: float, mark: float) -> float:
+    """Settlement-asset value of a position at `mark`: what closing it would receive, before fees."""
+    if p.inverse[instrument]:
+        return -quantity * p.multiplier[instrument] / mark
+    return quantity * p.multiplier[instrument] * mark
+
+
+@njit(cache=True)
+def haircut_value(p: Parameters, asset: int, net: float, price: float) -> tuple[float, float]:
+    """Value of `net` units after haircuts: for maintenance and for initial purposes.
+
+    A positive amount is cut slice by slice, (1 - haircut) of each; a debt grows by its borrow haircut. The net is
+    cut, not its parts.
+    """
+    if net < 0.0:
+        debt = net * price
+        return debt * (1.0 + p.borrow_haircut[asset]), debt * (1.0 + p.initial_borrow_haircut[asset])
+    kept = 0.0
+    kept_initial = 0.0
+    last = p.haircut_start[asset + 1] - 1
+    for tier in range(p.haircut_start[asset], last + 1):
+        start = p.haircut_from[tier]
+        if net <= start and tier > p.haircut_start[asset]:
+            break
+        stop = net if tier == last else min(net, p.haircut_from[tier + 1])
+        kept += (stop - start) * (1.0 - p.haircut[tier])
+        kept_initial += (stop - start) * (1.0 - p.initial_haircut[tier])
+    return kept * price, kept_initial * price
+
+
+@njit(cache=True)
+def net_assets(p: Parameters, book: Book, net: F64) -> bool:
+    """Write each slot's balance plus unrealised P&L and funding settling in it to `net`; False where unpriced.
+
+    A book is unpriced where a position's mark, or the price of a slot that counts, was never seen.
+    """
+    priced = True
+    for k in range(book.asset.shape[0]):
+        net[k] = book.balance[k]
+    for j in range(book.instrument.shape[0]):
+        mark = book.mark[j]
+        if mark != mark:
+            priced = False
+            continue
+        value = position_value(p, book.instrument[j], book.quantity[j], mark)
+        net[book.slot[j]] += value - book.cost[j] + book.accrued[j]
+        if book.price[book.slot[j]] != book.price[book.slot[j]]:
+            priced = False
+    for k in range(book.asset.shape[0]):
+        if net[k] != 0.0 and book.price[k] != book.price[k]:
+            priced = False
+    return priced
+
+
+@njit(cache=True)
+def equity_of(p: Parameters, book: Book, net: F64) -> tuple[float, float, float]:
+    """Equity, adjusted equity and initial equity of a priced book whose net assets are `net`."""
+    equity = 0.0
+    adjusted = 0.0
+    initial = 0.0
+    for k in range(book.asset.shape[0]):
+        if net[k] != 0.0:
+            equity += net[k] * book.price[k]
+            kept, kept_initial = haircut_value(p, book.asset[k], net[k], book.price[k])
+            adjusted += kept
+            initial += kept_initial
+    return equity, adjusted, initial
+
+
+@njit(cache=True)
+def book_requirement(p: Parameters, book: Book) -> tuple[float, float]:
+    """Initial and maintenance margin of a priced book: the sum over its positions, in their order."""
+    initial = 0.0
+    maintenance = 0.0
+    for j in range(book.instrument.shape[0]):
+        i = book.instrument[j]
+        value = notional(p, i, book.quantity[j], book.mark[j], book.price[book.slot[j]])
+        position_initial, position_maintenance = requirement(p, i, book.quantity[j], value)
+        initial += position_initial
+        maintenance += position_maintenance
+    return initial, maintenance

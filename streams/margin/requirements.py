@@ -1,0 +1,61 @@
+"""What one position requires: notional, initial and maintenance margin, in the reporting currency.
+
+Plain + - x / sqrt in a fixed order, so the bits depend on nothing but the position. Rates in order: tiers, size
+premium, open interest.
+"""
+
+import math
+
+from numba import njit
+
+from streams.margin.parameters import Parameters
+
+
+@njit(cache=True)
+def notional(p: Parameters, instrument: int, quantity: float, mark: float, price: float) -> float:
+    """|quantity| x multiplier x mark in the reporting currency, >= 0; inverse: |quantity| x multiplier / mark coins.
+
+    Parameters
+    ----------
+    quantity : units, positive long
+    mark : mark price, > 0
+    price : price of the settlement asset in the reporting currency, > 0
+    """
+    size = abs(quantity) * p.multiplier[instrument]
+    if p.inverse[instrument]:
+        return size / mark * price
+    return size * mark * price
+
+
+@njit(cache=True)
+def requirement(p: Parameters, instrument: int, quantity: float, value: float) -> tuple[float, float]:
+    """Initial and maintenance margin of a position of notional `value`, both >= 0, initial >= maintenance.
+
+    Marginal tiers charge each slice its own rate (Binance's brackets, there written `notional x rate - cum`);
+    whole tiers charge all at the rate of the tier reached, which a notional exactly on its edge has. The size
+    premium is max(r, 0.8 r + factor x sqrt(|quantity| x multiplier)) (Drift protocol v2, math/margin.rs,
+    `calculate_size_premium_liability_weight`); open interest lifts the initial rate linearly to 1 between its
+    bounds (dYdX v4, perpetuals/types/liquidity_tier.go).
+    """
+    if value == 0.0:
+        return 0.0, 0.0
+    tier = p.tier_start[instrument]
+    last = p.tier_start[instrument + 1] - 1
+    while tier < last and value >= p.tier_from[tier + 1]:
+        tier += 1
+    if p.whole_tiers[instrument]:
+        initial = value * p.tier_initial[tier]
+        maintenance = value * p.tier_maintenance[tier]
+    else:
+        above = value - p.tier_from[tier]
+        initial = p.tier_initial_below[tier] + above * p.tier_initial[tier]
+        maintenance = p.tier_maintenance_below[tier] + above * p.tier_maintenance[tier]
+    factor = p.size_premium_factor[instrument]
+    if factor > 0.0:
+        premium = factor * math.sqrt(abs(quantity) * p.multiplier[instrument]) * value
+        initial = max(initial, 0.8 * initial + premium)
+        maintenance = max(maintenance, 0.8 * maintenance + premium)
+    share = p.open_interest_share[instrument]
+    if share > 0.0 and initial < value:
+        initial = min(initial + share * (value - initial), value)
+    return initial, maintenance
