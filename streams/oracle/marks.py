@@ -1,0 +1,79 @@
+"""What the oracle tells the margin engine: prices and marks, as the columns of a `marks` block."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Column = npt.NDArray[Any]
+
+#: States of a price by their place in the contract's PRICE_STATES; the others are not told yet.
+OK = 0
+STALE = 3
+
+CATCHING_UP = "catching_up"
+LIVE = "live"
+
+
+def mark_price(index: float, *, basis: float = 0.0) -> float:
+    """What positions in an instrument are valued at: index + basis, in the reporting currency.
+
+    `basis` is positive where the instrument trades above its underlying. Nothing measures it yet, so mark =
+    index.
+    """
+    return index + basis
+
+
+class SymbolMark(NamedTuple):
+    """One symbol's index price and the marks of the instruments that hang on it.
+
+    `state` is OK or STALE, of the index and of every mark. `sources` are the live ones, by name; none where
+    stale. `marks` are (instrument, mark price), by instrument.
+    """
+
+    symbol: str
+    index_price: float
+    confidence: float
+    state: int
+    quote_time: int
+    sources: tuple[str, ...]
+    marks: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarksUpdate:
+    """One marks block of one oracle partition; the same goes to every journal partition.
+
+    Parameters
+    ----------
+    partition, of : the oracle partition that speaks, and how many there are
+    time : shard time in epoch ms, never less than that of the update before
+    mode : CATCHING_UP or LIVE
+    rows : the changed symbols, by name; all of them where the mode turns to LIVE; none in a bare heartbeat
+    """
+
+    partition: int
+    of: int
+    time: int
+    mode: str
+    rows: Sequence[SymbolMark] = ()
+
+    def block(self) -> tuple[dict[str, list[str]], dict[str, Column], dict[str, Any]]:
+        """`names`, `columns`, `extra` of the `marks` block: one table of symbols and one of instruments."""
+        marks = [(name, mark, row.state) for row in self.rows for name, mark in row.marks]
+        names = {"symbols": [row.symbol for row in self.rows], "instruments": [name for name, _, _ in marks]}
+        columns = {
+            "symbol": np.arange(len(self.rows), dtype="<i4"),
+            "index": np.array([row.index_price for row in self.rows], dtype="<f8"),
+            "confidence": np.array([row.confidence for row in self.rows], dtype="<f8"),
+            "check": np.full(len(self.rows), np.nan, dtype="<f8"),  # no independent oracle yet
+            "symbol_state": np.array([row.state for row in self.rows], dtype="<i1"),
+            "quote_time": np.array([row.quote_time for row in self.rows], dtype="<i8"),
+            "instrument": np.arange(len(marks), dtype="<i4"),
+            "mark": np.array([mark for _, mark, _ in marks], dtype="<f8"),
+            "mark_state": np.array([state for _, _, state in marks], dtype="<i1"),
+        }
+        oracle = {"partition": self.partition, "of": self.of, "mode": self.mode}
+        return names, columns, {"time": self.time, "oracle": oracle}
