@@ -1,0 +1,308 @@
+"""What every agent does with blocks: fold them in order, and write what came of it in transactions.
+
+A `Role` is what differs between agents: how one source partition is opened, how a block changes its state,
+what is to be written. `Partitions` is what is the same: one writer per partition, the order of steps at a
+take-over (fence, restore, read), when to flush, what to do when anything fails (end the process), how to
+stop. Formulas and messages are unknown here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from streams.kafka.changelog import first_offset, read_to_end
+from streams.kafka.fatal import fatal
+from streams.kafka.leases import Block, Fetching, Lease, partition_name
+from streams.kafka.transactions import PartitionWriter, Record
+
+log = logging.getLogger("crossmargin")
+
+#: An idle partition's offset is committed again this often, in seconds: the broker forgets offsets of a group
+#: without members after ``offsets.retention.minutes`` (7 days), and idle transactional ids as well.
+REFRESH_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a role may know and read when its partition is opened; the writer before us is fenced already."""
+
+    tp: TopicPartition
+    committed: int | None  #: the offset committed to the role's group, None where there is none
+    client: Mapping[str, Any]
+
+    def read(self, topic: str, partition: int) -> AsyncIterator[Sequence[ConsumerRecord]]:
+        """Yield the committed records of a partition in lists, up to its present end."""
+        return read_to_end(self.client, topic, partition)
+
+
+class Role(Protocol):
+    """One source partition's part of an agent: a fold, and the records that it wants written."""
+
+    async def open(self, opening: Opening) -> int | None:
+        """Restore the state, and return the offset it covers; None: as committed, or the first there is."""
+
+    def take(self, block: Block) -> bool:
+        """Fold a block; True when what came of it should be written at once."""
+
+    def tick(self) -> bool:
+        """Called every ``tick_ms`` when the role has one; True as for `take`."""
+
+    def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Return what is to be written for all blocks taken so far, once; it is committed with their end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleSpec:
+    """A role: its name, its source topics, and how to make the part of one partition.
+
+    Offsets are committed to the group ``<prefix>-<name>``.
+    """
+
+    name: str
+    topics: frozenset[str]
+    create: Callable[[TopicPartition], Role]
+    tick_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flushing:
+    """When a partition's work is written.
+
+    Attributes
+    ----------
+    interval_ms : int
+        Work that isn't urgent waits this long at most.
+    rows_max : int
+        Source records taken since the last flush; with so many it is due, and taking pauses while one is in
+        the air.
+    transaction_timeout_ms : int
+        See `PartitionWriter`.
+    close_seconds_max : float
+        How long letting a partition go may take: the flush in the air, and a last one.
+    """
+
+    interval_ms: int = 100
+    rows_max: int = 20_000
+    transaction_timeout_ms: int = 10_000
+    close_seconds_max: float = 5.0
+
+
+class PartitionTask:
+    """One source partition of one role in this worker, from take-over to hand-over."""
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        spec: RoleSpec,
+        *,
+        prefix: str,
+        client: Mapping[str, Any],
+        flushing: Flushing,
+        observe: Callable[[float], None] | None = None,
+    ) -> None:
+        self.tp = tp
+        self.role = spec.create(tp)
+        self.applied = 0  #: the end of the last block taken
+        self.committed: int | None = None  #: the offset last committed
+        self._group = f"{prefix}-{spec.name}"
+        self._tick_seconds = None if spec.tick_ms is None else spec.tick_ms / 1000
+        self._client = client
+        self._flushing = flushing
+        self._writer = PartitionWriter(
+            f"{prefix}-{spec.name}-{tp.topic}-{tp.partition}",
+            client,
+            transaction_timeout_ms=flushing.transaction_timeout_ms,
+            observe=observe,
+        )
+        self._blocks: deque[Block] = deque()
+        self._wake = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+        self._commit: asyncio.Task[None] | None = None
+        self._urgent = False
+        self._rows = 0
+        self._flush_at = self._tick_at = self._refresh_at = float("inf")
+
+    async def open(self) -> int:
+        """Fence, restore, and return the offset to read from."""
+        await self._writer.start()
+        self.committed = (await self._writer.committed(self._group, [self.tp]))[self.tp]
+        restored = await self.role.open(Opening(self.tp, self.committed, self._client))
+        if restored is not None and self.committed is not None and restored != self.committed:
+            fatal(
+                f"changelog and group {self._group} must name one offset of {partition_name(self.tp)}, "
+                f"found {restored} and {self.committed}"
+            )
+        start = self.committed if restored is None else restored
+        self.applied = await first_offset(self._client, self.tp) if start is None else start
+        now = time.monotonic()
+        self._refresh_at = now if self.committed is not None else now + REFRESH_SECONDS
+        if self._tick_seconds is not None:
+            self._tick_at = now
+        self._runner = asyncio.create_task(self._run())
+        return self.applied
+
+    def put(self, block: Block) -> None:
+        """Take a block in, to be folded in its turn."""
+        self._blocks.append(block)
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Stop taking, write what was taken, and let the partition go; in bounded time."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._drain(), self._flushing.close_seconds_max)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._writer.stop(), self._flushing.close_seconds_max)
+
+    async def _drain(self) -> None:
+        if self._commit is not None:
+            await self._commit
+        if self._rows or self._urgent:
+            self._start_flush()
+        if self._commit is not None:
+            await self._commit
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._wake.clear()
+                now = time.monotonic()
+                idle = self._commit is None
+                if self._tick_at <= now and self._tick_seconds is not None:
+                    self._tick_at = now + self._tick_seconds
+                    self._urgent |= self.role.tick()
+                if self._blocks and (idle or self._rows < self._flushing.rows_max):
+                    self._take(self._blocks.popleft())
+                if idle and self._due(time.monotonic()):
+                    self._start_flush()
+                if self._blocks and (self._commit is None or self._rows < self._flushing.rows_max):
+                    await asyncio.sleep(0)
+                else:
+                    await self._sleep()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            fatal(f"{partition_name(self.tp)} must be processed, found {error!r} at {self.applied}", error)
+
+    def _take(self, block: Block) -> None:
+        if block.start != self.applied:
+            fatal(f"{partition_name(self.tp)} must go on at {self.applied}, a block begins at {block.start}")
+        self._urgent |= self.role.take(block)
+        self.applied = block.end
+        self._rows += len(block.records)
+        self._flush_at = min(self._flush_at, time.monotonic() + self._flushing.interval_ms / 1000)
+        block.release()
+
+    def _due(self, now: float) -> bool:
+        return (
+            self._urgent
+            or self._flush_at <= now
+            or self._rows >= self._flushing.rows_max
+            or (self._refresh_at <= now and self.committed is not None)
+        )
+
+    def _start_flush(self) -> None:
+        """Send off the records of all blocks applied so far; those taken from now on are of the next flush."""
+        records = self.role.flush()
+        refresh = self._refresh_at <= time.monotonic()
+        offsets = {self.tp: self.applied} if refresh or self.applied != self.committed else {}
+        self._urgent, self._rows, self._flush_at = False, 0, float("inf")
+        if offsets or any(records.values()):
+            self._commit = asyncio.create_task(self._write(records, offsets))
+
+    async def _write(
+        self, records: Mapping[TopicPartition, Sequence[Record]], offsets: Mapping[TopicPartition, int]
+    ) -> None:
+        try:
+            await self._writer.commit(records, offsets, self._group)
+        except Exception as error:
+            fatal(str(error), error)
+        if offsets:
+            self.committed = offsets[self.tp]
+            self._refresh_at = time.monotonic() + REFRESH_SECONDS
+        self._commit = None
+        self._wake.set()
+
+    async def _sleep(self) -> None:
+        """Wait for a block, the end of a transaction, or the next thing due."""
+        due = self._tick_at
+        if self._commit is None:
+            due = min(due, self._flush_at, self._refresh_at)
+        loop = asyncio.get_running_loop()
+        timer = (
+            loop.call_later(max(0.0, due - time.monotonic()), self._wake.set) if due < float("inf") else None
+        )
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+
+class Partitions:
+    """All source partitions that this worker holds, of all its roles: the transport's owner.
+
+    Attributes
+    ----------
+    tasks : dict
+        The partitions held now; their roles' state may be read (in the event loop), it is ahead of what is
+        committed.
+    """
+
+    def __init__(
+        self,
+        roles: Sequence[RoleSpec],
+        *,
+        prefix: str,
+        fetching: Fetching,
+        flushing: Flushing,
+        opening_max: int = 4,
+        observe: Callable[[str, float], None] | None = None,
+    ) -> None:
+        self.fetching = fetching
+        self.tasks: dict[TopicPartition, PartitionTask] = {}
+        self._roles = {topic: spec for spec in roles for topic in spec.topics}
+        self._prefix = prefix
+        self._flushing = flushing
+        self._observe = observe
+        self._slots = asyncio.Semaphore(opening_max)
+
+    def take(self, block: Block) -> None:
+        """Hand a block to its partition; what agents do with what they are given."""
+        if block.lease.alive:
+            self.tasks[block.tp].put(block)
+
+    async def open(self, lease: Lease) -> int:
+        """Take a partition over; see `streams.kafka.leases.Owner`."""
+        spec = self._roles[lease.tp.topic]
+        observe = self._observe
+        async with self._slots:
+            task = PartitionTask(
+                lease.tp,
+                spec,
+                prefix=self._prefix,
+                client=self.fetching.client,
+                flushing=self._flushing,
+                observe=None if observe is None else lambda seconds: observe(spec.name, seconds),
+            )
+            self.tasks[lease.tp] = task
+            began = time.monotonic()
+            offset = await task.open()
+        log.info("%s opened at %d in %.3f s", partition_name(lease.tp), offset, time.monotonic() - began)
+        return offset
+
+    async def close(self, leases: Sequence[Lease]) -> None:
+        """Let partitions go; see `streams.kafka.leases.Owner`."""
+        tasks = [self.tasks.pop(lease.tp) for lease in leases if lease.tp in self.tasks]
+        await asyncio.gather(*(task.close() for task in tasks))

@@ -1,0 +1,170 @@
+"""The transactional writer of one source partition: records and source offset, all or nothing.
+
+One writer owns one source partition of one role. Its transactional id names that partition, so that starting
+a writer fences the one before it (a worker that lost the partition and doesn't know it yet) and settles its
+open transaction. This module knows records and offsets; it knows nothing of what they mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.producer import sender
+
+from streams.kafka.offsets import committed_offsets
+
+Headers = Sequence[tuple[str, bytes]]
+
+# aiokafka waits this long when a transaction begins before the markers of the last one are written
+# (KAFKA-5477), in seconds; its 20 ms are most of the latency of back-to-back transactions on a near broker.
+sender.BACKOFF_OVERRIDE = 0.002
+
+#: A batch takes this much at most; the broker's ``message.max.bytes`` is 1 MiB by default and counts the
+#: whole batch.
+BATCH_BYTES_MAX = 900_000
+#: What a record's length, offsets, timestamp and batch header take at most, beside key, value and headers.
+RECORD_OVERHEAD_BYTES = 128
+
+
+class Record(NamedTuple):
+    """One record to write; a ``value`` of None is a tombstone, a ``timestamp_ms`` of None is now."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int | None = None
+
+
+class TransactionFailed(Exception):  # noqa: N818 - reads as a sentence where it is caught
+    """A transaction is not known to be committed: the process must end, and the next one reads the truth."""
+
+
+class PartitionWriter:
+    """Writes for one source partition, one transaction at a time.
+
+    Parameters
+    ----------
+    transactional_id : str
+        ``<prefix>-<role>-<topic>-<partition>``.
+    client : mapping
+        aiokafka's connection settings (``bootstrap_servers``, ``security_protocol``, ``ssl_context``,
+        ``sasl_*``).
+    transaction_timeout_ms : int
+        The broker aborts a transaction of a dead writer after this long. Until then it holds back every
+        ``read_committed`` reader of every partition that it touched.
+    observe : callable
+        Called with the seconds of each committed transaction, for metrics.
+    """
+
+    def __init__(
+        self,
+        transactional_id: str,
+        client: Mapping[str, Any],
+        *,
+        transaction_timeout_ms: int = 10_000,
+        observe: Callable[[float], None] | None = None,
+    ) -> None:
+        self.transactional_id = transactional_id
+        self._observe = observe
+        self._producer = AIOKafkaProducer(
+            **client,
+            client_id=transactional_id,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=transaction_timeout_ms,
+            acks="all",
+            linger_ms=0,
+            max_batch_size=BATCH_BYTES_MAX,
+            max_request_size=BATCH_BYTES_MAX,
+            # Batches of a partition without a leader fail after this long; by then the transaction has timed
+            # out.
+            request_timeout_ms=transaction_timeout_ms + 5_000,
+            retry_backoff_ms=20,
+        )
+
+    async def start(self) -> None:
+        """Fence the writer before us, settle its open transaction, and be ready to write.
+
+        When this returns, everything the writer before us did is decided: committed or aborted, offsets
+        included.
+        """
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        """Close the connections; an open transaction is left to the next writer or the broker's time-out."""
+        await self._producer.stop()
+
+    async def committed(
+        self, group: str, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, int | None]:
+        """Return the committed offsets of ``group``, None where there is none; call it after ``start``."""
+        return await committed_offsets(self._producer.client, group, partitions)
+
+    async def commit(
+        self,
+        records: Mapping[TopicPartition, Sequence[Record]],
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+    ) -> None:
+        """Write records and source offsets in one transaction; when it returns, the broker has committed it.
+
+        Batches are built before the transaction opens, so that it holds nothing but round trips. Broker
+        faults that pass (a restart, a changed leader) are waited out.
+
+        Raises
+        ------
+        ValueError
+            When a record is larger than a batch may be; nothing was begun.
+        TransactionFailed
+            When the transaction is not known to be committed: fenced, timed out, refused. The process must
+            end.
+        """
+        batches = [
+            (tp, batch)
+            for tp, rows in records.items()
+            if rows
+            for batch in _batches(self._producer, tp, rows)
+        ]
+        began = time.perf_counter()
+        try:
+            await self._producer.begin_transaction()
+            writes = [self._send(tp, batch) for tp, batch in batches]
+            if offsets:
+                # In parallel with the batches: it takes two round trips to other sockets.
+                writes.append(self._producer.send_offsets_to_transaction(dict(offsets), group))
+            await asyncio.gather(*writes)
+            await self._producer.commit_transaction()
+        except (KafkaError, AssertionError) as error:
+            # aiokafka asserts its own state machine: a fenced producer can fail as "Invalid state
+            # transition".
+            raise TransactionFailed(
+                f"transaction of {self.transactional_id} must commit, found {error!r}"
+            ) from error
+        if self._observe is not None:
+            self._observe(time.perf_counter() - began)
+
+    async def _send(self, tp: TopicPartition, batch: Any) -> None:
+        await (await self._producer.send_batch(batch, tp.topic, partition=tp.partition))
+
+
+def _batches(producer: Any, tp: TopicPartition, records: Sequence[Record]) -> list[Any]:
+    """Build the batches of one partition, in order; a new one begins where the last is full."""
+    batches = [producer.create_batch()]
+    for record in records:
+        key, value, headers, timestamp_ms = record
+        size = len(key or b"") + len(value or b"") + RECORD_OVERHEAD_BYTES
+        size += sum(len(name) + len(data) + 8 for name, data in headers)
+        if size > BATCH_BYTES_MAX:
+            raise ValueError(
+                f"a record must be <= {BATCH_BYTES_MAX} bytes, found {size} ({tp.topic}[{tp.partition}])"
+            )
+        added = batches[-1].append(key=key, value=value, timestamp=timestamp_ms, headers=list(headers))
+        if added is None:  # full
+            batches.append(producer.create_batch())
+            batches[-1].append(key=key, value=value, timestamp=timestamp_ms, headers=list(headers))
+    batches[-1].close()
+    return batches

@@ -1,0 +1,299 @@
+"""A Faust transport, ``blocks://``, that hands an agent one message per fetched block of one partition.
+
+Faust gives the group, the assignment, the agents and the queues between them. What decides whether every
+record is seen once is ours (`streams.kafka.leases`): which partitions are fetched and from where. Nothing is
+ever committed here: offsets are in the owner's transactions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
+from faust.transport.drivers import aiokafka as driver
+
+from streams.kafka.fatal import fatal
+from streams.kafka.leases import Lease, Owner, partition_name
+
+#: How long the consumer thread waits for data before it looks again at which partitions it may fetch, in ms.
+POLL_MS = 20
+#: How long the main thread waits for the consumer thread, in seconds.
+FETCH_SECONDS = 0.5
+
+
+def faust_settings(
+    bootstrap_servers: str, *, session_seconds: float = 10.0, instance_id: str | None = None
+) -> dict[str, Any]:
+    """Return the arguments of ``faust.App`` that the transport relies on.
+
+    Parameters
+    ----------
+    session_seconds : float
+        A worker that is not heard of for this long loses its partitions.
+    instance_id : str or None
+        Makes the worker a static member: a restart within ``session_seconds`` causes no rebalance.
+    """
+    servers = [server.strip() for server in bootstrap_servers.split(",")]
+    return {
+        "broker": ";".join(f"blocks://{server}" for server in servers),
+        "consumer_group_instance_id": instance_id,
+        "broker_session_timeout": session_seconds,
+        "broker_heartbeat_interval": session_seconds / 4,
+        # A JoinGroup lasts as long as a rebalance may; a shorter request time-out leaves phantom members
+        # behind.
+        "broker_rebalance_timeout": max(session_seconds, 30.0),
+        "broker_request_timeout": max(session_seconds, 30.0) + 10.0,
+        "stream_wait_empty": False,  # the owner drains, within a bounded time
+        "stream_publish_on_commit": False,
+        "broker_commit_interval": 10.0,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "store": "memory://",
+        "autodiscover": False,
+        "datadir": tempfile.gettempdir() + "/crossmargin-faust",  # Faust makes it; nothing of ours is in it
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one fetch took of one partition: the position before and after, and the records between."""
+
+    tp: TopicPartition
+    before: int
+    after: int
+    records: Sequence[ConsumerRecord]
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread with aiokafka's consumer: heartbeats go on while the main thread computes."""
+
+    def _create_worker_consumer(self, _transport: Any) -> AIOKafkaConsumer:
+        conf, fetching = self.app.conf, self.app.block_owner.fetching
+        self._assignor = self.app.assignor
+        return AIOKafkaConsumer(
+            **fetching.client,
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            partition_assignment_strategy=[self._assignor],
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            enable_auto_commit=False,
+            # A position is always set by us; that the broker no longer has it is an error, not a reason to
+            # jump.
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=fetching.fetch_max_wait_ms,
+            max_partition_fetch_bytes=fetching.partition_fetch_bytes,
+            check_crcs=conf.broker_check_crcs,
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+        )
+
+    def submit(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
+        """Run a coroutine in this thread; in order, and cancelled with the future."""
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
+
+    async def seek_to(self, tp: TopicPartition, offset: int) -> None:
+        """Set the position of a partition (to be run in this thread)."""
+        self._ensure_consumer().seek(tp, offset)
+
+    async def fetch(self, wanted: Callable[[], frozenset[TopicPartition]]) -> list[Fetched]:
+        """Return what moved, as soon as something did; ``wanted`` changes meanwhile and is asked again."""
+        consumer = self._ensure_consumer()
+        until = self.thread_loop.time() + FETCH_SECONDS
+        while self.thread_loop.time() < until:
+            partitions = wanted()
+            if not partitions:  # to aiokafka no partitions means all partitions
+                await asyncio.sleep(POLL_MS / 1000)
+                continue
+            before = {tp: await consumer.position(tp) for tp in partitions}
+            records = await consumer.getmany(*partitions, timeout_ms=POLL_MS)
+            after = {tp: await consumer.position(tp) for tp in partitions}
+            moved = [tp for tp in partitions if before[tp] != after[tp]]
+            if moved:
+                return [Fetched(tp, before[tp], after[tp], records.get(tp, ())) for tp in moved]
+        return []
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer with our delivery: leases, blocks, and no commit."""
+
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._owner: Owner = self.app.block_owner
+        self._leases: dict[
+            TopicPartition, Lease
+        ] = {}  # replaced, never changed: the consumer thread reads it
+        self._opening: list[asyncio.Task[None]] = []
+        self._fetch: asyncio.Future[list[Fetched]] | None = None
+        self._wake = asyncio.Event()
+        # Faust's steps of a rebalance can be late and belong to the one before: they are told apart by this
+        # number.
+        self._rebalance = 0
+        self._resuming = -1
+        self._assigned: frozenset[TopicPartition] = frozenset()
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- the life of a lease
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        """End all leases (an eager rebalance takes everything), then let Faust stop its streams."""
+        self._rebalance += 1
+        leases = await self._end_leases()
+        await super().on_partitions_revoked(revoked)
+        await self._owner.close(leases)
+
+    async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        """Remember what we were given; leases begin when Faust's queues are open again."""
+        self._rebalance += 1
+        self._assigned = frozenset(TopicPartition(*tp) for tp in assigned)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def perform_seek(self) -> None:
+        """Faust would seek to its own committed offsets here; positions are the owner's."""
+        self._resuming = self._rebalance
+
+    def resume_flow(self) -> None:
+        """Begin the leases, unless this is a late step of an earlier rebalance.
+
+        Faust clears its queues for the last time just before it calls this, so nothing delivered later is
+        lost.
+        """
+        super().resume_flow()
+        if self._resuming == self._rebalance and not self._leases and not self.should_stop:
+            self._leases = {tp: Lease(tp, self._wake.set) for tp in sorted(self._assigned)}
+            self._opening = [asyncio.create_task(self._begin(lease)) for lease in self._leases.values()]
+
+    async def _begin(self, lease: Lease) -> None:
+        try:
+            offset = await self._owner.open(lease)
+            await self._thread.submit(self._thread.seek_to(lease.tp, offset))
+        except IllegalStateError:  # not ours any more: the consumer thread is already in the next rebalance
+            return
+        except Exception as error:
+            fatal(f"{partition_name(lease.tp)} must open, found {error!r}", error)
+        if lease.alive:
+            lease.begin(offset)
+            self._wake.set()
+
+    async def _end_leases(self) -> list[Lease]:
+        leases, self._leases = list(self._leases.values()), {}
+        for lease in leases:
+            lease.alive = False
+        if self._fetch is not None:
+            # It must not take records of the next lease. Cancelling is queued before any seek of that lease.
+            self._fetch.cancel()
+        opening, self._opening = self._opening, []
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        return leases
+
+    async def on_stop(self) -> None:
+        """Let everything go while the group still counts us in, and never take longer than we may."""
+        seconds = self._owner.fetching.stop_seconds_max
+        timer = threading.Timer(seconds, fatal, [f"a worker told to stop must stop within {seconds:g} s"])
+        timer.daemon = True
+        timer.start()
+        self._rebalance += 1
+        await self._owner.close(await self._end_leases())
+        await super().on_stop()
+
+    # -- delivery
+
+    def wanted(self) -> frozenset[TopicPartition]:
+        """Return the partitions to fetch now; called from the consumer thread too."""
+        limit = self._owner.fetching.blocks_in_flight_max
+        leases = list(self._leases.values())
+        return frozenset(
+            lease.tp
+            for lease in leases
+            if lease.alive and lease.position is not None and lease.in_flight < limit
+        )
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Fetch and deliver until stopped (Faust's fetcher runs this)."""
+        while not (self.should_stop or fetcher.should_stop):
+            self._wake.clear()
+            if not self.wanted():
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), FETCH_SECONDS)
+                continue
+            rebalance = self._rebalance
+            for fetched in await self._fetch_some():
+                if rebalance == self._rebalance:
+                    await self._deliver(fetched, self._leases[fetched.tp])
+
+    async def _fetch_some(self) -> list[Fetched]:
+        """Return what moved; nothing when a rebalance came between."""
+        self._fetch = fetch = self._thread.submit(self._thread.fetch(self.wanted))
+        rebalance = self._rebalance
+        try:
+            await asyncio.wait([fetch])
+        finally:
+            fetch.cancel()  # only when this task is cancelled itself
+        if fetch.cancelled() or rebalance != self._rebalance:
+            return []
+        error = fetch.exception()
+        if error is None:
+            return fetch.result()
+        if not isinstance(error, ConsumerStoppedError) and not self.app.rebalancing:
+            fatal(f"fetching must work, found {error!r}", error)
+        await asyncio.sleep(POLL_MS / 1000)
+        return []
+
+    async def _deliver(self, fetched: Fetched, lease: Lease) -> None:
+        if fetched.before != lease.position:
+            fatal(f"{partition_name(lease.tp)} must be read from {lease.position}, was from {fetched.before}")
+        for block in lease.cut(fetched.records, fetched.after, self._owner.fetching.block_records_max):
+            if not lease.alive:  # a rebalance came while the queue was closed
+                return
+            message = self._to_message(cast(Any, fetched.tp), block.records[-1])
+            message.key, message.value = None, block
+            await self.callback(message)
+
+    # -- what Faust must not do
+
+    def _filter_tps_with_pending_acks(self, _topics: Any = None) -> Iterator[Any]:
+        """Nothing is ever committed by Faust; forget what its streams noted down for that."""
+        self._acked.clear()
+        self._acked_index.clear()
+        return iter(())
+
+    def on_buffer_full(self, tp: Any) -> None:
+        """Leases bound what is in the queues."""
+
+    def on_buffer_drop(self, tp: Any) -> None:
+        """Leases bound what is in the queues."""
+
+    def verify_event_path(self, now: float, tp: Any) -> None:
+        """Faust's watchdog takes a partition whose offset it doesn't commit for a hanging one."""
+
+
+class Producer(driver.Producer):
+    """Faust's own producer, which we send nothing with, connected as everything else is."""
+
+    def _new_producer(self, _transactional_id: str | None = None) -> AIOKafkaProducer:
+        return AIOKafkaProducer(**self.app.block_owner.fetching.client)
+
+
+class Transport(driver.Transport):
+    """``blocks://host:port``, found by Faust through the entry point group ``faust.transports``."""
+
+    Consumer: ClassVar[Any] = Consumer
+    Producer: ClassVar[Any] = Producer
