@@ -213,7 +213,7 @@ class PartitionTask:
         )
 
     def _start_flush(self) -> None:
-        """Send off the records of all blocks applied so far; those taken from now on are of the next flush."""
+        """Send off the records of all blocks applied so far; later ones are of the next flush."""
         records = self.role.flush()
         refresh = self._refresh_at <= time.monotonic()
         offsets = {self.tp: self.applied} if refresh or self.applied != self.committed else {}
