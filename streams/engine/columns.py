@@ -18,7 +18,7 @@ class Positions(NamedTuple):
     """Positions of all books. Amounts in lots and minor units of the settlement asset; positive long."""
 
     start: I64  # per book: first entry
-    count: I32
+    size: I32
     capacity: I32
     top: I64  # length 1: first unused entry
     key: I32  # per entry: instrument
@@ -31,7 +31,7 @@ class Balances(NamedTuple):
     """Balances of all books, in minor units; negative is borrowed."""
 
     start: I64
-    count: I32
+    size: I32
     capacity: I32
     top: I64
     key: I32  # per entry: asset
@@ -42,23 +42,21 @@ class Recent(NamedTuple):
     """Rings of the hashes of the last ids of each account, for recognising a user's duplicates."""
 
     start: I64
-    count: I32
+    size: I32
     capacity: I32
     top: I64
     head: I32  # per account: where the next hash goes
     hash: npt.NDArray[np.uint64]
 
 
-PER_ROW = ("start", "count", "capacity", "head")
+PER_ROW = ("start", "size", "capacity", "head")
 
 
 def empty(kind: type[Any]) -> Any:
     """A segment table of `kind` with no rows and no entries."""
-    types = {"start": np.int64, "top": np.int64, "lots": np.int64, "cost": np.int64, "funding": np.int64}
-    types |= {"amount": np.int64, "hash": np.uint64}
-    return kind(
-        **{name: np.zeros(1 if name == "top" else 0, dtype=types.get(name, np.int32)) for name in kind._fields}
-    )
+    wide = ("start", "top", "lots", "cost", "funding", "amount")
+    types: dict[str, Any] = {**dict.fromkeys(wide, np.int64), "hash": np.uint64}
+    return kind(**{name: np.zeros(1 if name == "top" else 0, dtype=types.get(name, np.int32)) for name in kind._fields})
 
 
 def grown(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
@@ -79,6 +77,8 @@ def with_room(table: Any, rows: int, extra: int) -> Any:
     """The table with at least `extra` unused entries; packs it where at least half of it is holes."""
     entries = [n for n in table._fields if n not in PER_ROW and n != "top"]
     top = int(table.top[0])
+    if top + extra <= len(getattr(table, entries[0])):
+        return table
     used = int(table.capacity[:rows].sum())
     if 2 * used <= top:
         order = np.argsort(table.start[:rows], kind="stable")
@@ -113,11 +113,11 @@ def place(start: int, count: int, keys: I32, key: int, rank: I32) -> int:
 @njit(cache=True)
 def position_entry(t: Positions, book: int, key: int, rank: I32) -> int:
     """The book's entry for instrument `key`, opened at its place where it has none; the caller made room."""
-    entry = find(t.start[book], t.count[book], t.key, key)
+    entry = find(t.start[book], t.size[book], t.key, key)
     if entry >= 0:
         return entry
-    if t.count[book] == t.capacity[book]:
-        first, count = t.start[book], t.count[book]
+    if t.size[book] == t.capacity[book]:
+        first, count = t.start[book], t.size[book]
         top = t.top[0]
         for at in range(count):
             t.key[top + at] = t.key[first + at]
@@ -127,8 +127,8 @@ def position_entry(t: Positions, book: int, key: int, rank: I32) -> int:
         t.start[book] = top
         t.capacity[book] = max(1, 2 * count)
         t.top[0] = top + t.capacity[book]
-    entry = place(t.start[book], t.count[book], t.key, key, rank)
-    for at in range(t.start[book] + t.count[book], entry, -1):
+    entry = place(t.start[book], t.size[book], t.key, key, rank)
+    for at in range(t.start[book] + t.size[book], entry, -1):
         t.key[at] = t.key[at - 1]
         t.lots[at] = t.lots[at - 1]
         t.cost[at] = t.cost[at - 1]
@@ -137,29 +137,29 @@ def position_entry(t: Positions, book: int, key: int, rank: I32) -> int:
     t.lots[entry] = 0
     t.cost[entry] = 0
     t.funding[entry] = 0
-    t.count[book] += 1
+    t.size[book] += 1
     return entry
 
 
 @njit(cache=True)
 def remove_position(t: Positions, book: int, entry: int) -> None:
     """Close the gap of a flat position."""
-    for at in range(entry, t.start[book] + t.count[book] - 1):
+    for at in range(entry, t.start[book] + t.size[book] - 1):
         t.key[at] = t.key[at + 1]
         t.lots[at] = t.lots[at + 1]
         t.cost[at] = t.cost[at + 1]
         t.funding[at] = t.funding[at + 1]
-    t.count[book] -= 1
+    t.size[book] -= 1
 
 
 @njit(cache=True)
 def balance_entry(t: Balances, book: int, key: int, rank: I32) -> int:
     """The book's entry for asset `key`, opened at zero where it has none; the caller made room."""
-    entry = find(t.start[book], t.count[book], t.key, key)
+    entry = find(t.start[book], t.size[book], t.key, key)
     if entry >= 0:
         return entry
-    if t.count[book] == t.capacity[book]:
-        first, count = t.start[book], t.count[book]
+    if t.size[book] == t.capacity[book]:
+        first, count = t.start[book], t.size[book]
         top = t.top[0]
         for at in range(count):
             t.key[top + at] = t.key[first + at]
@@ -167,13 +167,13 @@ def balance_entry(t: Balances, book: int, key: int, rank: I32) -> int:
         t.start[book] = top
         t.capacity[book] = max(1, 2 * count)
         t.top[0] = top + t.capacity[book]
-    entry = place(t.start[book], t.count[book], t.key, key, rank)
-    for at in range(t.start[book] + t.count[book], entry, -1):
+    entry = place(t.start[book], t.size[book], t.key, key, rank)
+    for at in range(t.start[book] + t.size[book], entry, -1):
         t.key[at] = t.key[at - 1]
         t.amount[at] = t.amount[at - 1]
     t.key[entry] = key
     t.amount[entry] = 0
-    t.count[book] += 1
+    t.size[book] += 1
     return entry
 
 
@@ -181,7 +181,7 @@ def balance_entry(t: Balances, book: int, key: int, rank: I32) -> int:
 def seen_before(t: Recent, account: int, identity: int) -> bool:
     """Whether the account's ring holds this hash."""
     first = t.start[account]
-    for at in range(first, first + t.count[account]):
+    for at in range(first, first + t.size[account]):
         if t.hash[at] == identity:
             return True
     return False
@@ -190,7 +190,7 @@ def seen_before(t: Recent, account: int, identity: int) -> bool:
 @njit(cache=True)
 def remember(t: Recent, account: int, identity: int, window: int) -> None:
     """Put a hash into the account's ring, over the oldest once it holds `window`; the caller made room."""
-    count = t.count[account]
+    count = t.size[account]
     if count < window and count == t.capacity[account]:
         first, top = t.start[account], t.top[0]
         for at in range(count):
@@ -200,5 +200,5 @@ def remember(t: Recent, account: int, identity: int, window: int) -> None:
         t.top[0] = top + t.capacity[account]
     t.hash[t.start[account] + t.head[account]] = identity
     if count < window:
-        t.count[account] = count + 1
+        t.size[account] = count + 1
     t.head[account] = (t.head[account] + 1) % window

@@ -115,7 +115,7 @@ def post_fill(
     held_lots = 0
     held_cost = 0
     funding = 0
-    entry = find(positions.start[book], positions.count[book], positions.key, instrument)
+    entry = find(positions.start[book], positions.size[book], positions.key, instrument)
     if entry >= 0:
         held_lots = positions.lots[entry]
         held_cost = positions.cost[entry]
@@ -139,7 +139,7 @@ def post_fill(
         realised = -(cost - reopened) - held_cost
         new_cost = reopened
     balance = 0
-    at = find(balances.start[book], balances.count[book], balances.key, asset)
+    at = find(balances.start[book], balances.size[book], balances.key, asset)
     if at >= 0:
         balance = balances.amount[at]
     after_pnl = balance + realised
@@ -168,14 +168,10 @@ def post_fill(
 
 
 @njit(cache=True)
-def post_fill_to_house(
-    terms: Terms, totals: House, instrument: int, lots: int, ticks: int, fee: int
-) -> int:
+def post_fill_to_house(terms: Terms, totals: House, instrument: int, lots: int, ticks: int, fee: int) -> int:
     """A late fill of a book that was taken over: the house account stands in for it."""
     asset = terms.settlement[instrument]
-    cost = fill_cost(
-        lots, ticks, terms.inverse[instrument], terms.unit[instrument], terms.divisor[instrument]
-    )
+    cost = fill_cost(lots, ticks, terms.inverse[instrument], terms.unit[instrument], terms.divisor[instrument])
     if not (fits(cost) and fits(fee)):
         return OUT_OF_RANGE
     add(totals.instruments, MARKET, instrument, cost)
@@ -218,11 +214,11 @@ def post_fills(
     """
     for row in range(first, account.shape[0]):
         a, b = account[row], book[row]
-        if positions.top[0] + 2 * positions.count[b] + 1 > positions.key.shape[0]:
+        if positions.top[0] + 2 * positions.size[b] + 1 > positions.key.shape[0]:
             return row
-        if balances.top[0] + 2 * balances.count[b] + 1 > balances.key.shape[0]:
+        if balances.top[0] + 2 * balances.size[b] + 1 > balances.key.shape[0]:
             return row
-        if recent.top[0] + 2 * recent.count[a] + 4 > recent.hash.shape[0]:
+        if recent.top[0] + 2 * recent.size[a] + 4 > recent.hash.shape[0]:
             return row
         bust = kind[row] == 2
         start = id_end[row - 1] if row > 0 else 0
@@ -275,9 +271,9 @@ def post_transfers(
     """Post legs of transfers from row `first` on; the row to go on from after making room, or the number of rows."""
     for row in range(first, account.shape[0]):
         a, b = account[row], book[row]
-        if balances.top[0] + 2 * balances.count[b] + 1 > balances.key.shape[0]:
+        if balances.top[0] + 2 * balances.size[b] + 1 > balances.key.shape[0]:
             return row
-        if recent.top[0] + 2 * recent.count[a] + 4 > recent.hash.shape[0]:
+        if recent.top[0] + 2 * recent.size[a] + 4 > recent.hash.shape[0]:
             return row
         start = id_end[row - 1] if row > 0 else 0
         identity = identity_hash(id_bytes, start, id_end[row], 2 + leg[row])
@@ -288,7 +284,7 @@ def post_transfers(
             add(totals.assets, HOUSE, asset[row], amount[row])
             outcome[row] = TO_HOUSE
         else:
-            at = find(balances.start[b], balances.count[b], balances.key, asset[row])
+            at = find(balances.start[b], balances.size[b], balances.key, asset[row])
             held = balances.amount[at] if at >= 0 else 0
             if not (fits(amount[row]) and fits(held + amount[row])):
                 outcome[row] = OUT_OF_RANGE
@@ -307,7 +303,7 @@ def holders(positions: Positions, books: int, instrument: int) -> I64:
     found = np.empty(books, dtype=np.int64)
     count = 0
     for book in range(books):
-        if find(positions.start[book], positions.count[book], positions.key, instrument) >= 0:
+        if find(positions.start[book], positions.size[book], positions.key, instrument) >= 0:
             found[count] = book
             count += 1
     return found[:count]
@@ -315,13 +311,19 @@ def holders(positions: Positions, books: int, instrument: int) -> I64:
 
 @njit(cache=True)
 def settle(
-    positions: Positions, balances: Balances, terms: Terms, totals: House, book: int, instrument: int, ticks: int
+    positions: Positions,
+    balances: Balances,
+    terms: Terms,
+    totals: House,
+    book: int,
+    instrument: int,
+    ticks: int,
 ) -> int:
     """Close a book's position in an expired instrument at the settlement price; the caller made room.
 
     A position whose settlement would leave the ledger's range stays open (OUT_OF_RANGE).
     """
-    entry = find(positions.start[book], positions.count[book], positions.key, instrument)
+    entry = find(positions.start[book], positions.size[book], positions.key, instrument)
     if entry < 0:
         return APPLIED
     lots = -positions.lots[entry]

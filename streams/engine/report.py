@@ -126,9 +126,7 @@ def margin_report(view: BookView, status: int) -> dict[str, Any]:
             "unrealized_pnl": number_text(details.pnl[j]),
             "initial_margin": number_text(details.initial[j]),
             "maintenance_margin": number_text(details.maintenance[j]),
-            "liquidation_price": toward_mark(
-                details.liquidation_price[j], book.mark[j], leg.names.price_precision
-            ),
+            "liquidation_price": toward_mark(details.liquidation_price[j], book.mark[j], leg.names.price_precision),
         }
         for j, leg in enumerate(view.legs)
     ]

@@ -50,7 +50,7 @@ def gather(
     room: Book,
 ) -> Book:
     """One book's integers as units of float64, in views of `room`."""
-    n, m = positions.count[book], balances.count[book]
+    n, m = positions.size[book], balances.size[book]
     first, base = positions.start[book], balances.start[book]
     for k in range(m):
         asset = balances.key[base + k]
@@ -91,8 +91,8 @@ def value_books(
     out = Numbers(np.empty(total), np.empty(total), np.empty(total), np.empty(total), np.empty(total))
     most, assets = 0, 0
     for book in books:
-        most = max(most, positions.count[book])
-        assets = max(assets, balances.count[book])
+        most = max(most, positions.size[book])
+        assets = max(assets, balances.size[book])
     room = scratch(most, assets)
     net = np.empty(assets)
     for at in range(total):

@@ -14,6 +14,7 @@ from streams.margin.equity import Book, equity_of, net_assets, position_value
 from streams.margin.parameters import F64, I64, Parameters
 from streams.margin.requirements import notional, requirement
 
+
 @njit(cache=True)
 def fee_of(p: Parameters, instrument: int, quantity: float, price: float) -> float:
     """Liquidation fee in units of the settlement asset for closing `quantity` (any sign) at `price`; >= 0."""
@@ -59,9 +60,7 @@ def closing_order(p: Parameters, book: Book) -> I64:
 
 
 @njit(cache=True)
-def _recovery(
-    p: Parameters, book: Book, net: F64, j: int, quantity: float, others: float, target: float
-) -> float:
+def _recovery(p: Parameters, book: Book, net: F64, j: int, quantity: float, others: float, target: float) -> float:
     """Adjusted equity minus target x maintenance margin with position j reduced to `quantity` at the mark.
 
     `net` has the fees of closes already decided taken out; `others` is the margin of the other positions.
@@ -92,9 +91,7 @@ def _candidates(p: Parameters, book: Book, j: int, lots: int) -> I64:
 
 
 @njit(cache=True)
-def smallest_close(
-    p: Parameters, book: Book, net: F64, j: int, lots: int, others: float, target: float
-) -> int:
+def smallest_close(p: Parameters, book: Book, net: F64, j: int, lots: int, others: float, target: float) -> int:
     """The fewest lots of position j whose close reaches the target; -1 where no size of it does.
 
     Between neighbouring candidates recovery is concave in the lots closed, so it is bisected where an end reaches

@@ -120,7 +120,9 @@ def build(
     ----------
     asset_underlying : for each asset the index of the underlying whose price it is, -1 where none
     """
-    tier_start, tiers, below = [0], [], []
+    tier_start: list[int] = [0]
+    tiers: list[Tier] = []
+    below: list[tuple[float, float]] = []
     for instrument in instruments:
         initial = maintenance = 0.0
         for position, tier in enumerate(instrument.tiers):
@@ -132,7 +134,8 @@ def build(
             tiers.append(tier)
             below.append((initial, maintenance))
         tier_start.append(len(tiers))
-    haircut_start, haircuts = [0], []
+    haircut_start: list[int] = [0]
+    haircuts: list[HaircutTier] = []
     for asset in assets:
         haircuts.extend(asset.tiers)
         haircut_start.append(len(haircuts))

@@ -1,0 +1,268 @@
+"""Judging books after a block: new status of each, and the events and summaries that follow.
+
+The parent decides, in one screen per status; sizes, limits and texts come from leaves.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streams.engine.book_view import BookView, Leg
+from streams.engine.decisions import (
+    Cause,
+    Output,
+    event,
+    liquidation_step,
+    marks_of,
+    output,
+    shortfall,
+)
+from streams.engine.ledger import CROSS
+from streams.engine.report import decimal_text, summary
+from streams.engine.valuation import (
+    BANKRUPT,
+    LIQUIDATION,
+    MARGIN_CALL,
+    UNPRICED,
+    Numbers,
+    statuses_of,
+    value_books,
+)
+from streams.margin.parameters import I64
+
+if TYPE_CHECKING:
+    from streams.engine.shard import Shard
+
+
+def numbers_of(shard: Shard, books: I64) -> Numbers:
+    """What the books are worth and require, at the shard's marks."""
+    ledger, prices = shard.ledger, shard.prices
+    return value_books(
+        shard.parameters, ledger.positions, ledger.balances, shard.posting, prices.marks, prices.prices, books
+    )
+
+
+def judge(shard: Shard, offset: int, books: I64, touched: I64) -> list[Output]:
+    """Judge `books` and return the events, then summaries of accounts whose ledger or status changed.
+
+    Parameters
+    ----------
+    offset : of the block that caused this
+    touched : books that the block's rows changed
+
+    Notes
+    -----
+    Order of events: by account, then bucket, so it does not depend on how the books lie in memory.
+    """
+    ledger, standing = shard.ledger, shard.standing
+    books = books[np.lexsort((books, ledger.book_account[books]))]
+    numbers = numbers_of(shard, books)
+    status = statuses_of(numbers, books, standing.levels(), standing.level_set, standing.called, standing.step)
+    before = standing.status[books]
+    acts = (before != BANKRUPT) & ((status != before) | (status == LIQUIDATION))
+    out: list[Output] = []
+    changed = set(touched.tolist())
+    for at in np.nonzero(acts)[0].tolist():
+        book = int(books[at])
+        maintenance = float(numbers.maintenance[at])
+        ratio = float(numbers.adjusted[at]) / maintenance if maintenance > 0.0 else float("nan")
+        events = _act(shard, offset, book, int(status[at]), ratio)
+        if events or standing.status[book] != before[at]:
+            changed.add(book)
+            shard.touched.add(int(ledger.book_account[book]))
+        out += events
+    accounts = np.unique(ledger.book_account[np.array(sorted(changed), dtype=np.int64)])
+    return out + summaries(shard, offset, accounts.tolist())
+
+
+def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> list[Output]:
+    """Move a book to its new status; what to send."""
+    standing, time = shard.standing, shard.prices.time
+    if status in (LIQUIDATION, BANKRUPT) and _held_back(shard, book):
+        if standing.step[book] > 0:
+            return []
+        status = MARGIN_CALL
+    if status == UNPRICED:
+        standing.status[book] = UNPRICED
+        return []
+    timeout_ms = shard.terms.rules.liquidation_timeout_ms
+    if status == LIQUIDATION and not standing.step_due(book, time=time, ratio=ratio, timeout_ms=timeout_ms):
+        return []
+    cause = cause_of(shard, offset, book)
+    if status in (LIQUIDATION, BANKRUPT):
+        return [_close(shard, cause, book, status, ratio)]
+    out = []
+    account = cause.account
+    if standing.step[book] > 0:
+        record = _event(shard, cause, "liquidation_cleared", book, status)
+        out.append(output("liquidations", account, {**record, "replaces": _last_step(shard, cause, book)}))
+        standing.step[book] = 0
+    called = bool(standing.called[book])
+    if called != (status == MARGIN_CALL):
+        levels = standing.sets[standing.level_set[book]]
+        level = levels.margin_call_exit if called else levels.margin_call
+        record = _event(shard, cause, "cleared" if called else "called", book, status)
+        out.append(output("margin-calls", account, {**record, "level": decimal_text(level)}))
+        standing.called[book] = not called
+    standing.status[book] = status
+    return out
+
+
+def _close(shard: Shard, cause: Cause, book: int, status: int, ratio: float) -> Output:
+    """The next liquidation step, or the take-over of a bankrupt book."""
+    standing = shard.standing
+    view = view_of(shard, book)
+    replaces = _last_step(shard, cause, book)
+    if status == BANKRUPT:
+        record = _event(shard, cause, "bankrupt", book, status)
+        shard.ledger.take_over(book, cause.offset, shard.posting)
+        standing.reset(book, BANKRUPT)
+        return output("liquidations", cause.account, {**record, "replaces": replaces, "shortfall": shortfall(view)})
+    standing.open_step(book, offset=cause.offset, time=cause.time, ratio=ratio)
+    standing.status[book] = LIQUIDATION
+    record = liquidation_step(
+        _event(shard, cause, "liquidation", book, status),
+        view,
+        step=int(standing.step[book]),
+        replaces=replaces,
+        target=standing.sets[standing.level_set[book]].liquidation_target,
+        step_cap=shard.terms.rules.liquidation_step_cap,
+    )
+    return output("liquidations", cause.account, record)
+
+
+def _held_back(shard: Shard, book: int) -> bool:
+    """Whether liquidations are paused for this book: all are, or the symbol of one of its positions is halted."""
+    terms, positions = shard.terms, shard.ledger.positions
+    if terms.paused or not terms.halted:
+        return terms.paused
+    first, count = int(positions.start[book]), int(positions.size[book])
+    return any(terms.underlying(int(i)) in terms.halted for i in positions.key[first : first + count])
+
+
+def _last_step(shard: Shard, cause: Cause, book: int) -> str | None:
+    if shard.standing.step[book] == 0:
+        return None
+    return cause.id("liquidation", int(shard.standing.step_offset[book]))
+
+
+def _event(shard: Shard, cause: Cause, kind: str, book: int, status: int) -> dict[str, Any]:
+    view = view_of(shard, book)
+    prices = shard.prices
+    marks = marks_of(view, prices.index, prices.mark_state, shard.terms.underlying)
+    return event(cause, kind, view, status, marks)
+
+
+def cause_of(shard: Shard, offset: int, book: int) -> Cause:
+    """Who and what a decision on this book is about."""
+    instrument = int(shard.ledger.book_instrument[book])
+    return Cause(
+        partition=shard.partition,
+        offset=offset,
+        time=shard.prices.time,
+        account=shard.ledger.accounts[int(shard.ledger.book_account[book])],
+        bucket="cross" if instrument == CROSS else shard.terms.instruments[instrument],
+    )
+
+
+def reopen(shard: Shard, book: int) -> None:
+    """A row has posted to the book: one that was taken over begins anew."""
+    if shard.standing.status[book] == BANKRUPT:
+        shard.standing.reset(book)
+
+
+def view_of(shard: Shard, book: int) -> BookView:
+    """One book, exact and by name."""
+    ledger, terms = shard.ledger, shard.terms
+    positions, balances, posting = ledger.positions, ledger.balances, shard.posting
+    scale = [10 ** terms.records[a]["precision"] for a in terms.assets]
+    legs = []
+    first = int(positions.start[book])
+    for entry in range(first, first + int(positions.size[book])):
+        i = int(positions.key[entry])
+        unit = scale[int(posting.settlement[i])]
+        lots = int(positions.lots[entry])
+        moved = int(posting.funding_index[i]) - int(positions.funding[entry])
+        legs.append(
+            Leg(
+                index=i,
+                names=terms.names[i],
+                quantity=Decimal(lots).scaleb(-(terms.names[i].quantity_precision or 0)),
+                cost=Fraction(int(positions.cost[entry]), unit),
+                accrued=Fraction(-lots * moved, int(posting.funding_scale[i]) * unit),
+            )
+        )
+    first = int(balances.start[book])
+    held = range(first, first + int(balances.size[book]))
+    return BookView(
+        parameters=shard.parameters,
+        legs=legs,
+        balances={
+            int(balances.key[at]): Fraction(int(balances.amount[at]), scale[int(balances.key[at])]) for at in held
+        },
+        asset_names=terms.assets,
+        marks=shard.prices.marks.tolist(),
+        prices=shard.prices.prices.tolist(),
+    )
+
+
+def summaries(shard: Shard, offset: int, accounts: list[int]) -> list[Output]:
+    """A `margin-accounts` record of each account: its cross book, and its isolated ones beside it."""
+    ledger, terms = shard.ledger, shard.terms
+    books = [ledger.books_of(account) for account in accounts]
+    flat = np.array([book for own in books for book in own], dtype=np.int64)
+    columns = np.column_stack(numbers_of(shard, flat)) if len(flat) else np.zeros((0, 5))
+    lines = [summary(row, int(shard.standing.status[book])) for row, book in zip(columns.tolist(), flat, strict=True)]
+    out = []
+    at = 0
+    for account, own in zip(accounts, books, strict=True):
+        record: dict[str, Any] = {"account": ledger.accounts[account], **lines[at]}
+        record["balances"] = balances_of(shard, own[0])
+        record["isolated"] = [
+            {
+                "bucket": terms.instruments[int(ledger.book_instrument[book])],
+                "balances": balances_of(shard, book),
+                **lines[at + 1 + position],
+            }
+            for position, book in enumerate(own[1:])
+        ]
+        record["journal"] = {"partition": shard.partition, "offset": offset}
+        record["time"] = shard.prices.time
+        out.append(output("margin-accounts", ledger.accounts[account], record))
+        at += len(own)
+    return out
+
+
+def balances_of(shard: Shard, book: int) -> dict[str, str]:
+    """Balances of a book in units, by asset."""
+    balances, terms = shard.ledger.balances, shard.terms
+    first = int(balances.start[book])
+    return {
+        terms.assets[key]: decimal_text(Decimal(amount).scaleb(-terms.records[terms.assets[key]]["precision"]))
+        for key, amount in zip(
+            balances.key[first : first + int(balances.size[book])].tolist(),
+            balances.amount[first : first + int(balances.size[book])].tolist(),
+            strict=True,
+        )
+    }
+
+
+def sweep(shard: Shard, offset: int) -> list[Output]:
+    """Summaries of the accounts whose turn has come: all of them once per interval of shard time, evenly spread.
+
+    An interval that shard time has left behind is finished first.
+    """
+    interval = shard.terms.rules.summary_interval_ms
+    total = len(shard.ledger.accounts)
+    turn, done = shard.sweep
+    now = shard.prices.time // interval
+    accounts = list(range(done, total)) if now != turn else []
+    done = 0 if now != turn else done
+    until = total * (shard.prices.time % interval) // interval
+    accounts += list(range(done, max(done, until)))
+    shard.sweep = (now, max(done, until))
+    return summaries(shard, offset, sorted(set(accounts)))

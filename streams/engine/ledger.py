@@ -1,0 +1,312 @@
+"""The books of one shard: exact balances and positions of every account, and the house's side of each entry.
+
+Rows of a journal block in, what became of each row out. Integers only; no price, no time, no status.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.journal import Block
+from streams.engine import posting
+from streams.engine.columns import (
+    Balances,
+    Positions,
+    Recent,
+    empty,
+    grown,
+    with_room,
+    with_rows,
+)
+from streams.engine.invariants import InvariantViolation
+from streams.engine.posting import House, Terms
+from streams.margin.money import LIMIT, funding_payment
+from streams.margin.parameters import I64
+
+CROSS = -1
+
+
+class Ledger:
+    """All accounts of a shard.
+
+    A book is numbered; `book_account` and `book_instrument` (CROSS, or the instrument of an isolated book) say what
+    it is. An account's cross book is opened with the account.
+    """
+
+    def __init__(self) -> None:
+        self.accounts: list[str] = []
+        self.account_index: dict[str, int] = {}
+        self.cross_book: I64 = np.zeros(0, dtype=np.int64)
+        self.isolated: dict[int, dict[int, int]] = {}  # account -> instrument -> book
+        self.isolated_by_default: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self.books = 0
+        self.book_account: I64 = np.zeros(0, dtype=np.int64)
+        self.book_instrument: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+        self.taken_over: I64 = np.zeros(0, dtype=np.int64)  # journal offset of the last take-over, -1 never
+        self.positions: Positions = empty(Positions)
+        self.balances: Balances = empty(Balances)
+        self.recent: Recent = empty(Recent)
+        self.house_assets: defaultdict[tuple[str, int], int] = defaultdict(int)  # (account, asset) -> minor units
+        self.house_lots: defaultdict[tuple[str, int], int] = defaultdict(int)  # (account, instrument) -> lots
+        self.rows = {"applied": 0, "duplicate": 0, "out_of_range": 0, "to_house": 0}
+
+    # -- accounts and books ------------------------------------------------------------------------------------
+
+    def account(self, name: str) -> int:
+        """Index of the account, opened with an empty cross book where it is new."""
+        index = self.account_index.get(name)
+        if index is None:
+            index = len(self.accounts)
+            self.account_index[name] = index
+            self.accounts.append(name)
+            self.cross_book = grown(self.cross_book, index + 1)
+            self.isolated_by_default = grown(self.isolated_by_default, index + 1)
+            self.recent = with_rows(self.recent, index + 1)
+            self.cross_book[index] = self.open_book(index, CROSS)
+        return index
+
+    def open_book(self, account: int, instrument: int) -> int:
+        """A new empty book."""
+        book = self.books
+        self.books += 1
+        self.book_account = grown(self.book_account, self.books)
+        self.book_instrument = grown(self.book_instrument, self.books)
+        self.taken_over = grown(self.taken_over, self.books)
+        self.positions = with_rows(self.positions, self.books)
+        self.balances = with_rows(self.balances, self.books)
+        self.book_account[book] = account
+        self.book_instrument[book] = instrument
+        self.taken_over[book] = -1
+        return book
+
+    def book(self, account: int, instrument: int) -> int:
+        """The account's cross book (CROSS) or its isolated book of an instrument, opened where it is new."""
+        if instrument == CROSS:
+            return int(self.cross_book[account])
+        own = self.isolated.setdefault(account, {})
+        if instrument not in own:
+            own[instrument] = self.open_book(account, instrument)
+        return own[instrument]
+
+    def books_of(self, account: int) -> list[int]:
+        """The account's books: cross first, isolated in the order they were opened."""
+        return [int(self.cross_book[account]), *self.isolated.get(account, {}).values()]
+
+    # -- posting -----------------------------------------------------------------------------------------------
+
+    def fills(self, block: Block, terms: Terms, instruments: list[int], window: int) -> tuple[I64, Any]:
+        """Post a block of fills; the book of each row and what became of it (posting.APPLIED, ...).
+
+        Parameters
+        ----------
+        instruments : the shard's index of each name in the block
+        """
+        columns = block.columns
+        accounts = np.array([self.account(name) for name in block.names["accounts"]], dtype=np.int64)
+        account = accounts[columns["account"]]
+        instrument = np.array(instruments, dtype=np.int32)[columns["instrument"]]
+        isolated = np.where(columns["mode"] < 0, self.isolated_by_default[account], columns["mode"] == 1)
+        book = self.cross_book[account]
+        for row in np.nonzero(isolated)[0]:
+            book[row] = self.book(int(account[row]), int(instrument[row]))
+        arguments = (
+            account,
+            book,
+            instrument,
+            columns["lots"],
+            columns["ticks"],
+            columns["fee"],
+            columns["fill_kind"],
+            columns["liquidation"],
+        )
+        outcome = np.zeros(len(account), dtype=np.int8)
+
+        def post(totals: House, first: int) -> int:
+            return posting.post_fills(
+                self.positions,
+                self.balances,
+                self.recent,
+                terms,
+                totals,
+                *arguments,
+                self.taken_over,
+                columns["id_end"],
+                columns["id_bytes"],
+                window,
+                outcome,
+                first,
+            )
+
+        self._post(post, terms, len(account))
+        self._count(outcome)
+        return book, outcome
+
+    def transfers(
+        self, block: Block, terms: Terms, assets: list[int], instruments: list[int], window: int
+    ) -> tuple[I64, Any]:
+        """Post a block of collateral legs; the book of each row and what became of it."""
+        columns = block.columns
+        accounts = np.array([self.account(name) for name in block.names["accounts"]], dtype=np.int64)
+        account = accounts[columns["account"]]
+        asset = np.array(assets, dtype=np.int32)[columns["asset"]]
+        book = self.cross_book[account]
+        for row in np.nonzero(columns["bucket"] >= 0)[0]:
+            book[row] = self.book(int(account[row]), instruments[columns["bucket"][row]])
+        outcome = np.zeros(len(account), dtype=np.int8)
+
+        def post(totals: House, first: int) -> int:
+            return posting.post_transfers(
+                self.balances,
+                self.recent,
+                terms,
+                totals,
+                account,
+                book,
+                asset,
+                columns["amount"],
+                columns["leg"],
+                columns["liquidation"],
+                self.taken_over,
+                columns["id_end"],
+                columns["id_bytes"],
+                window,
+                outcome,
+                first,
+            )
+
+        self._post(post, terms, len(account))
+        self._count(outcome)
+        return book, outcome
+
+    def _post(self, post: Callable[[House, int], int], terms: Terms, rows: int) -> None:
+        totals = posting.house(len(terms.asset_rank), len(terms.instrument_rank))
+        done = post(totals, 0)
+        while done < rows:
+            self.make_room()
+            done = post(totals, done)
+        self._absorb(totals, terms)
+
+    def make_room(self) -> None:
+        """Room for at least one more row of any size in every table."""
+        self.reserve(
+            2 * int(self.positions.size.max(initial=0)) + 64, 2 * int(self.balances.size.max(initial=0)) + 64, 1024
+        )
+
+    def reserve(self, positions: int, balances: int, hashes: int) -> None:
+        """At least so many unused entries in each table."""
+        self.positions = with_room(self.positions, self.books, positions)
+        self.balances = with_room(self.balances, self.books, balances)
+        self.recent = with_room(self.recent, len(self.accounts), hashes)
+
+    def _absorb(self, totals: House, terms: Terms) -> None:
+        for account, name in ((posting.FEES, "~fees"), (posting.FUNDING, "~funding")):
+            self._absorb_assets(totals, account, name)
+        self._absorb_assets(totals, posting.EXTERNAL, "~external")
+        self._absorb_assets(totals, posting.HOUSE, "~house")
+        for instrument in np.nonzero(totals.instruments.any(axis=(0, 2)))[0].tolist():
+            row = totals.instruments[:, instrument]
+            asset = int(terms.settlement[instrument])
+            self.house_assets[(f"~market:{instrument}", asset)] += posting.total(row[posting.MARKET])
+            for account, name in (
+                (posting.MARKET_LOTS, "~market"),
+                (posting.EXTERNAL_LOTS, "~external"),
+                (posting.HOUSE_LOTS, "~house"),
+            ):
+                self.house_lots[(name, instrument)] += posting.total(row[account])
+
+    def _absorb_assets(self, totals: House, account: int, name: str) -> None:
+        for asset in np.nonzero(totals.assets[account].any(axis=1))[0].tolist():
+            self.house_assets[(name, asset)] += posting.total(totals.assets[account, asset])
+
+    def _count(self, outcome: npt.NDArray[np.int8]) -> None:
+        for name, number in zip(self.rows, np.bincount(outcome, minlength=4).tolist(), strict=True):
+            self.rows[name] += number
+
+    # -- settlement and take-over --------------------------------------------------------------------------------
+
+    def settle(self, books: I64, instrument: int, ticks: int, terms: Terms) -> list[int]:
+        """Close an expired instrument's positions in `books` at the settlement price; the books that held one."""
+        totals = posting.house(len(terms.asset_rank), len(terms.instrument_rank))
+        held = []
+        for book in books.tolist():
+            before = int(self.positions.size[book])
+            if posting.settle(self.positions, self.balances, terms, totals, book, instrument, ticks) != posting.APPLIED:
+                raise InvariantViolation(f"settlement of book {book} must stay in the ledger's range")
+            if self.positions.size[book] != before:
+                held.append(book)
+        self._absorb(totals, terms)
+        return held
+
+    def take_over(self, book: int, offset: int, terms: Terms) -> None:
+        """Move every balance, position and cost of a book to the house, unchanged, at journal `offset`.
+
+        The house holds a position's cost as cash already paid. Unsettled funding is settled first.
+        """
+        first = int(self.positions.start[book])
+        for entry in range(first, first + int(self.positions.size[book])):
+            instrument = int(self.positions.key[entry])
+            asset = int(terms.settlement[instrument])
+            lots = int(self.positions.lots[entry])
+            funding = funding_payment(
+                lots,
+                terms.funding_index[instrument],
+                self.positions.funding[entry],
+                terms.funding_scale[instrument],
+            )
+            if abs(funding) >= LIMIT:
+                raise InvariantViolation(f"funding of book {book} must stay in the ledger's range")
+            self.house_lots[("~house", instrument)] += lots
+            self.house_assets[("~house", asset)] += int(funding) - int(self.positions.cost[entry])
+            self.house_assets[("~funding", asset)] -= int(funding)
+        first = int(self.balances.start[book])
+        for entry in range(first, first + int(self.balances.size[book])):
+            self.house_assets[("~house", int(self.balances.key[entry]))] += int(self.balances.amount[entry])
+        self.positions.size[book] = 0
+        self.balances.size[book] = 0
+        self.taken_over[book] = offset
+
+    # -- sums ----------------------------------------------------------------------------------------------------
+
+    def account_totals(self, assets: int, settlement: npt.NDArray[np.int32]) -> list[int]:
+        """Sum of all accounts' balances minus open cost, by asset: exact, whatever the number of accounts."""
+        sums = [0] * assets
+        balance_rows = _entries(self.balances, self.books)
+        position_rows = _entries(self.positions, self.books)
+        for asset in range(assets):
+            own = self.balances.amount[balance_rows][self.balances.key[balance_rows] == asset]
+            cost = self.positions.cost[position_rows][settlement[self.positions.key[position_rows]] == asset]
+            sums[asset] = _exact_sum(own) - _exact_sum(cost)
+        return sums
+
+    def lots_totals(self, instruments: int) -> list[int]:
+        """Sum of all accounts' lots, by instrument."""
+        rows = _entries(self.positions, self.books)
+        return [_exact_sum(self.positions.lots[rows][self.positions.key[rows] == i]) for i in range(instruments)]
+
+    def check(self, assets: list[str], instruments: list[str], settlement: npt.NDArray[np.int32]) -> None:
+        """Raise InvariantViolation unless every asset's and instrument's entries sum to zero."""
+        sums = self.account_totals(len(assets), settlement)
+        for (_, asset), amount in self.house_assets.items():
+            sums[asset] += amount
+        lots = self.lots_totals(len(instruments))
+        for (_, instrument), amount in self.house_lots.items():
+            lots[instrument] += amount
+        for name, amount in [*zip(assets, sums, strict=True), *zip(instruments, lots, strict=True)]:
+            if amount:
+                raise InvariantViolation(f"all entries of {name} must sum to 0, found {amount}")
+
+
+def _entries(table: Positions | Balances, books: int) -> I64:
+    """Indexes of all entries in use."""
+    count = table.size[:books].astype(np.int64)
+    ends = np.cumsum(count)
+    total = int(ends[-1]) if books else 0
+    return np.repeat(table.start[:books] - (ends - count), count) + np.arange(total)
+
+
+def _exact_sum(amounts: I64) -> int:
+    """Sum as a Python int, in two halves so that int64 never overflows."""
+    return (int((amounts >> 32).sum()) << 32) + int((amounts & 0xFFFFFFFF).sum())

@@ -1,0 +1,157 @@
+"""What marks, funding rates and expiries do to a shard: prices, shard time, funding indices, settlements."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schemas.journal import Block
+from streams.engine.posting import funding_step, holders
+from streams.engine.terms import TermsTable
+from streams.margin.money import LIMIT
+from streams.margin.parameters import F64, I64
+
+if TYPE_CHECKING:
+    from streams.engine.shard import Shard
+
+
+class Prices:
+    """The last marks of a shard, its time, and what hangs on them.
+
+    Attributes
+    ----------
+    time : shard time, epoch milliseconds: the largest `time` of marks blocks
+    index, mark : by symbol, by instrument id
+    symbol_state, mark_state : index into schemas.journal.PRICE_STATES
+    modes : what each oracle partition last said, `live` or `catching_up`
+    funding_index : by instrument, in 1 / funding_scale minor units a lot
+    funding_time : time of the last funding rate applied, by instrument
+    pending_funding : rates that wait for the instrument's first mark: (instrument, rate, time)
+    """
+
+    def __init__(self) -> None:
+        self.time = 0
+        self.index: dict[str, float] = {}
+        self.mark: dict[str, float] = {}
+        self.symbol_state: dict[str, int] = {}
+        self.mark_state: dict[str, int] = {}
+        self.quote_time: dict[str, int] = {}
+        self.modes: dict[int, str] = {}
+        self.oracles = 0
+        self.funding_index: dict[int, int] = {}
+        self.funding_time: dict[int, int] = {}
+        self.pending_funding: list[tuple[int, int, int]] = []
+        self.marks: F64 = np.zeros(0)  # by instrument, nan where never seen
+        self.prices: F64 = np.zeros(0)  # by asset, in the reporting currency
+
+    @property
+    def live(self) -> bool:
+        """Whether every oracle partition has caught up, so that the shard judges."""
+        return self.oracles > 0 and sum(mode == "live" for mode in self.modes.values()) == self.oracles
+
+    def arrange(self, terms: TermsTable) -> None:
+        """Lay the prices out by the indexes of the terms."""
+        self.marks = np.array([self.mark.get(i, np.nan) for i in terms.instruments], dtype=np.float64)
+        self.prices = np.array([self.index.get(a, np.nan) for a in terms.assets], dtype=np.float64)
+        if terms.rules.reporting_currency in terms.asset_index:
+            self.prices[terms.asset_index[terms.rules.reporting_currency]] = 1.0
+
+    def ticks(self, mark: float, precision: int) -> int:
+        """A mark in ticks, rounded half-even."""
+        return int(Decimal(repr(float(mark))).scaleb(precision).to_integral_value())
+
+
+def mark(shard: Shard, block: Block) -> None:
+    """Take in a marks block: newest prices, shard time, what the oracle says of itself."""
+    prices, columns = shard.prices, block.columns
+    symbols, instruments = block.names.get("symbols", []), block.names.get("instruments", [])
+    for row, symbol in enumerate(columns["symbol"].tolist()):
+        name = symbols[symbol]
+        prices.index[name] = float(columns["index"][row])
+        prices.symbol_state[name] = int(columns["symbol_state"][row])
+        prices.quote_time[name] = int(columns["quote_time"][row])
+    for row, instrument in enumerate(columns["instrument"].tolist()):
+        name = instruments[instrument]
+        prices.mark[name] = float(columns["mark"][row])
+        prices.mark_state[name] = int(columns["mark_state"][row])
+    oracle = block.extra["oracle"]
+    prices.time = max(prices.time, int(block.extra["time"]))
+    prices.oracles = int(oracle["of"])
+    prices.modes[int(oracle["partition"])] = oracle["mode"]
+    prices.arrange(shard.terms)
+    waiting, prices.pending_funding = prices.pending_funding, []
+    for instrument, rate, time in waiting:
+        _fund(shard, instrument, rate, time, None)
+
+
+def fund(shard: Shard, block: Block) -> list[tuple[int, str]]:
+    """Move funding indices; rows that would leave the index's range, with the reason.
+
+    A rate not newer than the instrument's last one is a repetition and changes nothing.
+    """
+    columns, rejected = block.columns, []
+    for row in range(len(columns["instrument"])):
+        instrument = shard.terms.instrument_index[block.names["instruments"][columns["instrument"][row]]]
+        price = int(columns["price"][row])
+        rate, time = int(columns["rate"][row]), int(columns["time"][row])
+        if not _fund(shard, instrument, rate, time, price if price >= 0 else None):
+            rejected.append((row, "the funding index must stay below 2**62"))
+    return rejected
+
+
+def _fund(shard: Shard, instrument: int, rate: int, time: int, price: int | None) -> bool:
+    prices, posting = shard.prices, shard.posting
+    if time <= prices.funding_time.get(instrument, -1):
+        shard.ledger.rows["duplicate"] += 1
+        return True
+    if price is None and np.isnan(prices.marks[instrument]):
+        if (instrument, rate, time) not in prices.pending_funding:
+            prices.pending_funding.append((instrument, rate, time))
+        return True
+    ticks = price
+    if ticks is None:
+        precision = shard.terms.names[instrument].price_precision or 0
+        ticks = prices.ticks(float(prices.marks[instrument]), precision)
+    step = funding_step(
+        bool(posting.inverse[instrument]),
+        int(posting.unit[instrument]),
+        int(posting.divisor[instrument]),
+        int(posting.funding_scale[instrument]),
+        ticks,
+        rate,
+    )
+    index = int(posting.funding_index[instrument]) + int(step)
+    if abs(step) >= LIMIT or abs(index) >= LIMIT:
+        return False
+    prices.funding_time[instrument] = time
+    prices.funding_index[instrument] = index
+    posting.funding_index[instrument] = index
+    return True
+
+
+def settle_expired(shard: Shard) -> I64:
+    """Settle every future whose expiry shard time has reached and whose price is known; the books that held one.
+
+    At its stated settlement price, else at the mark that stands when shard time first reaches the expiry.
+    """
+    books: list[int] = []
+    for instrument, name in enumerate(shard.terms.instruments):
+        record: dict[str, Any] = shard.terms.records[name]
+        expiry = record.get("expiry")
+        if expiry is None or instrument in shard.settled or shard.prices.time < expiry:
+            continue
+        precision = record["price_precision"]
+        if record.get("settlement_price") is not None:
+            ticks = int(Decimal(record["settlement_price"]).scaleb(precision))
+        elif not np.isnan(shard.prices.marks[instrument]):
+            ticks = max(1, shard.prices.ticks(float(shard.prices.marks[instrument]), precision))
+        else:
+            continue
+        shard.settled[instrument] = ticks
+        held = holders(shard.ledger.positions, shard.ledger.books, instrument)
+        books += shard.ledger.settle(held, instrument, ticks, shard.posting)
+    touched = np.unique(np.array(books, dtype=np.int64))
+    shard.touched.update(shard.ledger.book_account[touched].tolist())
+    return touched

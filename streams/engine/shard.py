@@ -1,0 +1,166 @@
+"""One shard: the fold of one journal partition. `apply(offset, block)` changes the state and returns the decisions.
+
+Nothing else goes in: no clock, no randomness, no setting. Accounts that a block touches are judged after the whole
+block, so any batching of whole blocks gives the same bytes.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from schemas.journal import RULES_VERSION, Block
+from streams.engine import judge, marking
+from streams.engine.decisions import Output, output
+from streams.engine.invariants import InvariantViolation
+from streams.engine.ledger import Ledger
+from streams.engine.marking import Prices
+from streams.engine.posting import APPLIED, OUT_OF_RANGE
+from streams.engine.standing import LevelSet, Standing
+from streams.engine.terms import TermsTable
+from streams.margin.parameters import I64
+
+
+class Shard:
+    """State of journal partition `partition`, from its first block on or restored from a changelog.
+
+    Attributes
+    ----------
+    next_offset : the journal offset that comes next; blocks before it are applied
+    touched : accounts changed since the changelog was last taken, see `streams.engine.state`
+    """
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.next_offset = 0
+        self.terms = TermsTable()
+        self.ledger = Ledger()
+        self.standing = Standing()
+        self.prices = Prices()
+        self.settings: dict[str, dict[str, Any]] = {}  # accounts that said how they want to be margined
+        self.settled: dict[int, int] = {}  # expired instrument -> settlement price in ticks
+        self.sweep = (0, 0)  # interval of shard time, and accounts summarised in it so far
+        self.touched: set[int] = set()
+        self.terms_changed = False
+        self.derive()
+
+    def derive(self) -> None:
+        """Arrays that follow from terms; after every change of them."""
+        index = [self.prices.funding_index.get(i, 0) for i in range(len(self.terms.instruments))]
+        self.posting = self.terms.posting(index)
+        self.parameters = self.terms.parameters()
+        self.prices.arrange(self.terms)
+        rules = self.terms.rules
+        default = LevelSet(rules.margin_call, rules.margin_call_exit, rules.liquidation_exit, rules.liquidation_target)
+        if self.standing.sets[0] != default:
+            self.standing.sets = [default]
+            for book in range(self.ledger.books):
+                self.standing.level_set[book] = self._level_set(int(self.ledger.book_account[book]))
+
+    # -- the fold ------------------------------------------------------------------------------------------------
+
+    def apply(self, offset: int, data: bytes) -> list[Output]:
+        """Apply the block at journal `offset` and return what to send, in order.
+
+        Raises
+        ------
+        InvariantViolation
+            where the block is older than the state (the transport must not deliver it twice), was made by newer
+            rules, or breaks a promise of the engine.
+        """
+        if offset < self.next_offset:
+            raise InvariantViolation(f"journal must go on at {self.next_offset}, found a block at {offset}")
+        block = Block.decode(data)
+        if block.rules_version > RULES_VERSION:
+            raise InvariantViolation(
+                f"rules_version must be at most {RULES_VERSION}, found {block.rules_version} at offset {offset}"
+            )
+        changed = self.terms.apply(block.terms)
+        if changed:
+            self.derive()
+            self.terms_changed = True
+        was_live = self.prices.live
+        rejected: list[tuple[int, str]] = []
+        posted: I64 = np.zeros(0, dtype=np.int64)
+        everything = bool(changed)
+        if block.kind == "fills":
+            posted, rejected = self._fills(block)
+        elif block.kind == "collateral":
+            posted, rejected = self._transfers(block)
+        elif block.kind == "accounts":
+            posted = self._accounts(block)
+        elif block.kind == "funding":
+            rejected = marking.fund(self, block)
+            everything = True
+        elif block.kind == "marks":
+            marking.mark(self, block)
+            everything = True
+        settled = marking.settle_expired(self)
+        out = []
+        if self.prices.live:
+            whole: I64 = np.arange(self.ledger.books, dtype=np.int64)
+            touched = np.union1d(posted, settled) if was_live else whole
+            out = judge.judge(self, offset, whole if everything or settled.size or not was_live else posted, touched)
+            if block.kind == "marks":
+                out += judge.sweep(self, offset)
+        self.next_offset = offset + 1
+        return out + [self._rejection(block, offset, row, reason) for row, reason in rejected]
+
+    def _fills(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
+        indexes = [self.terms.instrument_index[name] for name in block.names["instruments"]]
+        books, outcome = self.ledger.fills(block, self.posting, indexes, self.terms.rules.duplicate_window)
+        for instrument in set(indexes) & set(self.settled):
+            self.ledger.settle(np.unique(books), instrument, self.settled[instrument], self.posting)
+        return self._posted(books, outcome)
+
+    def _transfers(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
+        assets = [self.terms.asset_index[name] for name in block.names["assets"]]
+        instruments = [self.terms.instrument_index[name] for name in block.names.get("instruments", ())]
+        window = self.terms.rules.duplicate_window
+        return self._posted(*self.ledger.transfers(block, self.posting, assets, instruments, window))
+
+    def _posted(self, books: I64, outcome: Any) -> tuple[I64, list[tuple[int, str]]]:
+        self.grow()
+        touched = np.unique(books)
+        self.touched.update(self.ledger.book_account[touched].tolist())
+        for book in np.unique(books[outcome == APPLIED]).tolist():
+            judge.reopen(self, book)
+        reason = "the account's balance, cost and position must stay below 2**62 minor units and 2**53 lots"
+        return touched, [(row, reason) for row in np.nonzero(outcome == OUT_OF_RANGE)[0].tolist()]
+
+    def _accounts(self, block: Block) -> I64:
+        books: list[int] = []
+        for setting in block.extra["accounts"]:
+            account = self.ledger.account(setting["account"])
+            self.settings[setting["account"]] = setting
+            self.ledger.isolated_by_default[account] = setting.get("mode") == "isolated"
+            self.touched.add(account)
+            books += self.ledger.books_of(account)
+        self.grow()
+        for book in books:
+            self.standing.level_set[book] = self._level_set(int(self.ledger.book_account[book]))
+        return np.array(books, dtype=np.int64)
+
+    def grow(self) -> None:
+        """Standing of books that the ledger has opened since."""
+        known = self.standing.books
+        self.standing.grow(self.ledger.books)
+        if self.settings:
+            for book in range(known, self.ledger.books):
+                self.standing.level_set[book] = self._level_set(int(self.ledger.book_account[book]))
+
+    def _level_set(self, account: int) -> int:
+        own = self.settings.get(self.ledger.accounts[account], {}).get("levels") or {}
+        given = {name: float(own[name]) for name in LevelSet._fields if own.get(name) is not None}
+        return self.standing.set_index(self.standing.sets[0]._replace(**given)) if given else 0
+
+    def _rejection(self, block: Block, offset: int, row: int, reason: str) -> Output:
+        """A row that the ledger cannot hold, as a dead letter: with where it came from, to be sent again corrected."""
+        names = block.names.get("accounts") or block.names["instruments"]
+        who = names[int(block.columns["account" if "account" in block.columns else "instrument"][row])]
+        record = {
+            "code": "ledger_range",
+            "reason": f"{reason} ({who})",
+            "source": {**(block.source or {}), "offset": int(block.columns["source_offset"][row])},
+            "journal": {"partition": self.partition, "offset": offset},
+        }
+        return output("dead-letters", who, record)
