@@ -136,6 +136,7 @@ def deepest_day(bars: Bars, asset: str) -> int:
     for bar in bars.bars:
         if bar.asset == asset:
             day = bar.time - bar.time % DAY_MS
-            tops[day] = max(tops.get(day, 0.0), bar.open, bar.close)
-            falls[day] = min(falls.get(day, 0.0), bar.low / tops[day] - 1.0)
+            for price in walk(bar, STEPS_MIN):
+                tops[day] = max(tops.get(day, 0.0), price)
+                falls[day] = min(falls.get(day, 0.0), price / tops[day] - 1.0)
     return min(falls, key=lambda day: (falls[day], day))

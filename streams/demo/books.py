@@ -4,7 +4,7 @@ Kinds: `cross` (one to three positions on USDC), `isolated`, `hedged` (one coin 
 (coins as collateral), `borrowed` (dollars owed against coins) and `saver` (collateral only).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +38,7 @@ class Book:
 class Desk:
     """Draws books from a seed; `draw` is its one use."""
 
-    def __init__(self, universe: Universe, prices: dict[str, float], seed: int) -> None:
+    def __init__(self, universe: Universe, prices: Mapping[str, float], seed: int) -> None:
         self._universe = universe
         self._prices = prices
         self._rng = np.random.default_rng((seed, 1))
@@ -151,9 +151,7 @@ class Desk:
         deposits = [(name, self._minor(name, equity / len(assets))) for name in assets]
         return Book(account=account, kind="saver", settings={"mode": "cross"}, deposits=deposits)
 
-    def _sized(
-        self, wanted: list[tuple[str, float]], collateral: float, bucket: str
-    ) -> list[tuple[str, str, int]]:
+    def _sized(self, wanted: list[tuple[str, float]], collateral: float, bucket: str) -> list[tuple[str, str, int]]:
         """Signed lots worth the wanted dollars, all scaled down to leave room under initial margin."""
         listed = self._universe.instruments
         need = sum(abs(value) * listed[name].margin_rate(abs(value)) for name, value in wanted)
@@ -184,7 +182,7 @@ class Desk:
         return self._universe.assets[asset].minor(dollars / self._prices.get(asset, 1.0))
 
 
-def opening(books: list[Book], venue: Venue, prices: dict[str, float], time: int) -> list[list[Message]]:
+def opening(books: list[Book], venue: Venue, prices: Mapping[str, float], time: int) -> list[list[Message]]:
     """The messages that bring the books about, in waves; each must be applied before the next is sent."""
     deposits: list[Message] = []
     moves: list[Message] = []
@@ -192,26 +190,24 @@ def opening(books: list[Book], venue: Venue, prices: dict[str, float], time: int
     for book in books:
         settings = {"account": book.account, "mode": "cross", "margin_model": "standard", "levels": {}}
         deposits.append(Message("accounts", book.account, {**settings, **book.settings}))
-        deposits += [
-            venue.transfer("deposit", book.account, name, minor, time) for name, minor in book.deposits
-        ]
+        deposits += [venue.transfer("deposit", book.account, name, minor, time) for name, minor in book.deposits]
         moves += [
-            venue.transfer(
-                "transfer", book.account, CASH, minor, time, to_account=book.account, to_bucket=bucket
-            )
+            venue.transfer("transfer", book.account, CASH, minor, time, to_account=book.account, to_bucket=bucket)
             for bucket, minor in book.moved
         ]
-        moves += [
-            venue.transfer("withdrawal", book.account, name, minor, time) for name, minor in book.borrowed
-        ]
-        trades += [
-            m for position in book.positions for m in _open(venue, book.account, *position, prices, time)
-        ]
+        moves += [venue.transfer("withdrawal", book.account, name, minor, time) for name, minor in book.borrowed]
+        trades += [m for position in book.positions for m in _open(venue, book.account, *position, prices, time)]
     return [deposits, moves, trades]
 
 
 def _open(
-    venue: Venue, account: str, instrument: str, bucket: str, lots: int, prices: dict[str, float], time: int
+    venue: Venue,
+    account: str,
+    instrument: str,
+    bucket: str,
+    lots: int,
+    prices: Mapping[str, float],
+    time: int,
 ) -> list[Message]:
     listed = venue.universe.instruments[instrument]
     side = 1 if lots > 0 else -1

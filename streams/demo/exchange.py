@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.demo.universe import MAJOR
+from streams.demo.universe import MAJOR, Instrument
 from streams.demo.venue import Message, Venue
 
 #: Slippage at the top of the book, and what an order as large as the depth pays on top.
@@ -29,7 +29,7 @@ class Order:
 
     instrument: str
     lots: int  # signed, positive buys
-    limit: float | None
+    limit: int  # ticks: highest price of a buy, lowest of a sale
 
 
 @dataclass(kw_only=True)
@@ -48,6 +48,7 @@ class Ticket:
 
     liquidation_id: str
     orders: list[Order | Conversion]
+    tried: bool = False  # in this step of the market
 
 
 class Exchange:
@@ -71,14 +72,20 @@ class Exchange:
         self.expired: set[str] = set()
         self.misplaced: list[str] = []
         self._rng = np.random.default_rng((seed, 2))
+        self._depth: dict[str, float] = {}  # dollars left in this step
+
+    def begin(self) -> None:
+        """A new step of the market: fresh depth, and every open order may try again."""
+        self._depth.clear()
+        for ticket in self.tickets.values():
+            ticket.tried = False
 
     def receive(self, decision: Mapping[str, Any]) -> None:
         """Take one record of `liquidations` in."""
         where = (decision["account"], decision["bucket"])
         if decision["kind"] == "liquidation":
             before = self.tickets.pop(where, None)
-            replaced = decision["replaces"]
-            if before is not None and replaced != before.liquidation_id:
+            if decision["replaces"] != (before.liquidation_id if before else None):
                 self.misplaced.append(decision["id"])
             orders = [order for order in map(self._order, decision["orders"]) if order]
             self.tickets[where] = Ticket(liquidation_id=decision["id"], orders=orders)
@@ -100,18 +107,18 @@ class Exchange:
         return due
 
     def answer(self, prices: Mapping[str, float], time: int) -> list[Message]:
-        """Execute what can be executed at these prices; both sides of every fill and conversion."""
-        depth: dict[str, float] = {}
+        """Try every order not yet tried in this step; both sides of each fill and conversion."""
         messages: list[Message] = []
         for (account, bucket), ticket in sorted(self.tickets.items()):
-            for order in ticket.orders:
+            orders, ticket.tried = [] if ticket.tried else ticket.orders, True
+            for order in orders:
                 if self._rng.random() < UNANSWERED:
                     continue
                 identity = ticket.liquidation_id
                 if isinstance(order, Conversion):
                     messages += self._convert(account, bucket, order, prices, time, identity)
                 else:
-                    messages += self._execute(account, bucket, order, prices, time, identity, depth)
+                    messages += self._execute(account, bucket, order, prices, time, identity)
         return messages
 
     def _order(self, order: Mapping[str, Any]) -> Order | Conversion | None:
@@ -129,7 +136,7 @@ class Exchange:
         return Order(
             instrument=listed.id,
             lots=int(Decimal(order["quantity"]).scaleb(listed.quantity_precision)),
-            limit=None if order["limit_price"] is None else float(order["limit_price"]),
+            limit=int(Decimal(order["limit_price"]).scaleb(listed.price_precision)),
         )
 
     def _execute(
@@ -140,26 +147,23 @@ class Exchange:
         prices: Mapping[str, float],
         time: int,
         liquidation_id: str,
-        depth: dict[str, float],
     ) -> list[Message]:
         listed = self.venue.universe.instruments[order.instrument]
         held = self.venue.held(account, bucket, order.instrument)
         wanted = min(abs(order.lots), abs(held)) if order.lots * held < 0 else 0
         mark = prices[listed.underlying]
         side = 1 if order.lots > 0 else -1
-        room = depth.setdefault(order.instrument, self._depth(listed.underlying))
-        reach = _reach(mark, order.limit, side) * room
-        lots = min(wanted, listed.lots(min(room, reach), mark))
+        room = self._room(listed)
+        reach = _reach(mark, order.limit / 10**listed.price_precision, side)
+        lots = min(wanted, listed.lots(reach * room, mark))
         if lots <= 0:
             return []
         slippage = SLIPPAGE_MIN + SLIPPAGE_DEPTH * listed.value(lots, mark) / room
         ticks = listed.ticks(mark * (1 + side * slippage), side)
-        if order.limit is not None:  # rounding to the tick must not pass it
-            inside = listed.ticks(order.limit, -side)
-            ticks = min(ticks, inside) if side > 0 else max(ticks, inside)
+        ticks = min(ticks, order.limit) if side > 0 else max(ticks, order.limit)
         if ticks <= 0:
             return []
-        depth[order.instrument] = max(room - listed.value(lots, mark), 1.0)
+        self._depth[order.instrument] = max(room - listed.value(lots, mark), 1.0)
         order.lots -= side * lots
         fee = self.venue.fee(listed.id, lots, ticks, listed.liquidation_fee)
         return self.venue.trade(
@@ -190,14 +194,15 @@ class Exchange:
             time=time, liquidation_id=liquidation_id,
         )  # fmt: skip
 
-    def _depth(self, underlying: str) -> float:
-        middle = DEPTH_MAJOR if underlying in MAJOR else DEPTH_MINOR
-        return float(middle * self._rng.lognormal(0.0, 0.5))
+    def _room(self, instrument: Instrument) -> float:
+        """Dollars that the instrument can still take in this step, > 0."""
+        if instrument.id not in self._depth:
+            middle = DEPTH_MAJOR if instrument.underlying in MAJOR else DEPTH_MINOR
+            self._depth[instrument.id] = float(middle * self._rng.lognormal(0.0, 0.5))
+        return self._depth[instrument.id]
 
 
-def _reach(mark: float, limit: float | None, side: int) -> float:
-    """The part of the depth that an order can take before its slippage passes its limit, >= 0."""
-    if limit is None:
-        return 1.0
+def _reach(mark: float, limit: float, side: int) -> float:
+    """The part of the depth that an order can take before its slippage passes its limit, 0 to 1."""
     allowed = side * (limit - mark) / mark
     return min(1.0, max(0.0, (allowed - SLIPPAGE_MIN) / SLIPPAGE_DEPTH))

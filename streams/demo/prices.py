@@ -122,9 +122,7 @@ def _bar_rows(
         bar = Bar(time, asset, source, *values)
         low, high = min(bar.open, bar.close, bar.high), max(bar.open, bar.close, bar.low)
         if not (0.0 < bar.low <= low and high <= bar.high < math.inf):
-            raise PriceFileError(
-                f"a bar must have 0 < low <= open, close <= high, found {values} ({path}:{number})"
-            )
+            raise PriceFileError(f"a bar must have 0 < low <= open, close <= high, found {values} ({path}:{number})")
         yield _Row(bar, quote)
 
 

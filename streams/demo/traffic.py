@@ -1,4 +1,4 @@
-"""Ordinary life beside the crash: trades, deposits, withdrawals, top-ups after a call, funding rates. Pure."""
+"""Ordinary life beside the crash: trades, deposits, withdrawals, top-ups, funding rates. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ class Traffic:
         self._due: list[tuple[str, str]] = []
 
     def hear(self, event: Mapping[str, Any]) -> None:
-        """Take one record of `margin-calls` or `liquidations` in: who is in trouble stops trading, or pays in."""
+        """Take one record of `margin-calls` or `liquidations` in: who is in trouble stops trading."""
         kind, account = event["kind"], event["account"]
         if kind in ("cleared", "liquidation_cleared"):
             self.troubled.discard(account)

@@ -173,10 +173,7 @@ def universe(prices: dict[str, float], expiry: int) -> Universe:
     assets = {name: _asset(name, prices.get(name, 1.0)) for name in sorted({*prices, CASH, "USDT"})}
     apart = (*STABLE, *WRAPPED)
     coins = [name for name in sorted(prices) if name not in apart and prices[name] >= PRICE_MIN]
-    listed = [
-        _linear(f"{coin}-PERP", "perpetual", coin, prices[coin], assets[CASH])
-        for coin in coins[:PERPETUALS_MAX]
-    ]
+    listed = [_linear(f"{coin}-PERP", "perpetual", coin, prices[coin], assets[CASH]) for coin in coins[:PERPETUALS_MAX]]
     majors = [coin for coin in MAJOR if coin in coins] or coins[:1]
     for coin, contract in zip(majors, (100, 10), strict=False):
         listed.append(_inverse(coin, prices[coin], contract, assets[coin]))
@@ -207,9 +204,7 @@ def _asset(name: str, price: float) -> Asset:
     )
 
 
-def _linear(
-    identity: str, kind: str, coin: str, price: float, cash: Asset, expiry: int | None = None
-) -> Instrument:
+def _linear(identity: str, kind: str, coin: str, price: float, cash: Asset, expiry: int | None = None) -> Instrument:
     """Lots worth one to ten dollars, ticks of about 1/1,000,000 of the price, as far as cash is exact."""
     size = math.floor(math.log10(price))
     quantity_precision = min(max(size, 0), 4)

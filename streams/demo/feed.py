@@ -1,0 +1,268 @@
+"""The demo's line to Kafka: what it sends, what it hears, and when all that it sent has been worked through.
+
+`Feed.wait_quiet` is the lock-step. It asks Kafka alone (committed offsets, ends of partitions), so it holds
+for any number of workers, and while they are killed and come back.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from streams.demo.venue import Message
+
+#: Topic -> role that consumes it.
+SOURCES = {
+    "oracle-prices": "oracle",
+    "fills": "ingest",
+    "collateral": "ingest",
+    "funding-rates": "ingest",
+    "accounts": "ingest",
+    "instruments": "ingest",
+}
+DECISIONS = ("liquidations", "margin-calls", "dead-letters")
+POLL_SECONDS = 0.002
+#: A read that waits for news is answered after this long without any.
+FETCH_WAIT_MS = 50
+
+
+class Stuck(Exception):
+    """The worker made no progress for too long; the message says what it has not done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """How to reach Kafka, and what things are called there.
+
+    Parameters
+    ----------
+    options : connection arguments of every aiokafka client
+    topics : logical name -> topic
+    groups : role -> consumer group in which it commits
+    """
+
+    options: Mapping[str, Any]
+    topics: Mapping[str, str]
+    groups: Mapping[str, str]
+
+
+class Heard(NamedTuple):
+    """One record of an output topic; `at` is when it was read, monotonic seconds."""
+
+    topic: str  # logical name
+    value: dict[str, Any]
+    at: float
+
+
+@dataclass(kw_only=True)
+class _Inbox:
+    """What the reader has seen: decisions not yet handed out, latest summaries, journal size."""
+
+    decisions: list[Heard] = field(default_factory=list)
+    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    last: dict[TopicPartition, int] = field(default_factory=dict)  # offset of the last record, no marker
+    blocks: int = 0
+    bytes: int = 0
+
+
+class Feed:
+    """Sends messages, hears outputs, and knows when the pipeline is quiet.
+
+    Parameters
+    ----------
+    cluster : where
+    alive : called while waiting; raises where waiting is pointless (the worker died)
+    patience_s : how long `wait_quiet` bears no progress at all, in seconds
+
+    Attributes
+    ----------
+    blocks, journal_bytes : records of the journal and their size
+    summaries : latest margin summary by account
+    """
+
+    def __init__(self, cluster: Cluster, alive: Callable[[], None], patience_s: float = 60.0) -> None:
+        self._cluster = cluster
+        self._alive = alive
+        self._patience_s = patience_s
+        self._producer = AIOKafkaProducer(**cluster.options, enable_idempotence=True, linger_ms=1)
+        self._reader = AIOKafkaConsumer(
+            **cluster.options,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+        self._ends = AIOKafkaConsumer(**cluster.options)
+        self._admin = AIOKafkaAdminClient(**cluster.options)
+        self._logical = {name: logical for logical, name in cluster.topics.items()}
+        self._inbox = _Inbox()
+        self._sent: dict[TopicPartition, int] = {}  # offset of the last record we sent, until it is consumed
+        self._coordinators: dict[str, int] = {}
+        self._partitions: dict[str, list[TopicPartition]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def blocks(self) -> int:
+        return self._inbox.blocks
+
+    @property
+    def journal_bytes(self) -> int:
+        return self._inbox.bytes
+
+    @property
+    def summaries(self) -> Mapping[str, dict[str, Any]]:
+        return self._inbox.summaries
+
+    @property
+    def partitions(self) -> int:
+        """How many journal partitions, and so shards, there are."""
+        return len(self._partitions["journal"])
+
+    async def start(self) -> Self:
+        """Connect, wait until every topic is there, and begin to read the outputs from their start."""
+        for client in (self._producer, self._reader, self._ends, self._admin):
+            await client.start()
+        heard = ("journal", "margin-accounts", *DECISIONS)
+        for logical in (*SOURCES, *heard):
+            self._partitions[logical] = await self._find(self._cluster.topics[logical])
+        self._reader.assign([tp for logical in heard for tp in self._partitions[logical]])
+        self._task = asyncio.create_task(self._read())
+        return self
+
+    async def stop(self) -> None:
+        """Close every connection."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for client in (self._producer, self._reader, self._ends):
+            await client.stop()
+        await self._admin.close()
+
+    async def send(self, messages: Iterable[Message]) -> int:
+        """Send, wait until the broker has all of it, and return how many messages there were."""
+        futures = []
+        for message in messages:
+            topic = self._cluster.topics[message.topic]
+            value = orjson.dumps(message.value)
+            futures.append(await self._producer.send(topic, value, key=message.key.encode()))
+        for record in await asyncio.gather(*futures):
+            place = TopicPartition(record.topic, record.partition)
+            self._sent[place] = max(record.offset, self._sent.get(place, -1))
+        return len(futures)
+
+    async def wait_quiet(self) -> list[Heard]:
+        """Wait until all that was sent is consumed, journaled, applied and answered; return the new decisions.
+
+        Notes
+        -----
+        Sources first (their offsets are committed with the journal blocks they became), then the journal (an
+        offset committed past its last record: behind that come only transaction markers), then the outputs
+        (read to the end, which a reader of committed data can only pass when no transaction is open).
+
+        Raises
+        ------
+        Stuck
+            where nothing moved for `patience_s`.
+        """
+        await self._consumed(self._sent, {name: SOURCES[name] for name in SOURCES})
+        self._sent.clear()
+        await self._heard(["journal"])
+        last = self._inbox.last
+        journal = {tp: last[tp] for tp in self._partitions["journal"] if tp in last}
+        await self._consumed(journal, {"journal": "margin"})
+        await self._heard(DECISIONS)
+        decisions, self._inbox.decisions = self._inbox.decisions, []
+        return decisions
+
+    async def _consumed(self, wanted: Mapping[TopicPartition, int], roles: Mapping[str, str]) -> None:
+        """Wait until each offset in `wanted` is behind the committed offset of its topic's role."""
+        missing = dict(wanted)
+        waited, committed_before = time.monotonic(), None
+        while missing:
+            committed: dict[TopicPartition, int] = {}
+            for role in {roles[self._logical[tp.topic]] for tp in missing}:
+                asked = [tp for tp in missing if roles[self._logical[tp.topic]] == role]
+                committed |= await self._committed(role, asked)
+            missing = {tp: offset for tp, offset in missing.items() if committed.get(tp, 0) <= offset}
+            if not missing:
+                return
+            self._alive()
+            if committed != committed_before:
+                waited, committed_before = time.monotonic(), committed
+            if time.monotonic() - waited > self._patience_s:
+                behind = ", ".join(
+                    f"{tp.topic}[{tp.partition}] {committed.get(tp, 0)} <= {offset}" for tp, offset in missing.items()
+                )
+                raise Stuck(f"offsets must move within {self._patience_s:g} s, these do not: {behind}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _heard(self, names: Iterable[str]) -> None:
+        """Wait until our reader has passed the present end of these topics."""
+        places = [tp for name in names for tp in self._partitions[name]]
+        ends = await self._ends.end_offsets(places)
+        waited = time.monotonic()
+        for place, end in ends.items():
+            while await self._reader.position(place) < end:
+                self._alive()
+                if time.monotonic() - waited > self._patience_s:
+                    raise Stuck(
+                        f"{place.topic}[{place.partition}] must be readable to its end {end}, a transaction "
+                        f"holds it at {await self._reader.position(place)}"
+                    )
+                await asyncio.sleep(POLL_SECONDS / 2)
+
+    async def _committed(self, role: str, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Committed offsets of a role; nothing while its group is not to be had."""
+        group = self._cluster.groups[role]
+        try:
+            if group not in self._coordinators:
+                self._coordinators[group] = await self._admin.find_coordinator(group)
+            found = await self._admin.list_consumer_group_offsets(group, self._coordinators[group], places)
+        except KafkaError:
+            self._coordinators.pop(group, None)
+            await asyncio.sleep(0.05)
+            return {}
+        return {tp: meta.offset for tp, meta in found.items()}
+
+    async def _find(self, topic: str) -> list[TopicPartition]:
+        """The partitions of a topic, once it is there."""
+        waited = time.monotonic()
+        while not (known := await self._topic_partitions(topic)):
+            self._alive()
+            if time.monotonic() - waited > self._patience_s:
+                raise Stuck(f"topic {topic} must be there within {self._patience_s:g} s, found none")
+            await asyncio.sleep(0.1)
+        return [TopicPartition(topic, number) for number in known]
+
+    async def _topic_partitions(self, topic: str) -> list[int]:
+        described = await self._admin.describe_topics([topic])
+        return sorted(item["partition"] for found in described for item in found["partitions"])
+
+    async def _read(self) -> None:
+        while True:
+            batch = await self._reader.getmany(timeout_ms=1000)
+            now = time.monotonic()
+            for place, records in batch.items():
+                self._take(place, records, now)
+
+    def _take(self, place: TopicPartition, records: list[Any], now: float) -> None:
+        logical = self._logical[place.topic]
+        self._inbox.last[place] = records[-1].offset
+        if logical == "journal":
+            self._inbox.blocks += len(records)
+            self._inbox.bytes += sum(len(record.value) for record in records)
+        elif logical == "margin-accounts":
+            for record in records:
+                if record.value is not None:
+                    self._inbox.summaries[record.key.decode()] = orjson.loads(record.value)
+        elif logical == "dead-letters":
+            for record in records:
+                headers = {name: value.decode(errors="replace") for name, value in record.headers}
+                self._inbox.decisions.append(Heard(logical, headers, now))
+        else:
+            self._inbox.decisions += [Heard(logical, orjson.loads(record.value), now) for record in records]

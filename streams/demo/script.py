@@ -1,0 +1,107 @@
+"""What one demo plays: bars, listings, accounts and pace, drawn from the seed beforehand. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from streams.demo.bars import Bars, Step, price_text, steps
+from streams.demo.books import Book, Desk
+from streams.demo.exchange import Exchange
+from streams.demo.tally import Tally
+from streams.demo.traffic import Traffic
+from streams.demo.universe import CASH, Universe, universe
+from streams.demo.venue import Message, Venue
+
+#: The dated future expires after this part of the run.
+EXPIRY_PART = 0.85
+FUNDING_MS_MIN, FUNDINGS = 5 * 60_000, 12
+SUMMARIES = 60
+#: A price nobody quotes: a dollar coin that the files do not have.
+PEG = "peg"
+CONFIDENCE = 0.0003  # half-width of a source's uncertainty, fraction of its price
+STANDARD_STEP_MS = 5_000
+
+
+@dataclass(kw_only=True)
+class Script:
+    """Everything that is known before the first message, and the parties that will act.
+
+    Parameters
+    ----------
+    bars, step_ms : the market, and the longest step through it, milliseconds
+    accounts : how many, market makers not counted
+    """
+
+    bars: Bars
+    step_ms: int
+    accounts: int
+    universe: Universe
+    books: list[Book]
+    venue: Venue
+    exchange: Exchange
+    traffic: Traffic
+    tally: Tally
+    steps: int
+    funding_ms: int
+
+    def walk(self) -> Iterator[Step]:
+        """The steps of the market, with the pegged quotes that no file has."""
+        priced = {asset for asset, _ in next(steps(self.bars, self.step_ms)).quotes}
+        pegged = {(name, PEG): 1.0 for name in (CASH, "USDT") if name not in priced}
+        for step in steps(self.bars, self.step_ms):
+            yield Step(step.time, step.quotes | pegged)
+
+    def listings(self) -> list[Message]:
+        """The records of `instruments`: assets, instruments, and engine rules where the pace needs them."""
+        values: list[dict[str, Any]] = self.universe.messages()
+        duration = self.bars.end - self.bars.start
+        rules: dict[str, Any] = {}
+        if self.step_ms > STANDARD_STEP_MS:
+            rules["liquidation_timeout_ms"] = self.step_ms
+        if duration > 2 * SUMMARIES * 60_000:
+            rules["summary_interval_ms"] = duration // SUMMARIES
+        if rules:
+            values.append({"id": "~engine", "kind": "engine", **rules})
+        return [Message("instruments", value["id"], value) for value in values]
+
+
+def prepare(bars: Bars, *, accounts: int, seed: int, step_ms: int) -> Script:
+    """Draw the script of a demo; the same arguments give the same script."""
+    first = next(steps(bars, step_ms))
+    prices = {CASH: 1.0, "USDT": 1.0} | first.prices()
+    expiry = bars.start + int((bars.end - bars.start) * EXPIRY_PART)
+    listed = universe(prices, expiry)
+    venue = Venue(listed)
+    books = Desk(listed, prices, seed).draw(accounts)
+    return Script(
+        bars=bars,
+        step_ms=step_ms,
+        accounts=accounts,
+        universe=listed,
+        books=books,
+        venue=venue,
+        exchange=Exchange(venue, seed),
+        traffic=Traffic(venue, books, prices, seed),
+        tally=Tally(),
+        steps=bars.step_count(step_ms),
+        funding_ms=max(FUNDING_MS_MIN, (bars.end - bars.start) // FUNDINGS),
+    )
+
+
+def quotes(step: Step, sequence: int) -> list[Message]:
+    """The records of `oracle-prices` of one step."""
+    return [
+        Message(
+            "oracle-prices",
+            asset,
+            {
+                "symbol": asset,
+                "source": source,
+                "price": price_text(price),
+                "confidence": price_text(price * CONFIDENCE),
+                "time": step.time,
+                "sequence": sequence,
+            },
+        )
+        for (asset, source), price in step.quotes.items()
+    ]
