@@ -1,0 +1,156 @@
+"""Instruments, assets and prices of a portfolio document.
+
+Each gets the record it would have on the `instruments` topic, so the engine's own rules check it and make the arrays.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from schemas.dead_letters import Refused
+from schemas.instruments import FUTURE_TYPES, Asset, HaircutTier, Instrument, MarginTier
+from streams.engine.book_view import InstrumentNames
+from streams.engine.terms import TermsTable
+from streams.evaluate.document import BadDocument, Field, Node
+from streams.ingest.term_rules import PRECISION_MAX, TermsRecord, normalised
+from streams.margin.parameters import Parameters
+
+_ASSET = (
+    *("id", "kind", "closed", "price", "precision"),
+    *("haircut", "borrow_haircut", "initial_haircut", "initial_borrow_haircut", "haircut_tiers"),
+)
+_HAIRCUT_TIER = ("from", "haircut", "initial_haircut")
+_RATES = (
+    *("initial_margin", "maintenance_margin", "size_premium_factor", "liquidation_fee"),
+    *("open_interest", "open_interest_lower", "open_interest_upper"),
+)
+_INSTRUMENT = (
+    *("id", "kind", "closed", "type", "underlying", "settlement", "multiplier", "mark_price"),
+    *("price_precision", "quantity_precision", "expiry", "settlement_price", "tiers", "tier_method"),
+    *_RATES,
+)
+_TIER = ("notional_from", "initial_margin", "maintenance_margin")
+_TYPES = ("perpetual", "inverse_perpetual", "future", "inverse_future")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Market:
+    """What all accounts share. Instruments and assets are found by the name in the document."""
+
+    parameters: Parameters
+    names: Mapping[str, InstrumentNames]
+    instruments: Mapping[str, int]
+    assets: Mapping[str, int]
+    asset_names: Sequence[str]
+    asset_precision: Sequence[int | None]
+    marks: Sequence[float]
+    prices: Sequence[float]
+
+
+def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
+    """The objects `assets` and `instruments` of a document; paths of fields without a meaning go to `unknown`.
+
+    Raises
+    ------
+    BadDocument
+        with the path of the first field that is wrong.
+    """
+    asset_records, prices, precisions = {}, {}, {}
+    for name, node in _named(assets):
+        field = node.record(_ASSET, unknown)
+        prices[name] = float(field("price").positive())
+        precisions[name] = field("precision").integer(0, PRECISION_MAX)
+        asset_records[name] = _asset(node, field, precisions[name], unknown)
+    instrument_records, names, marks = {}, {}, {}
+    for name, node in _named(instruments):
+        field = node.record(_INSTRUMENT, unknown)
+        marks[name] = float(field("mark_price").positive())
+        instrument_records[name], names[name] = _instrument(name, node, field, unknown)
+        if field("settlement").text() not in asset_records:
+            raise field("settlement").refuse("be one of the document's assets")
+    table = TermsTable()
+    table.apply([{**record, "id": name, "version": 0} for name, record in asset_records.items()])
+    # an instrument may be called as an asset is; in the table a line end, which no name has, tells it apart
+    table.apply([{**record, "id": f"{name}\n", "version": 0} for name, record in instrument_records.items()])
+    return Market(
+        parameters=table.parameters(),
+        names=names,
+        instruments={name: at for at, name in enumerate(names)},
+        assets={name: at for at, name in enumerate(asset_records)},
+        asset_names=list(asset_records),
+        asset_precision=list(precisions.values()),
+        marks=list(marks.values()),
+        prices=list(prices.values()),
+    )
+
+
+def _named(table: Node) -> list[tuple[str, Node]]:
+    rows = list(table.fields()) if table.given else []
+    for name, node in rows:
+        if not name or not name.isprintable():
+            raise BadDocument(f"{node.path} must have a name of visible characters, found {name!r}")
+    return rows
+
+
+def _asset(node: Node, field: Field, precision: int | None, unknown: list[str]) -> TermsRecord:
+    initial = field("initial_haircut").digits_or_none()
+    tiers = []
+    for row in field("haircut_tiers").items():
+        tier = row.record(_HAIRCUT_TIER, unknown)
+        haircut = tier("haircut").digits()
+        higher = tier("initial_haircut").digits_or_none() or max(haircut, initial or "0", key=Decimal)
+        tiers.append(HaircutTier(quantity_from=tier("from").digits(), haircut=haircut, initial_haircut=higher))
+    return _checked(
+        node,
+        Asset(
+            id="-",
+            precision=precision or 0,
+            haircut=field("haircut").digits("0"),
+            borrow_haircut=field("borrow_haircut").digits("0"),
+            initial_haircut=initial,
+            initial_borrow_haircut=field("initial_borrow_haircut").digits_or_none(),
+            haircut_tiers=tuple(tiers),
+        ),
+    )
+
+
+def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tuple[TermsRecord, InstrumentNames]:
+    kind = field("type").choice(_TYPES)
+    method = field("tier_method").choice(("marginal", "whole"), "marginal")
+    price_precision = field("price_precision").integer(0, PRECISION_MAX)
+    quantity_precision = field("quantity_precision").integer(0, PRECISION_MAX)
+    rows = [row.record(_TIER, unknown) for row in field("tiers").items()]
+    rates: dict[str, Any] = {rate: field(rate).digits() for rate in _RATES if field(rate).given}
+    record = _checked(
+        node,
+        Instrument(
+            id="-",
+            type=kind,  # type: ignore[arg-type]
+            underlying="-",
+            settlement="-",
+            multiplier=field("multiplier").digits("1"),
+            price_precision=price_precision or 0,
+            quantity_precision=quantity_precision or 0,
+            tiers=tuple(MarginTier(**{rate: row(rate).digits() for rate in _TIER}) for row in rows),
+            tier_method=method,  # type: ignore[arg-type]
+            expiry=0 if kind in FUTURE_TYPES else None,
+            **rates,
+        ),
+    )
+    names = InstrumentNames(
+        id=name,
+        multiplier=Fraction(record["multiplier"]),
+        liquidation_fee=Fraction(record["liquidation_fee"]),
+        price_precision=price_precision,
+        quantity_precision=quantity_precision,
+    )
+    return {**record, "underlying": field("underlying").text(), "settlement": field("settlement").text()}, names
+
+
+def _checked(node: Node, record: Asset | Instrument) -> TermsRecord:
+    try:
+        return normalised(record)
+    except Refused as refused:
+        raise BadDocument(f"{node.path}.{refused.reason}") from None

@@ -1,0 +1,66 @@
+"""The margin report of each account of a portfolio."""
+
+from fractions import Fraction
+from typing import Any
+
+from streams.engine.book_view import BookView
+from streams.engine.decisions import shortfall
+from streams.engine.orders import closing_orders, conversion_orders
+from streams.engine.report import book_numbers, decimal_text, margin_report
+from streams.engine.standing import LevelSet
+from streams.engine.valuation import BANKRUPT, LIQUIDATION, status_of
+from streams.evaluate.portfolio import Account, HeldBook, Portfolio
+
+#: One step may close all of a leg.
+_NO_CAP = Fraction(1)
+
+
+def reports(portfolio: Portfolio) -> dict[str, Any]:
+    """What `crossmargin evaluate` prints; accounts in the document's order."""
+    return {"accounts": [account_report(account) for account in portfolio.accounts]}
+
+
+def account_report(account: Account) -> dict[str, Any]:
+    """The report of the cross book; isolated positions stand among the positions, each with its own report.
+
+    Positions are in order of instrument, cross before isolated.
+    """
+    report = {"account": account.name, **book_report(account.cross, account.levels)}
+    plan = report.pop("liquidation")
+    isolated = [_isolated_position(book, account.levels) for book in account.isolated]
+    report["positions"] = sorted([*report["positions"], *isolated], key=lambda position: position["instrument"])
+    return {**report, "liquidation": plan}
+
+
+def _isolated_position(book: HeldBook, levels: LevelSet) -> dict[str, Any]:
+    report = book_report(book, levels)
+    (position,) = report.pop("positions")
+    return {**position, "margin_mode": "isolated", **report}
+
+
+def book_report(book: HeldBook, levels: LevelSet) -> dict[str, Any]:
+    """The report of one book, with what would be ordered now."""
+    view = book.view
+    equity, adjusted, _, _, maintenance = book_numbers(view.parameters, view.book())
+    status = status_of(
+        equity,
+        adjusted,
+        maintenance,
+        levels.margin_call,
+        levels.margin_call_exit,
+        levels.liquidation_exit,
+        book.previous_status == "margin_call",
+        book.previous_status == "liquidation",
+    )
+    report = {**margin_report(view, status), "liquidation": None}
+    if status == LIQUIDATION:
+        report["liquidation"] = liquidation_plan(view, levels.liquidation_target)
+    if status == BANKRUPT:
+        report["shortfall"] = shortfall(view)
+    return report
+
+
+def liquidation_plan(view: BookView, target: float) -> dict[str, Any]:
+    """The orders that bring a book to its target, as the engine's first step would have them."""
+    orders = closing_orders(view, target, _NO_CAP) if view.legs else conversion_orders(view)
+    return {"target": decimal_text(target), "orders": orders}
