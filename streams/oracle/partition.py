@@ -56,6 +56,7 @@ class OraclePartition:
         self._books: dict[str, SymbolBook] = {}
         self._underlying: dict[str, str] = {}
         self._unsettled: set[str] = set()  # symbols whose mark may differ from the one told
+        self._as_of_ms = 0  # the moment of the last look
         self._expires_ms = NEVER_MS  # no later than the first expiry of a settled symbol
         self._dirty: set[str] = set()
         self._partition_dirty = False
@@ -110,7 +111,7 @@ class OraclePartition:
         as_of_ms = now_ms if mode == LIVE else read_to_ms
         if turns and mode == CATCHING_UP:
             return self._tell(now_ms, as_of_ms, mode, [])
-        self._unsettle_expired(as_of_ms)
+        self._unsettle(as_of_ms)
         candidates = self._books if turns else self._unsettled
         if mode == CATCHING_UP:
             candidates = {name for name in candidates if self._books[name].newest_ms <= read_to_ms}
@@ -124,8 +125,11 @@ class OraclePartition:
         lag_ms_max = self.max_source_skew_ms if self.mode == LIVE else self.max_source_skew_ms // 2
         return LIVE if lag_ms <= lag_ms_max else CATCHING_UP
 
-    def _unsettle_expired(self, as_of_ms: int) -> None:
-        """Have the symbols looked at again that lost a source by the mere passing of time."""
+    def _unsettle(self, as_of_ms: int) -> None:
+        """Have the symbols looked at again whose live sources may be others by the mere change of time."""
+        last_ms, self._as_of_ms = self._as_of_ms, as_of_ms
+        if as_of_ms < last_ms:  # old quotes are young again
+            self._unsettled |= self._books.keys()
         if as_of_ms < self._expires_ms:
             return
         self._expires_ms = NEVER_MS
@@ -164,9 +168,7 @@ class OraclePartition:
 
     def dirty(self) -> list[tuple[bytes, bytes]]:
         """The changelog records (key, value) of what changed since the last call, in a fixed order."""
-        records = [
-            (_SYMBOL_PREFIX + symbol.encode(), self._books[symbol].record()) for symbol in sorted(self._dirty)
-        ]
+        records = [(_SYMBOL_PREFIX + symbol.encode(), self._books[symbol].record()) for symbol in sorted(self._dirty)]
         if self._partition_dirty:
             records.append((_PARTITION_KEY, self._record()))
         self._dirty.clear()

@@ -66,9 +66,7 @@ class SymbolBook:
         newest_ms = self.newest_ms
         if self.sent and self.sent.quote_time >= newest_ms:
             return self._mark(self.sent.index_price, self.sent.confidence, STALE, self.sent.quote_time, ())
-        index = index_of(
-            live_quotes(self.quotes.values(), now_ms=newest_ms, quote_age_ms_max=quote_age_ms_max)
-        )
+        index = index_of(live_quotes(self.quotes.values(), now_ms=newest_ms, quote_age_ms_max=quote_age_ms_max))
         return self._mark(index.price, index.confidence, STALE, index.quote_time, ())
 
     def _mark(
