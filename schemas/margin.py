@@ -1,0 +1,171 @@
+"""`margin-accounts` and `margin-calls`: what the engine says of an account's margin.
+
+Amounts are in the reporting currency unless a field says otherwise.
+"""
+
+from typing import Literal
+
+from schemas.fields import DecimalText, Record
+from schemas.marks import MarkPrice
+
+Status = Literal["ok", "margin_call", "liquidation", "bankrupt", "unpriced"]
+MarginMode = Literal["cross", "isolated"]
+
+
+class JournalPlace(Record, frozen=True, kw_only=True):
+    """The journal record that caused a decision.
+
+    Parameters
+    ----------
+    partition : of `journal`; the account's shard
+    offset : in that partition
+    """
+
+    partition: int
+    offset: int
+
+
+class PositionReport(Record, frozen=True, kw_only=True):
+    """One position. An isolated one is a bucket of its own and has its own equity, ratio and status.
+
+    Parameters
+    ----------
+    instrument : id
+    quantity : signed, positive long
+    notional : |quantity| x mark x multiplier; null: unpriced
+    unrealized_pnl : in the settlement asset, positive gained
+    initial_margin : requirement to open
+    maintenance_margin : requirement to keep
+    liquidation_price : mark at which the bucket's adjusted equity meets its maintenance margin; null: none
+    margin_mode : cross, or isolated
+    equity : of an isolated position: its margin + unrealised P&L
+    adjusted_equity : of an isolated position
+    margin_ratio : of an isolated position: adjusted equity / maintenance margin
+    status : of an isolated position
+    """
+
+    instrument: str
+    quantity: DecimalText
+    notional: DecimalText | None
+    unrealized_pnl: DecimalText | None
+    initial_margin: DecimalText | None
+    maintenance_margin: DecimalText | None
+    liquidation_price: DecimalText | None = None
+    margin_mode: MarginMode = "cross"
+    equity: DecimalText | None = None
+    adjusted_equity: DecimalText | None = None
+    margin_ratio: DecimalText | None = None
+    status: Status | None = None
+
+
+class Order(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """What to close, or what to convert: either instrument and quantity, or sell_asset, amount and buy_asset.
+
+    Parameters
+    ----------
+    instrument : id of the position to reduce; the order is reduce-only
+    quantity : signed, positive buys, opposite to the position
+    limit_price : worst acceptable price, in ticks of the instrument; of a conversion buy_asset per sell_asset
+    expected_fee : in the settlement asset, positive paid
+    sell_asset : asset to sell
+    amount : how much of sell_asset, in its units
+    buy_asset : asset to buy
+    """
+
+    limit_price: DecimalText
+    instrument: str | None = None
+    quantity: DecimalText | None = None
+    expected_fee: DecimalText | None = None
+    sell_asset: str | None = None
+    amount: DecimalText | None = None
+    buy_asset: str | None = None
+
+
+class LiquidationPlan(Record, frozen=True, kw_only=True):
+    """What would bring a bucket back to its target.
+
+    Parameters
+    ----------
+    target : margin ratio that the orders reach
+    orders : to be filled together, best first
+    """
+
+    target: DecimalText
+    orders: tuple[Order, ...]
+
+
+class AccountReport(Record, frozen=True, kw_only=True):
+    """The margin of one account, as `crossmargin evaluate` prints it.
+
+    Parameters
+    ----------
+    account : whose
+    status : of the cross bucket; unpriced where a mark was never seen, and then the numbers are null
+    equity : sum of net assets x price
+    adjusted_equity : the same after haircuts
+    initial_equity : the same after initial haircuts
+    initial_margin : requirement to open
+    maintenance_margin : requirement to keep
+    margin_ratio : adjusted equity / maintenance margin; null: no requirement
+    free_margin : initial equity - initial margin
+    positions : all positions, cross and isolated, by instrument id
+    liquidation : what would be ordered now; null: nothing
+    """
+
+    account: str
+    status: Status
+    equity: DecimalText | None
+    adjusted_equity: DecimalText | None
+    initial_equity: DecimalText | None
+    initial_margin: DecimalText | None
+    maintenance_margin: DecimalText | None
+    margin_ratio: DecimalText | None
+    free_margin: DecimalText | None
+    positions: tuple[PositionReport, ...] = ()
+    liquidation: LiquidationPlan | None = None
+
+
+class MarginAccount(Record, frozen=True, kw_only=True):
+    """The latest margin summary of an account. The message key is the account; the topic is compacted.
+
+    Parameters
+    ----------
+    account : whose
+    report : as evaluate prints
+    balances : amount of each asset in the cross bucket, in units of the asset, negative owed
+    journal : the block it was computed after
+    time : shard time, epoch ms
+    """
+
+    account: str
+    report: AccountReport
+    balances: dict[str, DecimalText]
+    journal: JournalPlace
+    time: int
+
+
+class MarginCall(Record, frozen=True, kw_only=True):
+    """A margin call, or its end. The message key is the account.
+
+    Parameters
+    ----------
+    id : unique and the same in every replay: shard, journal offset, account, bucket, kind
+    kind : called, or cleared
+    account : whose
+    bucket : cross, or the instrument of an isolated position
+    level : the margin ratio that was crossed: of called the margin_call level, of cleared its exit
+    report : as evaluate prints
+    marks : the marks it was computed with, by instrument
+    journal : the block that caused it
+    time : shard time, epoch ms
+    """
+
+    id: str
+    kind: Literal["called", "cleared"]
+    account: str
+    bucket: str
+    level: DecimalText
+    report: AccountReport
+    marks: dict[str, MarkPrice]
+    journal: JournalPlace
+    time: int

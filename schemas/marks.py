@@ -1,0 +1,49 @@
+"""`marks`: the index price of a symbol and the mark prices of the instruments on it."""
+
+from typing import Literal
+
+import msgspec
+
+from schemas.fields import DecimalText, Name, Record
+
+PriceState = Literal["ok", "degraded", "suspect", "stale", "halted"]
+
+
+class MarkPrice(Record, frozen=True, kw_only=True):
+    """What an instrument is valued at.
+
+    Parameters
+    ----------
+    mark : mark price, in the instrument's quote currency
+    index : price of the underlying, in the reporting currency
+    state : how far the mark is to be trusted; the last mark is kept while it is stale or halted
+    """
+
+    mark: DecimalText
+    index: DecimalText | None = None
+    state: PriceState = "ok"
+
+
+class Mark(Record, frozen=True, kw_only=True):
+    """The latest prices of one symbol. The message key is the symbol; the topic is compacted.
+
+    Parameters
+    ----------
+    symbol : what is priced
+    index : median of the live sources, in the reporting currency; null: never seen
+    confidence : half-width of the uncertainty of the index, same unit
+    check : price of the independent check source; null: there is none
+    state : how far the index is to be trusted
+    sources : the sources the index was made of, in order
+    marks : mark of each instrument on the symbol, by id
+    time : oracle time, epoch ms
+    """
+
+    symbol: Name
+    index: DecimalText | None
+    state: PriceState
+    time: int
+    confidence: DecimalText = "0"
+    check: DecimalText | None = None
+    sources: tuple[str, ...] = ()
+    marks: dict[str, MarkPrice] = msgspec.field(default_factory=dict)

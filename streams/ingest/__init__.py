@@ -1,0 +1,1 @@
+"""Ingest: messages of the source topics in, journal blocks and dead letters out; no broker and no clock."""

@@ -1,0 +1,145 @@
+"""Journal blocks under construction: one source partition's rows, sorted by journal partition and cut to size."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import orjson
+
+from schemas.journal import COLUMNS, Block, pack_ids
+from streams.ingest.term_rules import TermsRecord
+
+#: A block takes no further row from here on. What one row adds at most (legs, names and terms of two
+#: instruments and four assets, each with all the tiers it may have) keeps every block below 512 KiB.
+BLOCK_BYTES = 320 * 1024
+_ROW_BYTES = 72
+
+
+class Draft:
+    """One block being filled.
+
+    Attributes
+    ----------
+    first : source offset from which on this block covers the source
+    last : source offset of the latest row
+    size : upper estimate of its bytes
+    """
+
+    __slots__ = ("_cells", "_ids", "_names", "_settings", "_terms", "first", "last", "size")
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first = first
+        self.last = last
+        self.size = 0
+        self._cells: list[int] = []
+        self._ids: list[str] = []
+        self._names: dict[str, dict[str, int]] = {}
+        self._terms: list[TermsRecord] = []
+        self._settings: list[dict[str, Any]] = []
+
+    def index(self, table: str, name: str) -> int:
+        """Where `name` stands in the block's list `table`: accounts, instruments or assets."""
+        names = self._names.get(table)
+        if names is None:
+            names = self._names[table] = {}
+        index = names.get(name)
+        if index is None:
+            index = names[name] = len(names)
+            self.size += 4 * len(name) + 3
+        return index
+
+    def add(self, row: tuple[int, ...], id: str | None = None) -> None:
+        """Add a row of integers in the order of the kind's columns, id columns left out."""
+        self._cells += row
+        self.size += _ROW_BYTES
+        if id is not None:
+            self._ids.append(id)
+            self.size += len(id) if id.isascii() else 4 * len(id)
+
+    def add_terms(self, record: TermsRecord) -> None:
+        self._terms.append(record)
+        self.size += len(orjson.dumps(record)) + 1
+
+    def add_settings(self, settings: dict[str, Any]) -> None:
+        self._settings.append(settings)
+        self.size += len(orjson.dumps(settings)) + 1
+
+    def block(self, kind: str, source: dict[str, Any]) -> Block:
+        names = [name for name in COLUMNS[kind] if not name.startswith("id_")]
+        cells = np.array(self._cells, dtype=np.int64).reshape(-1, max(len(names), 1))
+        columns = dict(zip(names, cells.T, strict=False))
+        return Block(
+            kind=kind,
+            source=source,
+            names={table: list(index) for table, index in self._names.items()},
+            columns=columns | pack_ids(self._ids) if self._ids else columns,
+            terms=self._terms,
+            extra={"accounts": self._settings} if kind == "accounts" else {},
+        )
+
+
+class BlockWriter:
+    """The blocks of one batch of one source partition.
+
+    Parameters
+    ----------
+    kind : of the blocks
+    topic, partition : the source's coordinates, which every block names
+    first : source offset at which the batch begins
+    told : per journal partition the ids whose terms this source partition has sent before; added to
+    """
+
+    def __init__(self, *, kind: str, topic: str, partition: int, first: int, told: list[set[str]]) -> None:
+        self.shards = len(told)
+        self._kind = kind
+        self._topic = topic
+        self._partition = partition
+        self._first = first
+        self._told = told
+        self._newly_told: list[tuple[int, str]] = []
+        self._drafts: dict[int, Draft] = {}
+        self._blocks: list[tuple[int, Block]] = []
+
+    def draft(self, shard: int, offset: int) -> Draft:
+        """The block that takes the row at the source's `offset` for journal partition `shard`."""
+        draft = self._drafts.get(shard)
+        first = self._first
+        if draft is not None:
+            if draft.size < BLOCK_BYTES:
+                draft.last = offset
+                return draft
+            # One source row with many terms may fill more than a block: then both cover it.
+            self._close(shard, draft, offset + (draft.last == offset))
+            first = offset
+        draft = self._drafts[shard] = Draft(first, offset)
+        return draft
+
+    def tell(self, shard: int, draft: Draft, records: Iterable[TermsRecord]) -> None:
+        """Put terms into the block that this source partition has not yet sent to the journal partition."""
+        told = self._told[shard]
+        for record in records:
+            if record["id"] not in told:
+                told.add(record["id"])
+                self._newly_told.append((shard, record["id"]))
+                draft.add_terms(record)
+
+    def finish(self, next_offset: int) -> list[tuple[int, Block]]:
+        """(journal partition, block) of the batch that ends before `next_offset`, in order."""
+        for shard, draft in self._drafts.items():
+            self._close(shard, draft, next_offset)
+        self._drafts = {}
+        return sorted(self._blocks, key=lambda entry: entry[0])
+
+    def abandon(self) -> None:
+        """Forget the batch: what it told counts as not told."""
+        for shard, id in self._newly_told:
+            self._told[shard].discard(id)
+
+    def _close(self, shard: int, draft: Draft, next_offset: int) -> None:
+        source = {
+            "topic": self._topic,
+            "partition": self._partition,
+            "first": draft.first,
+            "next": next_offset,
+        }
+        self._blocks.append((shard, draft.block(self._kind, source)))

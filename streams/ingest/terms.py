@@ -1,0 +1,277 @@
+"""The table of instruments and assets that ingest scales by: a fold over `instruments` in offset order.
+
+A verdict depends only on the records before it. A record that was folded already gets its old verdict again,
+so the worker that ingests `instruments` and the others that only look things up share one table.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, cast
+
+from schemas.codec import Reader
+from schemas.dead_letters import Refused
+from schemas.fields import shown
+from schemas.instruments import (
+    ASSET_IDENTITY,
+    INSTRUMENT_IDENTITY,
+    INVERSE_TYPES,
+    PERPETUAL_TYPES,
+    EngineRules,
+    TermsMessage,
+    unit_value,
+)
+from streams.ingest.term_rules import TermsRecord, normalised
+
+_UNIT_MAX = 1 << 62
+_Reason = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetTerms:
+    """What ingest needs of an asset: `precision` decimals, and the record that the journal carries."""
+
+    id: str
+    precision: int
+    closed: bool
+    record: TermsRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstrumentTerms:
+    """What ingest needs of an instrument.
+
+    Parameters
+    ----------
+    price_precision, quantity_precision : decimals of a tick and of a lot
+    asset : the settlement asset, whose minor unit fees are counted in
+    inverse : P&L is paid in coins
+    perpetual : it pays funding
+    unit : linear: minor units = lots x ticks x unit; inverse: minor units = lots x unit / ticks
+    records : what the journal carries: the asset's record and the instrument's own
+    """
+
+    id: str
+    price_precision: int
+    quantity_precision: int
+    asset: AssetTerms
+    inverse: bool
+    perpetual: bool
+    unit: int
+    closed: bool
+    records: tuple[TermsRecord, TermsRecord]
+
+
+class Terms:
+    """Instruments and assets as of `next_offset` of the topic `instruments`.
+
+    Parameters
+    ----------
+    message_bytes_max : longer values are refused
+
+    Attributes
+    ----------
+    next_offset : the first offset not folded yet
+    assets, instruments : id -> terms of what messages may use; an instrument is here once its asset is known
+    """
+
+    def __init__(self, message_bytes_max: int) -> None:
+        self.next_offset = 0
+        self.assets: dict[str, AssetTerms] = {}
+        self.instruments: dict[str, InstrumentTerms] = {}
+        self._message_bytes_max = message_bytes_max
+        self._reader: Reader[Any] = Reader(cast(type[Any], TermsMessage))
+        self._records: dict[str, TermsRecord] = {}
+        self._faults: dict[str, _Reason] = {}
+        # Verdicts that rest on the records before; all others are given again from the record itself.
+        self._refusals: dict[int, _Reason] = {}
+        self._closings: dict[int, TermsRecord | None] = {}
+        self._first_version: dict[str, int] = {}
+
+    @property
+    def unknown_fields(self) -> int:
+        """Fields passed over so far because no record knows them."""
+        return self._reader.unknown_fields
+
+    def read(self, records: Iterable[tuple[int, bytes | None, bytes | None]]) -> None:
+        """Fold (offset, key, value) records for look-up only: refusals are left to who ingests the topic."""
+        for offset, key, value in records:
+            with suppress(Refused):
+                self.add(offset, key, value)
+
+    def add(self, offset: int, key: bytes | None, value: bytes | None) -> list[TermsRecord]:
+        """Fold one record of `instruments`; returns what the journals are to be told, in normal form.
+
+        Each carries its `version`, the offset. Nothing is told of an instrument whose settlement asset is
+        unknown: it is told together with the asset.
+
+        Raises
+        ------
+        Refused
+            the table is as before, but for `next_offset`.
+        """
+        if offset < self.next_offset:
+            return self._again(offset, key, value)
+        self.next_offset = offset + 1
+        id = key_text(key)
+        record = None if value is None else self._record(offset, id, value)
+        try:
+            if record is None:
+                record = self._closings[offset] = self._closing(offset, id)
+            else:
+                self._check_history(record)
+        except Refused as refused:
+            self._refusals[offset] = (refused.code, refused.reason)
+            raise
+        return [] if record is None else self._take(record)
+
+    def find_instrument(self, id: str, field: str = "instrument") -> InstrumentTerms:
+        """The instrument; raises `Refused` unknown_instrument, unknown_asset (its settlement), bad_terms."""
+        found = self.instruments.get(id)
+        if found is not None:
+            return found
+        if id in self._faults:
+            raise Refused(*self._faults[id])
+        record = self._records.get(id)
+        if record is not None and record["kind"] == "instrument":
+            asset = record["settlement"]
+            raise Refused(
+                "unknown_asset",
+                f"settlement of {shown(id)} must be a published asset, found {shown(asset)}",
+                asset,
+            )
+        raise Refused("unknown_instrument", f"{field} must be a published instrument, found {shown(id)}", id)
+
+    def find_asset(self, id: str, field: str = "asset") -> AssetTerms:
+        """The asset; raises `Refused` unknown_asset."""
+        found = self.assets.get(id)
+        if found is None:
+            raise Refused("unknown_asset", f"{field} must be a published asset, found {shown(id)}", id)
+        return found
+
+    def _record(self, offset: int, id: str, value: bytes) -> TermsRecord:
+        check_size(value, self._message_bytes_max)
+        record = normalised(self._reader.read(value))
+        if record["id"] != id:
+            raise Refused("bad_key", f"key must be the record's id {shown(record['id'])}, found {shown(id)}")
+        return record | {"version": offset}
+
+    def _closing(self, offset: int, id: str) -> TermsRecord | None:
+        """What a tombstone says: the last terms, closed; the default rules; of a control order nothing."""
+        last = self._records.get(id)
+        if last is None:
+            raise Refused("tombstone", f"a null value must close a published id, found {shown(id)}")
+        if last["kind"] == "control":
+            return None
+        if last["kind"] == "engine":
+            return normalised(EngineRules()) | {"version": offset}
+        return last | {"closed": True, "version": offset}
+
+    def _check_history(self, record: TermsRecord) -> None:
+        before = self._records.get(record["id"])
+        if before is not None:
+            _check_identity(before, record)
+        asset = self.assets.get(record.get("settlement", ""))
+        if asset is not None:
+            _unit(record, asset)
+
+    def _take(self, record: TermsRecord) -> list[TermsRecord]:
+        id = record["id"]
+        self._records[id] = record
+        self._first_version.setdefault(id, record["version"])
+        if record["kind"] == "asset":
+            self.assets[id] = AssetTerms(id=id, precision=record["precision"], closed=record["closed"], record=record)
+            for other in self._settling_in(id):
+                self._make_usable(other)
+        elif record["kind"] == "instrument":
+            self._make_usable(record)
+        return self._told(record)
+
+    def _make_usable(self, record: TermsRecord) -> None:
+        asset = self.assets.get(record["settlement"])
+        if asset is None:
+            return
+        try:
+            unit = _unit(record, asset)
+        except Refused as fault:  # the instrument came before its asset, and does not fit it
+            self._faults[record["id"]] = (fault.code, fault.reason)
+            return
+        self.instruments[record["id"]] = InstrumentTerms(
+            id=record["id"],
+            price_precision=record["price_precision"],
+            quantity_precision=record["quantity_precision"],
+            asset=asset,
+            inverse=record["type"] in INVERSE_TYPES,
+            perpetual=record["type"] in PERPETUAL_TYPES,
+            unit=unit,
+            closed=record["closed"],
+            records=(asset.record, record),
+        )
+
+    def _told(self, record: TermsRecord) -> list[TermsRecord]:
+        """The record, after the asset it needs and before the instruments that waited for it."""
+        if record["kind"] == "asset":
+            is_first = self._first_version[record["id"]] == record["version"]
+            waited = [other for other in self._settling_in(record["id"]) if other["id"] in self.instruments]
+            return [record, *waited] if is_first else [record]
+        if record["kind"] == "instrument":
+            asset = self.assets.get(record["settlement"])
+            usable = asset is not None and record["id"] in self.instruments
+            return [asset.record, record] if asset is not None and usable else []
+        return [record]
+
+    def _settling_in(self, asset: str) -> list[TermsRecord]:
+        records = (self._records[id] for id in sorted(self._records))
+        return [record for record in records if record.get("settlement") == asset]
+
+    def _again(self, offset: int, key: bytes | None, value: bytes | None) -> list[TermsRecord]:
+        if offset in self._refusals:
+            raise Refused(*self._refusals[offset])
+        id = key_text(key)
+        record = self._closings[offset] if value is None else self._record(offset, id, value)
+        return [] if record is None else self._told(record)
+
+
+def key_text(key: bytes | None) -> str:
+    """The key of a message of a compacted topic, as text; raises `Refused` bad_key."""
+    try:
+        if key is not None:
+            return key.decode()
+    except UnicodeDecodeError:
+        pass
+    raise Refused("bad_key", f"key must be UTF-8 text, found {'null' if key is None else 'other bytes'}")
+
+
+def check_size(value: bytes, bytes_max: int) -> None:
+    """Raise `Refused` over_size where the value is longer."""
+    if len(value) > bytes_max:
+        raise Refused("over_size", f"the value must be at most {bytes_max} bytes, found {len(value)}")
+
+
+def _check_identity(before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    fields = {"instrument": INSTRUMENT_IDENTITY, "asset": ASSET_IDENTITY}.get(before["kind"], ("kind",))
+    for field in fields:
+        if before[field] != record.get(field):
+            raise Refused(
+                "identity_changed",
+                f"{field} of {shown(record['id'])} must stay {shown(before[field])}, found {shown(record.get(field))}",
+            )
+
+
+def _unit(record: Mapping[str, Any], asset: AssetTerms) -> int:
+    unit = unit_value(
+        type=record["type"],
+        multiplier=Decimal(record["multiplier"]),
+        price_precision=record["price_precision"],
+        quantity_precision=record["quantity_precision"],
+        asset_precision=asset.precision,
+    )
+    if unit.denominator != 1 or not 0 < unit < _UNIT_MAX:
+        sign = "+" if record["type"] in INVERSE_TYPES else "-"
+        raise Refused(
+            "bad_terms",
+            f"multiplier x 10**(asset precision {sign} price_precision - quantity_precision) must be a "
+            f"positive integer below 2**62, found {unit} for {shown(record['id'])} in {shown(asset.id)}",
+        )
+    return unit.numerator

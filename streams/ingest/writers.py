@@ -1,0 +1,150 @@
+"""What the writers of all source topics have in common, and the three short ones: funding, accounts, instruments.
+
+A writer turns one message into rows of journal blocks, or refuses it; it checks all before it writes any.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from schemas.accounts import AccountSettings
+from schemas.codec import Reader
+from schemas.dead_letters import Refused
+from schemas.fields import Record, legal_account, scaled, shown
+from schemas.funding import FundingRate
+from streams.ingest.blocks import BlockWriter
+from streams.ingest.checks import Shards, event_time, price_ticks
+from streams.ingest.term_rules import checked_levels
+from streams.ingest.terms import Terms, key_text
+
+#: Funding rates are counted in units of 1e-12.
+_RATE_PLACES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the messages of one batch share.
+
+    Parameters
+    ----------
+    terms : instruments and assets as far as they have been read
+    latest_ms : the latest time a message may have, epoch ms
+    blocks : where rows go
+    """
+
+    terms: Terms
+    latest_ms: int
+    blocks: BlockWriter
+
+
+class Writer(ABC):
+    """Turns the messages of one topic into rows.
+
+    Attributes
+    ----------
+    kind : of the blocks it fills
+    compacted : whether null values are tombstones, which `write` then understands
+    """
+
+    kind: ClassVar[str]
+    compacted: ClassVar[bool] = False
+    record: ClassVar[type[Record]]
+
+    def __init__(self, shards: Shards) -> None:
+        self.shards = shards
+        self.reader: Reader[Any] = Reader(self.record)
+
+    @property
+    def unknown_fields(self) -> int:
+        """Fields passed over so far because the record does not know them."""
+        return self.reader.unknown_fields
+
+    @abstractmethod
+    def write(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
+        """Put the message's rows into the blocks; returns its time in epoch ms, 0 where it has none.
+
+        Raises
+        ------
+        Refused
+            nothing was written.
+        """
+
+    def tombstone(self, offset: int, key: bytes | None, batch: Batch) -> None:
+        """Put the meaning of a null value into the blocks; of compacted topics only."""
+        raise NotImplementedError
+
+
+class FundingWriter(Writer):
+    """`funding-rates` -> blocks of funding, every row in every journal partition."""
+
+    kind = "funding"
+    record = FundingRate
+
+    def write(self, offset: int, _key: bytes | None, value: bytes, batch: Batch) -> int:
+        funding: FundingRate = self.reader.read(value)
+        time = event_time(funding.time, batch.latest_ms)
+        instrument = batch.terms.find_instrument(funding.instrument)
+        if not instrument.perpetual:
+            raise Refused("bad_value", f"instrument must be a perpetual, found {shown(instrument.id)}")
+        rate = scaled(funding.rate, _RATE_PLACES, "rate")
+        if abs(rate) > 10**_RATE_PLACES:
+            raise Refused("over_range", f"rate must be -1 to 1, found {shown(funding.rate)}")
+        price = -1
+        if funding.mark_price is not None:
+            price = price_ticks(funding.mark_price, instrument, "mark_price")
+        for shard in range(self.shards.count):
+            draft = batch.blocks.draft(shard, offset)
+            batch.blocks.tell(shard, draft, instrument.records)
+            draft.add((draft.index("instruments", instrument.id), rate, price, time, offset))
+        return time
+
+
+class AccountWriter(Writer):
+    """`accounts` -> blocks of settings, each in its account's journal partition."""
+
+    kind = "accounts"
+    compacted = True
+    record = AccountSettings
+
+    def write(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
+        account = legal_account(key_text(key), "key")
+        settings: AccountSettings = self.reader.read(value)
+        if settings.account != account:
+            raise Refused("bad_key", f"key must be the account {shown(settings.account)}, found {shown(account)}")
+        self._put(settings, offset, batch)
+        return 0
+
+    def tombstone(self, offset: int, key: bytes | None, batch: Batch) -> None:
+        self._put(AccountSettings(account=legal_account(key_text(key), "key")), offset, batch)
+
+    def _put(self, settings: AccountSettings, offset: int, batch: Batch) -> None:
+        row = {
+            "account": settings.account,
+            "mode": settings.mode,
+            "margin_model": settings.margin_model,
+            "levels": checked_levels(settings.levels),
+            "source_offset": offset,
+        }
+        batch.blocks.draft(self.shards.of(settings.account), offset).add_settings(row)
+
+
+class TermsWriter(Writer):
+    """`instruments` -> blocks of terms, every record in every journal partition. Their reader is the table's."""
+
+    kind = "terms"
+    compacted = True
+    record = Record
+
+    def write(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
+        before = batch.terms.unknown_fields
+        self._put(offset, key, value, batch)
+        self.reader.unknown_fields += batch.terms.unknown_fields - before
+        return 0
+
+    def tombstone(self, offset: int, key: bytes | None, batch: Batch) -> None:
+        self._put(offset, key, None, batch)
+
+    def _put(self, offset: int, key: bytes | None, value: bytes | None, batch: Batch) -> None:
+        for record in batch.terms.add(offset, key, value):
+            for shard in range(self.shards.count):
+                batch.blocks.draft(shard, offset).add_terms(record)
