@@ -1,0 +1,78 @@
+"""The margin agent: one journal partition folded by its shard, state and decisions written together."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from aiokafka import TopicPartition
+
+from streams.agents.blocks import Opening
+from streams.agents.context import Context
+from streams.engine import state
+from streams.engine.shard import Shard
+from streams.kafka.leases import Block
+from streams.kafka.transactions import Record
+from streams.metrics import ACCOUNTS, APPLY_SECONDS, JOURNAL_BLOCKS, OUTPUTS
+
+#: Outputs that somebody waits for: a block that gives one is written at once.
+URGENT = frozenset({"margin-calls", "liquidations"})
+
+#: Changelog key of the journal position that the state covers: past the last block's commit marker, so no part of
+#: the state.
+POSITION_KEY = b"~position"
+
+
+class Margin:
+    """One shard of the engine behind its journal partition.
+
+    Attributes
+    ----------
+    shard : the state, ahead of what is committed by the blocks of the flush in the air
+    """
+
+    def __init__(self, tp: TopicPartition, context: Context) -> None:
+        settings = context.settings
+        self.shard = Shard(tp.partition)
+        self._context = context
+        self._position: int | None = None
+        self._changelog = TopicPartition(settings.topic("margin-changelog"), tp.partition)
+        self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
+
+    async def open(self, opening: Opening) -> int | None:
+        """Restore the shard from its changelog; the offset is the one that the changelog names."""
+        latest: dict[bytes, bytes | None] = {}
+        async for part in opening.read(self._changelog.topic, self._changelog.partition):
+            latest.update((record.key, record.value) for record in part)
+        position = latest.pop(POSITION_KEY, None)
+        self.shard = state.restore(self._changelog.partition, latest.items())
+        self._position = None if position is None else int(position)
+        return self._position
+
+    async def take(self, block: Block) -> bool:
+        """Apply journal records in order."""
+        urgent = False
+        shard = self._changelog.partition
+        for record in block.records:
+            began = time.perf_counter()
+            for sent in self.shard.apply(record.offset, record.value):
+                urgent = urgent or sent.topic in URGENT
+                self._records[self._context.partition(sent.topic, shard)].append(Record(sent.key, sent.value))
+                OUTPUTS.labels(sent.topic).inc()
+            APPLY_SECONDS.observe(time.perf_counter() - began)
+        self._position = block.end
+        JOURNAL_BLOCKS.labels(shard).inc(len(block.records))
+        ACCOUNTS.labels(shard).set(len(self.shard.ledger.accounts))
+        return urgent
+
+    def tick(self) -> bool:
+        """Nothing falls due by time alone: shard time comes by the journal."""
+        return False
+
+    def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Changed state and decisions of all blocks taken since the last flush."""
+        records, self._records = self._records, defaultdict(list)
+        changed = [Record(key, value) for key, value in state.dirty(self.shard)]
+        records[self._changelog] = [*changed, Record(POSITION_KEY, str(self._position).encode())]
+        return records

@@ -1,0 +1,143 @@
+"""The oracle agent: quotes of one source partition become marks, told to every shard."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from schemas.codec import encode
+from schemas.journal import PRICE_STATES
+from schemas.journal import Block as JournalBlock
+from schemas.sharding import shard_of
+from streams.agents.blocks import Opening
+from streams.agents.context import Context
+from streams.engine.report import decimal_text
+from streams.ingest.quotes import QuotePartition
+from streams.kafka.leases import Block
+from streams.kafka.transactions import Record
+from streams.metrics import DEAD_LETTERS, QUOTES_REFUSED, SOURCE_ROWS
+from streams.oracle.marks import MarksUpdate, SymbolMark
+from streams.oracle.partition import OraclePartition
+from streams.oracle.quotes import Quote
+
+#: How often the oracle looks whether something falls due by time alone: a heartbeat, a source gone stale.
+TICK_MS = 50
+
+
+class Oracle:
+    """One partition of quotes. Quotes that come while a transaction is open are conflated into the next one."""
+
+    def __init__(self, tp: TopicPartition, context: Context) -> None:
+        settings = context.settings
+        self._context = context
+        self._tp = tp
+        self._changelog = TopicPartition(settings.topic("oracle-changelog"), tp.partition)
+        self._quotes = QuotePartition(
+            topic=tp.topic,
+            partition=tp.partition,
+            message_bytes_max=settings.message_bytes_max,
+            max_future_ms=settings.max_future_ms,
+        )
+        self._fold = OraclePartition(
+            tp.partition,
+            context.counts[tp.topic],
+            heartbeat_ms=settings.heartbeat_ms,
+            quote_age_ms_max=settings.quote_age_ms_max,
+            max_source_skew_ms=settings.max_source_skew_ms,
+        )
+        self._newest_ms = 0  # the event clock
+        self._terms_read = -1
+        self._told: set[str] = set()  # instruments whose terms this producer has put into the journals
+        self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
+
+    async def open(self, opening: Opening) -> int | None:
+        """Restore the sources' quotes and what was told last."""
+        records = []
+        async for part in opening.read(self._changelog.topic, self._changelog.partition):
+            records += [(record.key, record.value) for record in part]
+        self._fold.restore(records)
+        self._newest_ms = self._fold.time
+        await self._context.terms.refresh()
+        return None
+
+    async def take(self, block: Block) -> bool:
+        """Take in quotes; what they change is told by the next flush."""
+        messages = [(record.offset, record.key, record.value, record.timestamp) for record in block.records]
+        rows, refused = self._quotes.take(messages, int(time.time() * 1000))
+        self._fold.quotes([Quote(*row) for row in rows])
+        self._newest_ms = max([self._newest_ms, *(row[4] for row in rows)])
+        for letter in refused:
+            target = self._context.partition("dead-letters", self._tp.partition)
+            self._records[target].append(Record(letter.key, letter.value, letter.headers))
+            DEAD_LETTERS.labels(letter.code).inc()
+        SOURCE_ROWS.labels("oracle-prices").inc(len(messages))
+        for reason, number in self._fold.refused.items():
+            QUOTES_REFUSED.labels(self._tp.partition, reason).set(number)
+        return True
+
+    def tick(self) -> bool:
+        """Look again: time has passed, and sources may have caught up."""
+        return True
+
+    def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
+        """The marks update that is due, for every shard, and the changed state of the oracle."""
+        self._learn_terms()
+        now_ms = self._now_ms()
+        update = self._fold.due(now_ms, self._context.progress_ms()) if now_ms else None
+        if update is not None:
+            self._tell(update)
+        records, self._records = self._records, defaultdict(list)
+        changed = [Record(key, value) for key, value in self._fold.dirty()]
+        if changed:
+            records[self._changelog] = changed
+        return records
+
+    def _now_ms(self) -> int:
+        return int(time.time() * 1000) if self._context.settings.clock == "wall" else self._newest_ms
+
+    def _learn_terms(self) -> None:
+        terms = self._context.terms.terms
+        if terms.next_offset != self._terms_read:
+            self._terms_read = terms.next_offset
+            self._fold.terms(
+                [(name, known.records[1]["underlying"]) for name, known in sorted(terms.instruments.items())]
+            )
+
+    def _tell(self, update: MarksUpdate) -> None:
+        names, columns, extra = update.block()
+        terms: list[dict[str, Any]] = []
+        for name in names["instruments"]:
+            if name not in self._told:
+                self._told.add(name)
+                terms += self._context.terms.terms.instruments[name].records
+        unique = {record["id"]: record for record in terms}
+        block = JournalBlock(kind="marks", names=names, columns=columns, extra=extra, terms=list(unique.values()))
+        value = block.encode()
+        for shard in range(self._context.settings.partitions):
+            self._records[self._context.partition("journal", shard)].append(Record(None, value))
+        topic = self._context.settings.topic("marks")
+        for row in update.rows:
+            partition = shard_of(row.symbol, self._context.counts[topic])
+            self._records[TopicPartition(topic, partition)].append(
+                Record(row.symbol.encode(), encode(_mark(row, update.time)))
+            )
+
+
+def _mark(row: SymbolMark, time_ms: int) -> dict[str, object]:
+    """The record of one symbol on `marks`."""
+    state = PRICE_STATES[row.state]
+    index = decimal_text(row.index_price)
+    return {
+        "symbol": row.symbol,
+        "index": index,
+        "confidence": decimal_text(row.confidence),
+        "check": None,
+        "state": state,
+        "sources": list(row.sources),
+        "marks": {name: {"mark": decimal_text(mark), "index": index, "state": state} for name, mark in row.marks},
+        "time": time_ms,
+    }

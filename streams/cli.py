@@ -1,0 +1,83 @@
+"""The `crossmargin` command: one line per subcommand, each in the module that knows its work."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from streams.settings import Settings, SettingsError, load
+
+#: Subcommand -> module and attribute; imported on use, so that `--help` and small commands start at once.
+COMMANDS = {
+    "broker": ("streams.kafka.broker", "broker_command"),
+    "demo": ("streams.demo.run", "demo_command"),
+    "evaluate": ("streams.evaluate", "evaluate_command"),
+    "schemas": ("streams.schemas_command", "schemas_command"),
+    "tail": ("streams.tail", "tail_command"),
+}
+
+_HELP = {
+    "broker": "Run a local Apache Kafka (single node, no Docker).",
+    "demo": "Play a market through a real Kafka and the engine.",
+    "evaluate": "Print the margin report of a portfolio document.",
+    "schemas": "Print or write the contract: JSON Schema and AsyncAPI.",
+    "tail": "Print a topic readably.",
+    "worker": "Run a worker: ingest, oracle and margin agents.",
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, attribute = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _HELP.get(name, "")) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="crossmargin")
+def main() -> None:
+    """A cross-margin engine as a Kafka stream processor: prices and fills in, margin calls and liquidations out."""
+
+
+def _setting_options(command: Any) -> Any:
+    for setting in reversed(fields(Settings)):
+        flag = "--" + setting.name.replace("_", "-")
+        command = click.option(flag, setting.name, metavar=str(setting.type), help=f"default {setting.default}")(
+            command
+        )
+    return command
+
+
+@main.command()
+@_setting_options
+def worker(**flags: str | None) -> None:
+    """Run a worker until it is told to stop (SIGTERM, Ctrl-C).
+
+    Every flag can be given as the environment variable CROSSMARGIN_<NAME> instead. What each setting means is in
+    docs/settings.md. Exit code 3: the worker stopped itself because it must not go on (a supervisor starts it again).
+    """
+    try:
+        settings = load(flags)
+    except SettingsError as error:
+        click.echo(f"crossmargin worker: {error}", err=True)
+        sys.exit(2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    from streams.app import run_worker
+
+    run_worker(settings)

@@ -1,0 +1,51 @@
+"""The `instruments` topic read to its end, again and again: one table of terms for all agents of a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.ingest.terms import Terms
+
+POLL_MS = 50
+
+
+class TermsReader:
+    """Folds `instruments` into `terms`; `refresh()` returns when everything committed so far is in it."""
+
+    def __init__(self, client: Mapping[str, Any], topic: str, terms: Terms) -> None:
+        self.terms = terms
+        self._client = client
+        self._tp = TopicPartition(topic, 0)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._lock = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Read on to the end of the topic as it is now."""
+        async with self._lock:
+            consumer = await self._started()
+            end = (await consumer.end_offsets([self._tp]))[self._tp]
+            while await consumer.position(self._tp) < end:
+                found = await consumer.getmany(self._tp, timeout_ms=POLL_MS)
+                records = found.get(self._tp, ())
+                self.terms.read([(record.offset, record.key, record.value) for record in records])
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                **self._client, group_id=None, enable_auto_commit=False, isolation_level="read_committed"
+            )
+            await consumer.start()
+            consumer.assign([self._tp])
+            await consumer.seek_to_beginning(self._tp)
+            self._consumer = consumer
+        return self._consumer
+
+    async def stop(self) -> None:
+        """Close the connection."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+            self._consumer = None
