@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import faust
@@ -20,7 +22,7 @@ from streams.ingest.terms import Terms
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Fetching
 from streams.kafka.owners import client_id
-from streams.kafka.progress import SourceProgress
+from streams.kafka.progress import Progress, SourceProgress
 from streams.kafka.terms_reader import TermsReader
 from streams.kafka.topics import TopicNeed, ensure_topics
 from streams.kafka.transport import faust_settings
@@ -95,14 +97,37 @@ async def repeat(seconds: float, what: str, work: Callable[[], Awaitable[object]
         await asyncio.sleep(seconds)
 
 
+class ProgressFollower:
+    """How far ingest has come, as last heard."""
+
+    def __init__(self, settings: Settings) -> None:
+        topics = [settings.topic(name) for name in SOURCES]
+        self._source = SourceProgress({f"{settings.prefix}-ingest": topics}, **settings.client())
+        self._age_ms_max = settings.max_source_skew_ms
+        self._heard = Progress(time_ms=0, age_ms=float("inf"))
+        self._heard_at = time.monotonic()
+
+    async def poll(self) -> None:
+        """Ask once."""
+        self._heard = await self._source.poll()
+        self._heard_at = time.monotonic()
+
+    def read_to_ms(self, now_ms: int) -> int | None:
+        """Up to when the sources are surely ingested; None: all that is there."""
+        age_ms = self._heard.age_ms + (time.monotonic() - self._heard_at) * 1000
+        return replace(self._heard, age_ms=age_ms).read_to(now_ms, age_ms_max=self._age_ms_max)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._source.close()
+
+
 def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
     """The app of one worker; `counts` are the partitions of its topics."""
     client = settings.client()
     terms = TermsReader(client, settings.topic("instruments"), Terms(settings.message_bytes_max))
-    progress = SourceProgress(
-        client, group=f"{settings.prefix}-ingest", topics=[settings.topic(name) for name in SOURCES]
-    )
-    context = Context(settings=settings, counts=counts, terms=terms, progress_ms=lambda: progress.progress_ms)
+    progress = ProgressFollower(settings)
+    context = Context(settings=settings, counts=counts, terms=terms, progress_ms=progress.read_to_ms)
     specs = role_specs(context)
     partitions = Partitions(
         specs,
@@ -138,24 +163,24 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
 
     background: list[asyncio.Task[None]] = []
 
-    @app.on_after_configured.connect  # type: ignore[untyped-decorator]
-    def configured(app: Any, **_: Any) -> None:
+    @app.on_after_configured.connect
+    def configured(*_: Any, **__: Any) -> None:
         log.info("worker of %s on %s, pages at %s", ", ".join(settings.roles), settings.broker, settings.url())
 
-    @app.task  # type: ignore[untyped-decorator]
+    @app.task
     async def followers() -> None:
         background.append(asyncio.create_task(repeat(TERMS_SECONDS, "instruments", terms.refresh)))
         if "oracle" in settings.roles:
             background.append(asyncio.create_task(repeat(PROGRESS_SECONDS, "source progress", progress.poll)))
 
-    @app.on_before_shutdown.connect  # type: ignore[untyped-decorator]
-    async def before_shutdown(app: Any, **_: Any) -> None:
+    @app.on_before_shutdown.connect
+    async def before_shutdown(*_: Any, **__: Any) -> None:
         for task in background:
             task.cancel()
         with contextlib.suppress(Exception):
             await asyncio.gather(*background, return_exceptions=True)
             await terms.stop()
-            await progress.stop()
+            await progress.close()
 
     add_pages(app, settings, partitions, group_of(settings))
     return app

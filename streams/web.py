@@ -33,7 +33,7 @@ def add_pages(app: faust.App, settings: Settings, partitions: Partitions, group:
             return web.json({"error": f"shard {shard} must be held by a worker, no one holds it now"}, status=503)
         return web.text("", status=307, headers={"Location": url + path})
 
-    @app.page("/accounts/{account}")  # type: ignore[untyped-decorator]
+    @app.page("/accounts/{account}")
     async def account(web: Any, request: Any, account: str) -> Any:  # noqa: ARG001
         shard = shard_of(account, settings.partitions)
         margin = held(shard)
@@ -44,7 +44,7 @@ def add_pages(app: faust.App, settings: Settings, partitions: Partitions, group:
             return web.json({"error": f"no account {account!r} on shard {shard}"}, status=404)
         return web.json(found)
 
-    @app.page("/shards/{shard}")  # type: ignore[untyped-decorator]
+    @app.page("/shards/{shard}")
     async def shard(web: Any, request: Any, shard: str) -> Any:  # noqa: ARG001
         if not shard.isdigit() or int(shard) >= settings.partitions:
             reason = f"shard must be a number below {settings.partitions}, found {shard!r}"
@@ -52,18 +52,18 @@ def add_pages(app: faust.App, settings: Settings, partitions: Partitions, group:
         margin = held(int(shard))
         return web.json(shard_view(margin.shard)) if margin else await elsewhere(web, int(shard), f"/shards/{shard}")
 
-    @app.page("/progress")  # type: ignore[untyped-decorator]
+    @app.page("/progress")
     async def progress(web: Any, request: Any) -> Any:  # noqa: ARG001
         offsets: dict[str, dict[str, int | None]] = {}
         for tp, task in sorted(partitions.tasks.items()):
             offsets.setdefault(tp.topic, {})[str(tp.partition)] = task.committed
         return web.json(offsets)
 
-    @app.page("/health")  # type: ignore[untyped-decorator]
+    @app.page("/health")
     async def health(web: Any, request: Any) -> Any:  # noqa: ARG001
         ready = bool(partitions.tasks) and all(task.ready for task in partitions.tasks.values())
         return web.json({"ready": ready, "partitions": len(partitions.tasks)}, status=200 if ready else 503)
 
-    @app.page("/metrics")  # type: ignore[untyped-decorator]
+    @app.page("/metrics")
     async def metrics(web: Any, request: Any) -> Any:  # noqa: ARG001
         return web.bytes(generate_latest(), content_type=CONTENT_TYPE_LATEST.split(";")[0])

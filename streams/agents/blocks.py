@@ -22,13 +22,17 @@ from aiokafka import ConsumerRecord, TopicPartition
 from streams.kafka.changelog import first_offset, read_to_end
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Block, Fetching, Lease, partition_name
-from streams.kafka.transactions import PartitionWriter, Record
+from streams.kafka.threads import LoopThread
+from streams.kafka.transactions import PartitionWriter, Record, TransactionFailed
 
 log = logging.getLogger("crossmargin")
 
 #: An idle partition's offset is committed again this often, in seconds: the broker forgets offsets of a group
 #: without members after ``offsets.retention.minutes`` (7 days), and idle transactional ids as well.
 REFRESH_SECONDS = 3600.0
+#: Passes of the event loop between two blocks of any partition. A transaction in the air takes about a dozen;
+#: it must go on while blocks are folded, or it is late, or even timed out.
+PASSES_BETWEEN_BLOCKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Role(Protocol):
     async def open(self, opening: Opening) -> int | None:
         """Restore the state, and return the offset it covers; None: as committed, or the first there is."""
 
-    def take(self, block: Block) -> bool:
+    async def take(self, block: Block) -> bool:
         """Fold a block; True when what came of it should be written at once."""
 
     def tick(self) -> bool:
@@ -107,6 +111,8 @@ class PartitionTask:
         prefix: str,
         client: Mapping[str, Any],
         flushing: Flushing,
+        turn: asyncio.Lock,
+        thread: LoopThread,
         observe: Callable[[float], None] | None = None,
     ) -> None:
         self.tp = tp
@@ -117,6 +123,8 @@ class PartitionTask:
         self._tick_seconds = None if spec.tick_ms is None else spec.tick_ms / 1000
         self._client = client
         self._flushing = flushing
+        self._turn = turn
+        self._thread = thread
         self._writer = PartitionWriter(
             f"{prefix}-{spec.name}-{tp.topic}-{tp.partition}",
             client,
@@ -133,8 +141,8 @@ class PartitionTask:
 
     async def open(self) -> int:
         """Fence, restore, and return the offset to read from."""
-        await self._writer.start()
-        self.committed = (await self._writer.committed(self._group, [self.tp]))[self.tp]
+        await self._thread.run(self._writer.start())
+        self.committed = (await self._thread.run(self._writer.committed(self._group, [self.tp])))[self.tp]
         restored = await self.role.open(Opening(self.tp, self.committed, self._client))
         if restored is not None and self.committed is not None and restored != self.committed:
             fatal(
@@ -150,6 +158,11 @@ class PartitionTask:
         self._runner = asyncio.create_task(self._run())
         return self.applied
 
+    @property
+    def ready(self) -> bool:
+        """Whether the partition is restored and its blocks are being folded."""
+        return self._runner is not None
+
     def put(self, block: Block) -> None:
         """Take a block in, to be folded in its turn."""
         self._blocks.append(block)
@@ -163,7 +176,7 @@ class PartitionTask:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._drain(), self._flushing.close_seconds_max)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._writer.stop(), self._flushing.close_seconds_max)
+            await asyncio.wait_for(self._thread.run(self._writer.stop()), self._flushing.close_seconds_max)
 
     async def _drain(self) -> None:
         if self._commit is not None:
@@ -177,28 +190,30 @@ class PartitionTask:
         try:
             while True:
                 self._wake.clear()
-                now = time.monotonic()
-                idle = self._commit is None
-                if self._tick_at <= now and self._tick_seconds is not None:
-                    self._tick_at = now + self._tick_seconds
+                if self._tick_at <= time.monotonic() and self._tick_seconds is not None:
+                    self._tick_at = time.monotonic() + self._tick_seconds
                     self._urgent |= self.role.tick()
-                if self._blocks and (idle or self._rows < self._flushing.rows_max):
-                    self._take(self._blocks.popleft())
-                if idle and self._due(time.monotonic()):
+                if self._may_take():
+                    async with self._turn:
+                        await self._take(self._blocks.popleft())
+                        for _ in range(PASSES_BETWEEN_BLOCKS):
+                            await asyncio.sleep(0)
+                if self._commit is None and self._due(time.monotonic()):
                     self._start_flush()
-                if self._blocks and (self._commit is None or self._rows < self._flushing.rows_max):
-                    await asyncio.sleep(0)
-                else:
+                if not self._may_take():
                     await self._sleep()
         except asyncio.CancelledError:
             raise
         except Exception as error:
             fatal(f"{partition_name(self.tp)} must be processed, found {error!r} at {self.applied}", error)
 
-    def _take(self, block: Block) -> None:
+    def _may_take(self) -> bool:
+        return bool(self._blocks) and (self._commit is None or self._rows < self._flushing.rows_max)
+
+    async def _take(self, block: Block) -> None:
         if block.start != self.applied:
             fatal(f"{partition_name(self.tp)} must go on at {self.applied}, a block begins at {block.start}")
-        self._urgent |= self.role.take(block)
+        self._urgent |= await self.role.take(block)
         self.applied = block.end
         self._rows += len(block.records)
         self._flush_at = min(self._flush_at, time.monotonic() + self._flushing.interval_ms / 1000)
@@ -225,9 +240,11 @@ class PartitionTask:
         self, records: Mapping[TopicPartition, Sequence[Record]], offsets: Mapping[TopicPartition, int]
     ) -> None:
         try:
-            await self._writer.commit(records, offsets, self._group)
+            await self._thread.run(self._writer.commit(records, offsets, self._group))
+        except TransactionFailed as error:
+            fatal(str(error))
         except Exception as error:
-            fatal(str(error), error)
+            fatal(f"{partition_name(self.tp)} must be written, found {error!r} at {self.applied}", error)
         if offsets:
             self.committed = offsets[self.tp]
             self._refresh_at = time.monotonic() + REFRESH_SECONDS
@@ -240,9 +257,7 @@ class PartitionTask:
         if self._commit is None:
             due = min(due, self._flush_at, self._refresh_at)
         loop = asyncio.get_running_loop()
-        timer = (
-            loop.call_later(max(0.0, due - time.monotonic()), self._wake.set) if due < float("inf") else None
-        )
+        timer = loop.call_later(max(0.0, due - time.monotonic()), self._wake.set) if due < float("inf") else None
         try:
             await self._wake.wait()
         finally:
@@ -276,6 +291,9 @@ class Partitions:
         self._prefix = prefix
         self._flushing = flushing
         self._observe = observe
+        self._turn = asyncio.Lock()
+        # Transactions hold back readers while they are open: they must not wait for a fold, so they have a thread.
+        self._thread = LoopThread("transactions")
         self._slots = asyncio.Semaphore(opening_max)
 
     def take(self, block: Block) -> None:
@@ -294,6 +312,8 @@ class Partitions:
                 prefix=self._prefix,
                 client=self.fetching.client,
                 flushing=self._flushing,
+                turn=self._turn,
+                thread=self._thread,
                 observe=None if observe is None else lambda seconds: observe(spec.name, seconds),
             )
             self.tasks[lease.tp] = task

@@ -17,13 +17,13 @@ class Context:
     ----------
     counts : partitions of each topic, by the broker's name
     terms : the table of instruments and assets, and how to read on in it
-    progress_ms : time of the oldest source record that is not ingested yet, None where all are
+    progress_ms : up to when the sources are surely ingested, asked at an oracle time; None: all that is there
     """
 
     settings: Settings
     counts: Mapping[str, int]
     terms: TermsReader
-    progress_ms: Callable[[], int | None]
+    progress_ms: Callable[[int], int | None]
 
     def partition(self, logical: str, number: int) -> TopicPartition:
         """Partition `number` of a topic, wrapped to what there is."""

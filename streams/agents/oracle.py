@@ -87,7 +87,7 @@ class Oracle:
         """The marks update that is due, for every shard, and the changed state of the oracle."""
         self._learn_terms()
         now_ms = self._now_ms()
-        update = self._fold.due(now_ms, self._context.progress_ms()) if now_ms else None
+        update = self._fold.due(now_ms, self._context.progress_ms(now_ms)) if now_ms else None
         if update is not None:
             self._tell(update)
         records, self._records = self._records, defaultdict(list)

@@ -46,13 +46,12 @@ def shard_view(shard: Shard) -> dict[str, Any]:
     """
     ledger, terms = shard.ledger, shard.terms
     house: defaultdict[int, dict[str, int]] = defaultdict(dict)
-    for (name, asset), amount in sorted(ledger.house_assets.items()):
-        kind, _, instrument = name.partition(":")
-        shown = f"{kind}:{terms.instruments[int(instrument)]}" if instrument else kind
-        house[asset][shown] = amount
+    for (account, asset), amount in sorted(ledger.house_assets.items()):
+        kind, _, at = account.partition(":")
+        house[asset][f"{kind}:{terms.instruments[int(at)]}" if at else kind] = amount
     lots: defaultdict[int, dict[str, int]] = defaultdict(dict)
-    for (name, instrument), number in sorted(ledger.house_lots.items()):
-        lots[instrument][name] = number
+    for (account, instrument), number in sorted(ledger.house_lots.items()):
+        lots[instrument][account] = number
     sums = ledger.account_totals(len(terms.assets), shard.posting.settlement)
     held = ledger.lots_totals(len(terms.instruments))
     status = np.bincount(shard.standing.status[: ledger.books], minlength=5).tolist()

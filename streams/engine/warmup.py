@@ -65,12 +65,12 @@ def _fills() -> Block:
 
 
 def _funding() -> Block:
-    columns = {"instrument": [0], "rate": [10**8], "price": [-1], "time": [1], "source_offset": [0]}
+    columns: dict[str, Any] = {"instrument": [0], "rate": [10**8], "price": [-1], "time": [1], "source_offset": [0]}
     return Block(kind="funding", names={"instruments": ["LINEAR"]}, columns=columns)
 
 
 def _marks(time: int, price: float) -> Block:
-    columns = {
+    columns: dict[str, Any] = {
         "symbol": [0, 1],
         "index": [price, 1.0],
         "confidence": [0.0, 0.0],
