@@ -92,7 +92,7 @@ class Fetching:
     block_records_max: int = 4_000
     blocks_in_flight_max: int = 8
     fetch_max_wait_ms: int = 50
-    partition_fetch_bytes: int = 1 << 20
+    partition_fetch_bytes: int = 256 << 10
     stop_seconds_max: float = 20.0
 
 

@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 READY_SECONDS_MAX = 30.0
 
 
-class TopicsUnfit(Exception):  # noqa: N818 - reads as a sentence where it is caught
+class TopicsUnfit(Exception):
     """The topics of the cluster are not what a worker needs; the message is one clear line."""
 
 

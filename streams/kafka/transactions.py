@@ -40,7 +40,7 @@ class Record(NamedTuple):
     timestamp_ms: int | None = None
 
 
-class TransactionFailed(Exception):  # noqa: N818 - reads as a sentence where it is caught
+class TransactionFailed(Exception):
     """A transaction is not known to be committed: the process must end, and the next one reads the truth."""
 
 
@@ -71,20 +71,20 @@ class PartitionWriter:
     ) -> None:
         self.transactional_id = transactional_id
         self._observe = observe
-        self._producer = AIOKafkaProducer(
+        self._settings = {
             **client,
-            client_id=transactional_id,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=transaction_timeout_ms,
-            acks="all",
-            linger_ms=0,
-            max_batch_size=BATCH_BYTES_MAX,
-            max_request_size=BATCH_BYTES_MAX,
-            # Batches of a partition without a leader fail after this long; by then the transaction has timed
-            # out.
-            request_timeout_ms=transaction_timeout_ms + 5_000,
-            retry_backoff_ms=20,
-        )
+            "client_id": transactional_id,
+            "transactional_id": transactional_id,
+            "transaction_timeout_ms": transaction_timeout_ms,
+            "acks": "all",
+            "linger_ms": 0,
+            "max_batch_size": BATCH_BYTES_MAX,
+            "max_request_size": BATCH_BYTES_MAX,
+            # Batches of a partition without a leader fail after this long; the transaction has timed out by then.
+            "request_timeout_ms": transaction_timeout_ms + 5_000,
+            "retry_backoff_ms": 20,
+        }
+        self._producer: Any = None  # made by `start`, in the event loop that it shall live in
 
     async def start(self) -> None:
         """Fence the writer before us, settle its open transaction, and be ready to write.
@@ -92,15 +92,15 @@ class PartitionWriter:
         When this returns, everything the writer before us did is decided: committed or aborted, offsets
         included.
         """
+        self._producer = AIOKafkaProducer(**self._settings)
         await self._producer.start()
 
     async def stop(self) -> None:
         """Close the connections; an open transaction is left to the next writer or the broker's time-out."""
-        await self._producer.stop()
+        if self._producer is not None:
+            await self._producer.stop()
 
-    async def committed(
-        self, group: str, partitions: Sequence[TopicPartition]
-    ) -> dict[TopicPartition, int | None]:
+    async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
         """Return the committed offsets of ``group``, None where there is none; call it after ``start``."""
         return await committed_offsets(self._producer.client, group, partitions)
 
@@ -123,16 +123,11 @@ class PartitionWriter:
             When the transaction is not known to be committed: fenced, timed out, refused. The process must
             end.
         """
-        batches = [
-            (tp, batch)
-            for tp, rows in records.items()
-            if rows
-            for batch in _batches(self._producer, tp, rows)
-        ]
+        batches = {tp: _batches(self._producer, tp, rows) for tp, rows in records.items() if rows}
         began = time.perf_counter()
         try:
             await self._producer.begin_transaction()
-            writes = [self._send(tp, batch) for tp, batch in batches]
+            writes = [self._send(tp, parts) for tp, parts in batches.items()]
             if offsets:
                 # In parallel with the batches: it takes two round trips to other sockets.
                 writes.append(self._producer.send_offsets_to_transaction(dict(offsets), group))
@@ -141,14 +136,13 @@ class PartitionWriter:
         except (KafkaError, AssertionError) as error:
             # aiokafka asserts its own state machine: a fenced producer can fail as "Invalid state
             # transition".
-            raise TransactionFailed(
-                f"transaction of {self.transactional_id} must commit, found {error!r}"
-            ) from error
+            raise TransactionFailed(f"transaction of {self.transactional_id} must commit, found {error!r}") from error
         if self._observe is not None:
             self._observe(time.perf_counter() - began)
 
-    async def _send(self, tp: TopicPartition, batch: Any) -> None:
-        await (await self._producer.send_batch(batch, tp.topic, partition=tp.partition))
+    async def _send(self, tp: TopicPartition, batches: Sequence[Any]) -> None:
+        sent = [await self._producer.send_batch(batch, tp.topic, partition=tp.partition) for batch in batches]
+        await asyncio.gather(*sent)
 
 
 def _batches(producer: Any, tp: TopicPartition, records: Sequence[Record]) -> list[Any]:
@@ -159,9 +153,7 @@ def _batches(producer: Any, tp: TopicPartition, records: Sequence[Record]) -> li
         size = len(key or b"") + len(value or b"") + RECORD_OVERHEAD_BYTES
         size += sum(len(name) + len(data) + 8 for name, data in headers)
         if size > BATCH_BYTES_MAX:
-            raise ValueError(
-                f"a record must be <= {BATCH_BYTES_MAX} bytes, found {size} ({tp.topic}[{tp.partition}])"
-            )
+            raise ValueError(f"a record must be <= {BATCH_BYTES_MAX} bytes, found {size} ({tp.topic}[{tp.partition}])")
         added = batches[-1].append(key=key, value=value, timestamp=timestamp_ms, headers=list(headers))
         if added is None:  # full
             batches.append(producer.create_batch())

@@ -46,7 +46,7 @@ class Counting:
                     self.sums[record.key] = json.loads(record.value)
         return self.applied
 
-    def take(self, block: Block) -> bool:
+    async def take(self, block: Block) -> bool:
         for record in block.records:
             total = self.sums.setdefault(record.key, [0, 0])
             total[0] += 1
@@ -95,7 +95,11 @@ def main() -> None:
     app = faust.App(
         prefix,
         web_enabled=False,
-        **faust_settings(options["brokers"], session_seconds=options.get("session_seconds", 6.0)),
+        **faust_settings(
+            options["brokers"],
+            session_seconds=options.get("session_seconds", 6.0),
+            instance_id=options.get("instance_id"),
+        ),
     )
     app.block_owner = partitions
 
