@@ -185,7 +185,7 @@ def _unknown(sent: Any, known: Any) -> int:
     """How many object fields of `sent` are not in `known`, at any depth."""
     if isinstance(sent, dict) and isinstance(known, dict):
         return sum(_unknown(sent[name], known[name]) if name in known else 1 for name in sent)
-    if isinstance(sent, list) and isinstance(known, list):
+    if isinstance(sent, list) and isinstance(known, list | tuple):
         return sum(_unknown(*pair) for pair in zip(sent, known, strict=False))
     return 0
 

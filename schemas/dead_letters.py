@@ -37,6 +37,7 @@ REASONS: dict[str, str] = {
     "bad_liquidation_id": "the liquidation id was not issued for this account and bucket",
     "bad_terms": "risk parameters of an instrument or asset break a rule",
     "identity_changed": "a field that never changes differs from what was published before",
+    "ledger_range": "the row would take a balance or position out of range (found by the shard, not by ingest)",
 }
 
 #: How much of an over-size value or key a dead letter keeps, in bytes.

@@ -80,9 +80,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
         "bindings": {
             "kafka": {
                 "bindingVersion": "0.5.0",
-                "topicConfiguration": {
-                    "cleanup.policy": ["compact" if topic.cleanup == "compact" else "delete"]
-                },
+                "topicConfiguration": {"cleanup.policy": ["compact" if topic.cleanup == "compact" else "delete"]},
             }
         },
     }
@@ -108,9 +106,7 @@ def _definitions(kinds: tuple[type[Record], ...], template: str) -> dict[str, An
         docstring = schema["description"]
         schema["description"] = _summary(docstring)
         texts = field_texts(docstring)
-        schema["properties"] = {
-            name: _described(body, texts[name]) for name, body in schema["properties"].items()
-        }
+        schema["properties"] = {name: _described(body, texts[name]) for name, body in schema["properties"].items()}
     return definitions
 
 

@@ -45,17 +45,10 @@ else:
     Number = Annotated[Any, msgspec.Meta(extra_json_schema=_NUMBER_SCHEMA)]
 
 #: Epoch milliseconds, or an RFC 3339 string with its offset; digits past the millisecond are cut off.
-Time = Annotated[
-    int | str,
-    msgspec.Meta(
-        extra_json_schema={
-            "anyOf": [
-                {"type": "integer", "minimum": 0},
-                {"type": "string", "pattern": f"^{_RFC3339_PATTERN}$"},
-            ]
-        }
-    ),
-]
+Time = (
+    Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 0})]
+    | Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^{_RFC3339_PATTERN}$"})]
+)
 #: An account, fill id or transfer id.
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX)]
 #: An instrument, asset, symbol or source.

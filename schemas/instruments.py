@@ -161,6 +161,7 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
     liquidation_exit : margin ratio at which a liquidation ends, at least 1
     liquidation_target : margin ratio a liquidation is sized to reach, at least liquidation_exit
     liquidation_timeout_ms : shard time after which an unanswered step is replaced
+    liquidation_step_cap : most of a position that one step closes, a fraction above 0; 1: no cap
     duplicate_window : latest fill and transfer ids remembered per account, 1 to 65536
     summary_interval_ms : shard time between sweeps of all summaries
     reporting_currency : the asset that is worth 1 by definition
@@ -172,6 +173,7 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
     liquidation_exit: Number = "1.05"
     liquidation_target: Number = "1.10"
     liquidation_timeout_ms: int = 5000
+    liquidation_step_cap: Number = "1"
     duplicate_window: int = 256
     summary_interval_ms: int = 60000
     reporting_currency: Name = "USD"
@@ -184,7 +186,7 @@ TermsMessage = Instrument | Asset | Control | EngineRules
 def unit_value(
     *, type: str, multiplier: Decimal, price_precision: int, quantity_precision: int, asset_precision: int
 ) -> Fraction:
-    """Minor units of the settlement asset that scale a product of lots and ticks; usable only where integer.
+    """Minor units of the settlement asset that scale a product of lots and ticks.
 
     Linear: cash = lots x ticks x unit, unit = multiplier x 10**(asset - price - quantity precision).
     Inverse: coins = lots x unit / ticks, unit = multiplier x 10**(asset + price - quantity precision).

@@ -125,21 +125,66 @@ class AccountReport(Record, frozen=True, kw_only=True):
     liquidation: LiquidationPlan | None = None
 
 
+class IsolatedSummary(Record, frozen=True, kw_only=True):
+    """The margin of one isolated bucket, which is its position and the collateral moved to it.
+
+    Parameters
+    ----------
+    bucket : the instrument
+    balances : amount of each asset, in units of the asset
+    status : of the bucket; unpriced where a mark was never seen, and then the numbers are null
+    equity : sum of net assets x price
+    adjusted_equity : the same after haircuts
+    initial_equity : the same after initial haircuts
+    initial_margin : requirement to open
+    maintenance_margin : requirement to keep
+    margin_ratio : adjusted equity / maintenance margin; null: no requirement
+    free_margin : initial equity - initial margin
+    """
+
+    bucket: str
+    balances: dict[str, DecimalText]
+    status: Status
+    equity: DecimalText | None
+    adjusted_equity: DecimalText | None
+    initial_equity: DecimalText | None
+    initial_margin: DecimalText | None
+    maintenance_margin: DecimalText | None
+    margin_ratio: DecimalText | None
+    free_margin: DecimalText | None
+
+
 class MarginAccount(Record, frozen=True, kw_only=True):
     """The latest margin summary of an account. The message key is the account; the topic is compacted.
 
     Parameters
     ----------
     account : whose
-    report : as evaluate prints
+    status : of the cross bucket; unpriced where a mark was never seen, and then the numbers are null
+    equity : of the cross bucket: sum of net assets x price
+    adjusted_equity : the same after haircuts
+    initial_equity : the same after initial haircuts
+    initial_margin : requirement to open
+    maintenance_margin : requirement to keep
+    margin_ratio : adjusted equity / maintenance margin; null: no requirement
+    free_margin : initial equity - initial margin
     balances : amount of each asset in the cross bucket, in units of the asset, negative owed
+    isolated : the isolated buckets
     journal : the block it was computed after
     time : shard time, epoch ms
     """
 
     account: str
-    report: AccountReport
+    status: Status
+    equity: DecimalText | None
+    adjusted_equity: DecimalText | None
+    initial_equity: DecimalText | None
+    initial_margin: DecimalText | None
+    maintenance_margin: DecimalText | None
+    margin_ratio: DecimalText | None
+    free_margin: DecimalText | None
     balances: dict[str, DecimalText]
+    isolated: tuple[IsolatedSummary, ...] = ()
     journal: JournalPlace
     time: int
 

@@ -198,12 +198,16 @@ def _control(record: Control) -> TermsRecord:
 def _engine(record: EngineRules) -> TermsRecord:
     legal_id(record.reporting_currency, "reporting_currency", NAME_CHARS_MAX)
     levels = checked_levels(record)
+    cap = _fraction(record.liquidation_step_cap, "liquidation_step_cap")
+    if cap == 0:
+        raise Refused("bad_terms", "liquidation_step_cap must be above 0, found 0")
     window = _integer(record.duplicate_window, "duplicate_window", 1, _DUPLICATE_WINDOW_MAX)
     return {
         "kind": "engine",
         "id": record.id,
         **levels,
         "liquidation_timeout_ms": _integer(record.liquidation_timeout_ms, "liquidation_timeout_ms", 1, _DAY_MS),
+        "liquidation_step_cap": plain(cap),
         "duplicate_window": window,
         "summary_interval_ms": _integer(record.summary_interval_ms, "summary_interval_ms", 1, _DAY_MS),
         "reporting_currency": record.reporting_currency,

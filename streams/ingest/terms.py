@@ -48,7 +48,7 @@ class InstrumentTerms:
     asset : the settlement asset, whose minor unit fees are counted in
     inverse : P&L is paid in coins
     perpetual : it pays funding
-    unit : linear: minor units = lots x ticks x unit; inverse: minor units = lots x unit / ticks
+    unit : linear: minor units = lots x ticks x unit; inverse: minor units are at most lots x unit / ticks
     records : what the journal carries: the asset's record and the instrument's own
     """
 
@@ -267,11 +267,11 @@ def _unit(record: Mapping[str, Any], asset: AssetTerms) -> int:
         quantity_precision=record["quantity_precision"],
         asset_precision=asset.precision,
     )
-    if unit.denominator != 1 or not 0 < unit < _UNIT_MAX:
-        sign = "+" if record["type"] in INVERSE_TYPES else "-"
-        raise Refused(
-            "bad_terms",
-            f"multiplier x 10**(asset precision {sign} price_precision - quantity_precision) must be a "
-            f"positive integer below 2**62, found {unit} for {shown(record['id'])} in {shown(asset.id)}",
-        )
-    return unit.numerator
+    is_inverse = record["type"] in INVERSE_TYPES
+    if (is_inverse or unit.denominator == 1) and unit.numerator < _UNIT_MAX:
+        return unit.numerator
+    raise Refused(
+        "bad_terms",
+        "multiplier x 10**(asset precision - price_precision - quantity_precision) must be an integer below "
+        f"2**62, found {unit} for {shown(record['id'])} in {shown(asset.id)}",
+    )
