@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
@@ -12,11 +13,12 @@ from typing import Any, NamedTuple
 import click
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas.journal import Block, CorruptBlock
 from schemas.topics import TOPICS
-from streams.settings import load
+from streams.settings import SettingsError, load
 
 QUIET_MS = 500
 VALUE_CHARS_MAX = 160
@@ -53,6 +55,7 @@ def tail_command(
 
     TOPIC is a logical name: margin-calls, liquidations, margin-accounts, marks, dead-letters, journal, fills, ...
     """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is raised, and told in one line
     show = json_line if as_json else readable(topic)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         sys.exit(asyncio.run(_tail(topic, show, from_beginning, count_max, no_follow, broker, topic_prefix)))
@@ -67,15 +70,22 @@ async def _tail(
     broker: str | None,
     topic_prefix: str | None,
 ) -> int:
-    settings = load({"broker": broker, "topic_prefix": topic_prefix})
+    try:
+        settings = load({"broker": broker, "topic_prefix": topic_prefix})
+    except SettingsError as error:
+        click.echo(f"crossmargin tail: {error}", err=True)
+        return 2
     name = settings.topic(topic)
+    admin = AIOKafkaAdminClient(**settings.client())
     consumer = AIOKafkaConsumer(**settings.client(), isolation_level="read_committed", enable_auto_commit=False)
     try:
+        await admin.start()
         await consumer.start()
-        numbers = consumer.partitions_for_topic(name) or await _known(consumer, name)
-        if not numbers:
-            raise click.ClickException(f"topic {name} must exist, found none at {settings.broker}")
-        places = [TopicPartition(name, number) for number in sorted(numbers)]
+        described = await admin.describe_topics([name])
+        places = [TopicPartition(name, item["partition"]) for found in described for item in found["partitions"]]
+        if not places:
+            click.echo(f"crossmargin tail: topic {name} must exist, found none at {settings.broker}", err=True)
+            return 2
         consumer.assign(places)
         await (consumer.seek_to_beginning if from_beginning else consumer.seek_to_end)(*places)
         left = count_max
@@ -85,16 +95,12 @@ async def _tail(
             if left == 0:
                 break
     except KafkaError as error:
-        click.echo(f"Error: {settings.broker} must answer, {error}", err=True)
+        click.echo(f"crossmargin tail: Kafka must answer at {settings.broker}, {type(error).__name__}", err=True)
         return 2
     finally:
         await consumer.stop()
+        await admin.close()
     return 0
-
-
-async def _known(consumer: AIOKafkaConsumer, name: str) -> set[int]:
-    await consumer._client.force_metadata_update()
-    return set(consumer._client.cluster.partitions_for_topic(name) or ())
 
 
 async def _records(consumer: AIOKafkaConsumer, places: list[TopicPartition], *, follow: bool) -> AsyncIterator[Tailed]:

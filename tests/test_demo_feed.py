@@ -8,6 +8,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from schemas.journal import Block
 from schemas.topics import TOPICS
 from streams.demo.feed import Cluster, Feed, Stuck
 from streams.demo.venue import Message
@@ -24,6 +25,12 @@ def cluster_of(broker: LocalBroker, name: str) -> Cluster:
         topics={logical: f"{name}.{logical}" for logical in TOPICS},
         groups={role: f"{name}-{role}" for role in ("ingest", "oracle", "margin")},
     )
+
+
+def block_of(value: dict[str, int]) -> bytes:
+    """A journal block that carries the message; of quotes a marks block of their time."""
+    extra = {**value, "time": value["number"], "oracle": {"mode": "live"}}
+    return Block(kind="marks" if value["number"] < 100 else "terms", extra=extra).encode()
 
 
 async def stage(
@@ -48,12 +55,13 @@ async def stage(
                 await asyncio.sleep(delay_s)
                 async with producer.transaction():
                     for record in records:
-                        value = orjson.loads(record.value)
-                        value |= {"id": f"{target}-{place.topic}-{record.offset}", "kind": "called"}
+                        value = record.value
+                        if target == "journal":
+                            value = block_of(orjson.loads(value))
+                        else:
+                            value = orjson.dumps(Block.decode(value).extra)
                         for partition in range(SHARDS if target == "journal" else 1):
-                            await producer.send(
-                                cluster.topics[target], orjson.dumps(value), key=b"alice", partition=partition
-                            )
+                            await producer.send(cluster.topics[target], value, key=b"alice", partition=partition)
                     offsets = {place: await consumer.position(place)}
                     await producer.send_offsets_to_transaction(offsets, cluster.groups[role])
                 stop_after -= len(records)
@@ -100,7 +108,7 @@ def test_quiet_means_everything_sent_was_answered(broker: LocalBroker) -> None:
                 for number in range(12):
                     fill = [Message("fills", f"a{number}", {"number": 100 + number})] if number % 3 == 0 else []
                     await feed.send([quote(number), *fill])
-                    heard.append(sorted(item.value["number"] for item in await feed.wait_quiet()))
+                    heard.append(sorted(item.value["number"] for item in await feed.wait_quiet(number)))
                 assert feed.partitions == SHARDS
                 assert feed.blocks == 16 * SHARDS
                 return heard

@@ -25,7 +25,7 @@ class FakeLine:
         self.waves.append(messages)
         return len(messages)
 
-    async def wait_quiet(self) -> list[Heard]:
+    async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:  # noqa: ARG002
         last = self.waves[-1]
         if last[0].topic != "oracle-prices" or self._count == 3 or len(self.waves) < 6:
             return []

@@ -43,9 +43,9 @@ def books() -> tuple[Tally, list[dict[str, Any]]]:
         usdc["house"]["~market:BTC-PERP"] += 5_000_000 * lots
         for name, value in house.items():
             usdc["house"][name] = usdc["house"].get(name, 0) + value
-        position = shard["lots"].setdefault("BTC-PERP", {"accounts": 0, "~market:BTC-PERP": 0})
+        position = shard["lots"].setdefault("BTC-PERP", {"accounts": 0, "house": {"~market": 0}})
         position["accounts"] += lots
-        position["~market:BTC-PERP"] -= lots
+        position["house"]["~market"] -= lots
     return tally, shards
 
 

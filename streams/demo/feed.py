@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from schemas.journal import Block
 from streams.demo.venue import Message
 
 #: Topic -> role that consumes it.
@@ -67,6 +68,7 @@ class _Inbox:
     decisions: list[Heard] = field(default_factory=list)
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
     last: dict[TopicPartition, int] = field(default_factory=dict)  # offset of the last record, no marker
+    marked: dict[int, int] = field(default_factory=dict)  # journal partition -> time of its newest live marks
     blocks: int = 0
     bytes: int = 0
 
@@ -155,8 +157,12 @@ class Feed:
             self._sent[place] = max(record.offset, self._sent.get(place, -1))
         return len(futures)
 
-    async def wait_quiet(self) -> list[Heard]:
+    async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:
         """Wait until all that was sent is consumed, journaled, applied and answered; return the new decisions.
+
+        Parameters
+        ----------
+        marked_ms : wait for marks of this time too, epoch ms; the oracle may hold marks back for a while
 
         Notes
         -----
@@ -171,6 +177,8 @@ class Feed:
         """
         await self._consumed(self._sent, {name: SOURCES[name] for name in SOURCES})
         self._sent.clear()
+        if marked_ms is not None:
+            await self._marked(marked_ms)
         await self._heard(["journal"])
         last = self._inbox.last
         journal = {tp: last[tp] for tp in self._partitions["journal"] if tp in last}
@@ -200,6 +208,18 @@ class Feed:
                 )
                 raise Stuck(f"offsets must move within {self._patience_s:g} s, these do not: {behind}")
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _marked(self, time_ms: int) -> None:
+        """Wait until every journal partition has live marks of this time."""
+        waited = time.monotonic()
+        while behind := [p.partition for p in self._partitions["journal"] if self._marks_of(p.partition) < time_ms]:
+            self._alive()
+            if time.monotonic() - waited > self._patience_s:
+                raise Stuck(f"journal partitions must have live marks of {time_ms}, {behind} have none")
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _marks_of(self, partition: int) -> int:
+        return self._inbox.marked.get(partition, -1)
 
     async def _heard(self, names: Iterable[str]) -> None:
         """Wait until our reader has passed the present end of these topics."""
@@ -256,6 +276,7 @@ class Feed:
         if logical == "journal":
             self._inbox.blocks += len(records)
             self._inbox.bytes += sum(len(record.value) for record in records)
+            self._mark(place.partition, [Block.decode(record.value) for record in records])
         elif logical == "margin-accounts":
             for record in records:
                 if record.value is not None:
@@ -266,3 +287,9 @@ class Feed:
                 self._inbox.decisions.append(Heard(logical, headers, now))
         else:
             self._inbox.decisions += [Heard(logical, orjson.loads(record.value), now) for record in records]
+
+    def _mark(self, partition: int, blocks: list[Block]) -> None:
+        """Remember how far the marks of a shard have come."""
+        for block in blocks:
+            if block.kind == "marks" and block.extra["oracle"]["mode"] == "live":
+                self._inbox.marked[partition] = block.extra["time"]

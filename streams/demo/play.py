@@ -25,8 +25,8 @@ class Line(Protocol):
     async def send(self, messages: list[Message]) -> int:
         """Send all, return how many."""
 
-    async def wait_quiet(self) -> list[Heard]:
-        """Wait until all that was sent is worked through; return what came of it."""
+    async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:
+        """Wait until all that was sent is worked through, marks of a time too; return what came of it."""
 
 
 class Play:
@@ -108,7 +108,7 @@ class Play:
     async def _hear(self, quoted_at: float | None) -> None:
         """Wait for what comes of the messages sent, and let everyone concerned know of it."""
         script = self._script
-        for heard in await self._line.wait_quiet():
+        for heard in await self._line.wait_quiet(None if quoted_at is None else self.score.time):
             self.score.hear(heard, quoted_at)
             if heard.topic == "dead-letters":
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections import Counter
@@ -82,19 +83,23 @@ def demo_command(
         raise click.UsageError(str(error)) from None
     console = Console()
     screen = Screen(console, live=console.is_terminal and not no_live)
-    age_ms = max(QUOTE_AGE_MS, 2 * script.step_ms)
+    pace = {
+        "quote_age_ms_max": str(max(QUOTE_AGE_MS, 2 * script.step_ms)),
+        # Order is ours to keep: each step is worked through before the next. So no source ever lags a step.
+        "max_source_skew_ms": str(4 * script.step_ms),
+    }
     seeded = not files and accounts >= EVENTS_ACCOUNTS
     with _signals_stop():
         try:
-            with Stage(broker, {"quote_age_ms_max": str(age_ms)}, keep=keep) as stage:
+            with Stage(broker, pace, keep=keep) as stage:
                 code = _on_stage(stage, script, screen, console, seeded=seeded)
                 if keep:
                     _wait(stage, screen)
         except (BrokerError, TopicsUnfit, SettingsError, KafkaError) as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"crossmargin demo: {error}", err=True)
             code = 2
         except (WorkerDied, Stuck, OSError) as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"crossmargin demo: {error}", err=True)
             code = 1
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
@@ -141,6 +146,7 @@ def _on_stage(stage: Stage, script: Script, screen: Screen, console: Console, *,
     began = monotonic()
     if stage.broker is not None:
         screen.say(f"broker    {stage.broker.name}, ready in {stage.broker.start_seconds:.1f} s")
+    logging.basicConfig(filename=stage.folder / "demo.log", level=logging.WARNING)
     settings = stage.settings
     screen.say(f"kafka     {settings.broker}   worker {stage.web_url}   log {stage.log_path}")
     screen.say(

@@ -104,7 +104,7 @@ class Stage:
         environment = {f"CROSSMARGIN_{name.upper()}": text for name, text in self._given.items()}
         with self.log_path.open("ab") as log:
             self._worker = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli", "worker"],
+                [sys.executable, "-c", "from streams.cli import main; main()", "worker"],
                 env=os.environ | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -1,7 +1,7 @@
 """The closing checks: the books the worker serves against themselves and against what the demo sent. Pure.
 
-A shard's books are the answer of `GET /shards/{p}`: amounts in minor units as decimal strings, positions in
-lots; `accounts` is the sum over the shard's accounts, the rest are the house accounts.
+A shard's books are the answer of `GET /shards/{p}`: amounts in minor units and positions in lots, as decimal
+strings; `accounts` is the sum over the shard's accounts, `house` the engine's own.
 """
 
 from collections import defaultdict
@@ -30,20 +30,19 @@ class Check(NamedTuple):
 
 def conservation(shards: Sequence[Mapping[str, Any]]) -> list[Check]:
     """Double entry: per shard, and `~market` over all shards, since both sides of each trade were fed."""
-    sums, positions = [], []
+    sums: list[tuple[str, int, int]] = []
+    positions: list[tuple[str, int, int]] = []
     market: defaultdict[str, int] = defaultdict(int)
     for shard in shards:
-        for asset, books in shard["assets"].items():
-            total = int(books["accounts"]) + sum(int(amount) for amount in books["house"].values())
-            sums.append((f"{asset} in shard {shard['partition']}", total, 0))
-            for name, amount in books["house"].items():
-                if name.startswith("~market"):
-                    market[f"{asset} at {name}"] += int(amount)
-        for instrument, lots in shard["lots"].items():
-            positions.append((f"{instrument} in shard {shard['partition']}", sum(map(int, lots.values())), 0))
-            for name, count in lots.items():
-                if name.startswith("~market"):
-                    market[f"lots at {name}"] += int(count)
+        for kind, totals in (("assets", sums), ("lots", positions)):
+            for what, books in shard[kind].items():
+                house = {name: int(amount) for name, amount in books["house"].items()}
+                totals.append(
+                    (f"{what} in shard {shard['partition']}", int(books["accounts"]) + sum(house.values()), 0)
+                )
+                for name, amount in house.items():
+                    if name.startswith("~market"):
+                        market[f"{what} at {name}"] += amount
     return [
         _equal("every asset's double entry is zero in every shard", sums),
         _equal("every instrument's positions are zero in every shard", positions),
