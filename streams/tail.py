@@ -187,9 +187,10 @@ def _order(order: Mapping[str, Any]) -> str:
 
 def _margin_account(record: Tailed) -> str:
     summary = orjson.loads(record.value or b"")
-    report = summary["report"]
-    positions = " ".join(f"{p['quantity']} {p['instrument']}" for p in report["positions"])
-    return f"{_clock(summary['time'])} {report['status']:<11} {summary['account']:<16} {_margin(report)}  {positions}"
+    parts = [f"{amount} {asset}" for asset, amount in summary["balances"].items()]
+    parts += [f"{bucket['instrument']} {bucket['status']}" for bucket in summary["isolated"]]
+    head = f"{_clock(summary['time'])} {summary['status']:<11} {summary['account']:<16}"
+    return f"{head} {_margin(summary)}  {', '.join(parts)}"
 
 
 def _mark(record: Tailed) -> str:

@@ -179,6 +179,5 @@ def test_score_counts_repeated_ids_latency_and_shortfall() -> None:
 
 def test_status_of_an_account_is_its_worst_bucket() -> None:
     """An isolated position in liquidation must not hide behind a healthy cross book."""
-    report = {"status": "ok", "positions": [{"status": None}, {"status": "liquidation"}]}
-    assert status({"report": report}) == "liquidation"
-    assert status({"report": {"status": "ok", "positions": []}}) == "ok"
+    assert status({"status": "ok", "isolated": [{"status": "margin_call"}, {"status": "liquidation"}]}) == "liquidation"
+    assert status({"status": "bankrupt", "isolated": []}) == "bankrupt"

@@ -25,6 +25,7 @@ REPORT = {
     "positions": [{"instrument": "BTC-PERP", "quantity": "0.5"}],
 }
 EVENT = {"id": "x", "account": "alice", "bucket": "cross", "time": 1_760_130_900_000, "report": REPORT}
+ISOLATED = {"instrument": "BTC-PERP", "status": "ok"}
 ORDERS = [
     {"instrument": "BTC-PERP", "quantity": "-0.4", "limit_price": "49000.5", "expected_fee": "98.0"},
     {"sell_asset": "ETH", "amount": "2", "buy_asset": "USDC", "limit_price": "1999"},
@@ -61,7 +62,11 @@ def record(value: Any, key: bytes | None = b"alice", headers: Mapping[str, str] 
             {**EVENT, "kind": "liquidation_cleared"},
             f"liquidation_cleared alice            cross      {MARGIN}",
         ),
-        ("margin-accounts", EVENT, f"liquidation alice            {MARGIN}  0.5 BTC-PERP"),
+        (
+            "margin-accounts",
+            {**REPORT, "time": EVENT["time"], "balances": {"USDC": "-5"}, "isolated": [ISOLATED]},
+            f"liquidation alice            {MARGIN}  -5 USDC, BTC-PERP ok",
+        ),
         (
             "marks",
             {"symbol": "BTC", "index": "50001.5", "state": "ok", "sources": ["a", "b"], "time": EVENT["time"]},

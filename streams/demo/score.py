@@ -86,6 +86,4 @@ class Score:
 def status(summary: Mapping[str, Any]) -> str:
     """The worst status among an account's buckets, from its summary on `margin-accounts`."""
     order = ("ok", "unpriced", "margin_call", "liquidation", "bankrupt")
-    report = summary["report"]
-    found = [report["status"], *(p["status"] for p in report["positions"] if p.get("status"))]
-    return max(found, key=order.index)
+    return max([summary["status"], *(bucket["status"] for bucket in summary["isolated"])], key=order.index)
