@@ -14,15 +14,13 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.producer import sender
 
+from streams.kafka import aiokafka_patches
 from streams.kafka.offsets import committed_offsets
 
 Headers = Sequence[tuple[str, bytes]]
 
-# aiokafka waits this long when a transaction begins before the markers of the last one are written
-# (KAFKA-5477), in seconds; its 20 ms are most of the latency of back-to-back transactions on a near broker.
-sender.BACKOFF_OVERRIDE = 0.002
+aiokafka_patches.apply()
 
 #: A batch takes this much at most; the broker's ``message.max.bytes`` is 1 MiB by default and counts the
 #: whole batch.

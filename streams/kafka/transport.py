@@ -134,9 +134,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._owner: Owner = self.app.block_owner
-        self._leases: dict[
-            TopicPartition, Lease
-        ] = {}  # replaced, never changed: the consumer thread reads it
+        self._leases: dict[TopicPartition, Lease] = {}  # replaced, never changed: the consumer thread reads it
         self._opening: list[asyncio.Task[None]] = []
         self._fetch: asyncio.Future[list[Fetched]] | None = None
         self._wake = asyncio.Event()
@@ -221,13 +219,19 @@ class Consumer(driver.Consumer):
         limit = self._owner.fetching.blocks_in_flight_max
         leases = list(self._leases.values())
         return frozenset(
-            lease.tp
-            for lease in leases
-            if lease.alive and lease.position is not None and lease.in_flight < limit
+            lease.tp for lease in leases if lease.alive and lease.position is not None and lease.in_flight < limit
         )
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Fetch and deliver until stopped (Faust's fetcher runs this)."""
+        try:
+            await self._fetch_and_deliver(fetcher)
+        except asyncio.CancelledError:
+            # Faust takes a cancelled fetcher in a rebalance for one to start again, even when the worker stops.
+            if not self.app.should_stop:
+                raise
+
+    async def _fetch_and_deliver(self, fetcher: Any) -> None:
         while not (self.should_stop or fetcher.should_stop):
             self._wake.clear()
             if not self.wanted():
