@@ -19,6 +19,7 @@ from schemas.fields import Record, exact, shown
 
 T = TypeVar("T", bound=Record)
 
+_SYNTAX = msgspec.json.Decoder(msgspec.Raw).decode
 _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _MISSING = re.compile(r"Object missing required field `([^`]*)`(?: - at `\$\.?(.*)`)?").fullmatch
@@ -192,12 +193,14 @@ def _unknown(sent: Any, known: Any) -> int:
 
 def _refused(error: Exception, data: bytes) -> Refused:
     """The code and reason of a message that could not be read."""
+    too_deep = Refused("nested_too_deep", "arrays and objects must be nested less deep, found too many levels to read")
     if isinstance(error, RecursionError):
-        return Refused("nested_too_deep", "arrays and objects must be nested less than 500 deep")
+        return too_deep
     try:  # the first reading stops at the first fault; that the rest is JSON is not yet known
+        _SYNTAX(data)
         _KEYS(data)
     except RecursionError:
-        return Refused("nested_too_deep", "arrays and objects must be nested less than 500 deep")
+        return too_deep
     except msgspec.ValidationError:
         return Refused("not_object", f"the value must be a JSON object, found {_start(data)}")
     except msgspec.DecodeError as syntax:

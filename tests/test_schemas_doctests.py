@@ -1,0 +1,22 @@
+"""The examples in the docstrings of the contract and of ingest are true."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import schemas
+import streams.ingest
+
+MODULES = [
+    f"{package.__name__}.{module.name}"
+    for package in (schemas, streams.ingest)
+    for module in pkgutil.iter_modules(package.__path__)
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name):
+    """An example that lies teaches the wrong thing."""
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
