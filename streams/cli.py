@@ -81,3 +81,7 @@ def worker(**flags: str | None) -> None:
     from streams.app import run_worker
 
     run_worker(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.ingest.terms import Terms
 
 POLL_MS = 50
+FETCH_MAX_WAIT_MS = 100
 
 
 class TermsReader:
@@ -22,10 +23,17 @@ class TermsReader:
         self._tp = TopicPartition(topic, 0)
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
+        self._waiting: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:
-        """Read on to the end of the topic as it is now."""
+        """Read on to the end of the topic as it is now; who asks while one waits to begin shares it."""
+        if self._waiting is None:
+            self._waiting = asyncio.create_task(self._read_on())
+        await asyncio.shield(self._waiting)
+
+    async def _read_on(self) -> None:
         async with self._lock:
+            self._waiting = None
             consumer = await self._started()
             end = (await consumer.end_offsets([self._tp]))[self._tp]
             while await consumer.position(self._tp) < end:
@@ -36,7 +44,12 @@ class TermsReader:
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             consumer = AIOKafkaConsumer(
-                **self._client, group_id=None, enable_auto_commit=False, isolation_level="read_committed"
+                **self._client,
+                group_id=None,
+                enable_auto_commit=False,
+                isolation_level="read_committed",
+                # asking for the end waits behind the fetch in flight on the same connection
+                fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             )
             await consumer.start()
             consumer.assign([self._tp])
