@@ -11,6 +11,8 @@ $(STAMP): requirements.lock pyproject.toml
 	.venv/bin/pip install -q --disable-pip-version-check uv
 	$(UV) pip install -q -r requirements.lock
 	$(UV) pip install -q --no-deps -e .
+	@echo "compiling the engine's kernels (once)"
+	@$(PY) -m streams.engine.warmup
 	touch $@
 
 lint: setup

@@ -1,0 +1,51 @@
+"""Settings: every one is documented, wrong ones are refused in one line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from streams.settings import Settings, SettingsError, load
+
+DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    """An operator who cannot find a setting runs with the wrong one."""
+    documented = set(re.findall(r"`([a-z_]+)`", DOCS.read_text()))
+    assert {setting.name for setting in fields(Settings)} <= documented
+
+
+def test_flag_wins_over_environment_over_default() -> None:
+    environment = {"CROSSMARGIN_PARTITIONS": "8", "CROSSMARGIN_PREFIX": "desk"}
+    settings = load({"partitions": "2"}, environment)
+    assert (settings.partitions, settings.prefix, settings.heartbeat_ms) == (2, "desk", 1000)
+
+
+def test_topics_can_be_named_one_by_one() -> None:
+    settings = load({"topics": "fills=venue.fills, collateral=moves", "topic_prefix": "x."}, {})
+    assert [settings.topic(name) for name in ("fills", "collateral", "journal")] == ["venue.fills", "moves", "x.journal"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({"partitions": "x"}, "partitions must be a number, found 'x'"),
+        ({"partitions": "0"}, "partitions must be at least 1, found 0"),
+        ({"roles": "margin,trader"}, "roles must be some of ingest, oracle, margin"),
+        ({"roles": ""}, "roles must be some of ingest, oracle, margin"),
+        ({"clock": "sun"}, "clock must be wall or event, found sun"),
+        ({"topics": "fils=a"}, "topics must be names of"),
+        ({"topics": "fills"}, "topics must be logical=name,logical=name, found fills"),
+        ({"create_topics": "perhaps"}, "create_topics must be true or false, found perhaps"),
+        ({"security_protocol": "TLS"}, "security_protocol must be one of"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(flags: dict[str, str], line: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(flags, {})
+    assert str(raised.value).startswith(line)
+    assert "\n" not in str(raised.value)
