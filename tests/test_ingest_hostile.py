@@ -88,6 +88,14 @@ HOSTILE = [
     ("over_range", "collateral", deposit(amount=10**13), "amount must be below 2**62 minor units of 'USDC'"),
     ("over_range", "funding-rates", {**FUNDING, "rate": "1.5"}, "rate must be -1 to 1, found '1.5'"),
     ("product_over_range", "fills", fill(quantity="2147483", price="50000000"), "quantity x price must be below"),
+    ("product_over_range", "fills", fill(quantity="-2147483", price="50000000"), "quantity x price must be below"),
+    (
+        "product_over_range",  # coins of an inverse fill: 2**31 lots x 10**9 x 10**9 / ticks
+        "fills",
+        fill(instrument="BIG-INV", quantity="2147483647", price="50000"),
+        "minor units of 'ETH'",
+    ),
+    ("over_range", "collateral", deposit(amount=-(10**13), type="adjustment"), "amount must be below 2**62"),
     ("unknown_instrument", "fills", fill(instrument="BTC-SWAP"), "must be a published instrument, found 'BTC-SWAP'"),
     ("unknown_instrument", "fills", fill(instrument="USDC"), "must be a published instrument, found 'USDC'"),
     ("unknown_instrument", "collateral", deposit(bucket="Cross"), "bucket must be a published instrument"),

@@ -122,6 +122,11 @@ def test_collateral_of_one_leg(type, amount, expected):
     assert only(result)[2]["transfer_type"] == TRANSFER_TYPES.index(type)
 
 
+def test_a_closed_asset_can_still_move():
+    """Facts go on: what is closed is still to be paid out."""
+    assert legs(take("collateral", {**DEPOSIT, "asset": "OLD"})) == [(ALICE, 0, "alice", "OLD", 100_000, "cross")]
+
+
 def test_a_transfer_has_two_legs():
     """What one end gives the other receives, each in its own journal partition."""
     assert ALICE != BOB
