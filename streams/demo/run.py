@@ -87,6 +87,7 @@ def demo_command(
         "quote_age_ms_max": str(max(QUOTE_AGE_MS, 2 * script.step_ms)),
         # Order is ours to keep: each step is worked through before the next. So no source ever lags a step.
         "max_source_skew_ms": str(4 * script.step_ms),
+        "flush_interval_ms": "5",  # each step waits for the commit of the one before
     }
     seeded = not files and accounts >= EVENTS_ACCOUNTS
     with _signals_stop():
