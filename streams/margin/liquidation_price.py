@@ -2,8 +2,9 @@
 
 All marks and asset prices of the underlying are scaled by one factor f. Adjusted equity minus maintenance margin is
 piecewise smooth in f: it bends at tier edges, where a net asset changes sign or crosses a haircut edge, and where the
-size premium takes over, and jumps at the edges of whole tiers. Every bend is listed, so no root hides between
-samples; within a piece the root is bisected to the last bit.
+size premium takes over, and jumps at the edges of whole tiers. Every bend is listed, and between two bends it is a
+straight line (or, where a linear instrument settles in its own underlying or an inverse one does not, a curve that
+turns once), so no root hides between samples; within a piece the root is bisected to the last bit.
 """
 
 import math
@@ -17,6 +18,8 @@ from streams.margin.requirements import notional
 
 #: No liquidation price is looked for beyond this many times the mark, nor below its inverse.
 FACTOR_MAX = 1e9
+#: How far beside a jump its two sides are looked at, relative to the factor: past the rounding of the edge itself.
+JUMP = 1e-12
 
 
 @njit(cache=True)
@@ -48,7 +51,12 @@ def _edge_factors(p: Parameters, book: Book, underlying: int) -> list[float]:
         premium = p.size_premium_factor[i] * math.sqrt(abs(book.quantity[j]) * p.multiplier[i])
         for tier in range(first, last):
             if p.tier_from[tier] > 0.0:
-                factors.append((p.tier_from[tier] / value) ** (1.0 / power))
+                edge = (p.tier_from[tier] / value) ** (1.0 / power)
+                factors.append(edge)
+                if p.whole_tiers[i]:
+                    # the margin jumps here: look at both sides
+                    factors.append(edge * (1.0 - JUMP))
+                    factors.append(edge * (1.0 + JUMP))
             if premium > 0.0 and not p.whole_tiers[i]:
                 # 0.2 x (below + (n - from) x rate) = premium x n
                 slope = premium - 0.2 * p.tier_maintenance[tier]
@@ -109,6 +117,40 @@ def _bisect(
 
 
 @njit(cache=True)
+def _curved(p: Parameters, book: Book, underlying: int) -> bool:
+    """Whether the excess is no straight line between bends: a value moves with the factor's square or inverse."""
+    for j in range(book.instrument.shape[0]):
+        i = book.instrument[j]
+        settles = p.asset_underlying[book.asset[book.slot[j]]] == underlying
+        if p.underlying[i] == underlying and settles != p.inverse[i]:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _turn(
+    p: Parameters, book: Book, moved: Book, net: F64, underlying: int, low: float, high: float, sign: float
+) -> float:
+    """Where in (low, high) sign x excess is below zero though it is not at the ends; nan where it nowhere is."""
+    for _ in range(120):
+        third = (high - low) / 3.0
+        left, right = low + third, high - third
+        if left <= low or right >= high or left >= right:
+            break
+        at_left = sign * _excess(p, book, moved, net, underlying, left)
+        at_right = sign * _excess(p, book, moved, net, underlying, right)
+        if at_left < 0.0:
+            return left
+        if at_right < 0.0:
+            return right
+        if at_left < at_right:
+            high = right
+        else:
+            low = left
+    return np.nan
+
+
+@njit(cache=True)
 def liquidation_factor(p: Parameters, book: Book, underlying: int) -> float:
     """The factor nearest to 1 where adjusted equity meets maintenance margin; nan where there is none.
 
@@ -144,6 +186,9 @@ def liquidation_factor(p: Parameters, book: Book, underlying: int) -> float:
     points = np.sort(points[(points > 1.0 / FACTOR_MAX) & (points < FACTOR_MAX)])
     middle = np.searchsorted(points, 1.0)
 
+    sign = -1.0 if here < 0.0 else 1.0
+    curved = _curved(p, book, underlying)
+
     above = np.nan
     low = 1.0
     step = middle
@@ -151,8 +196,11 @@ def liquidation_factor(p: Parameters, book: Book, underlying: int) -> float:
         while step < points.shape[0] and points[step] <= low:
             step += 1
         high = points[step] if step < points.shape[0] else low * 2.0
-        if (_excess(p, book, moved, net, underlying, high) < 0.0) != (here < 0.0):
-            above = _bisect(p, book, moved, net, underlying, low, high, here < 0.0)
+        end = high
+        if curved and sign * _excess(p, book, moved, net, underlying, high) >= 0.0:
+            end = _turn(p, book, moved, net, underlying, low, high, sign)
+        if end == end and (_excess(p, book, moved, net, underlying, end) < 0.0) != (here < 0.0):
+            above = _bisect(p, book, moved, net, underlying, low, end, here < 0.0)
         low = high
 
     below = np.nan
@@ -162,8 +210,11 @@ def liquidation_factor(p: Parameters, book: Book, underlying: int) -> float:
         while step >= 0 and points[step] >= high:
             step -= 1
         low = points[step] if step >= 0 else high * 0.5
-        if (_excess(p, book, moved, net, underlying, low) < 0.0) != (here < 0.0):
-            below = _bisect(p, book, moved, net, underlying, low, high, here > 0.0)
+        end = low
+        if curved and sign * _excess(p, book, moved, net, underlying, low) >= 0.0:
+            end = _turn(p, book, moved, net, underlying, low, high, sign)
+        if end == end and (_excess(p, book, moved, net, underlying, end) < 0.0) != (here < 0.0):
+            below = _bisect(p, book, moved, net, underlying, end, high, here > 0.0)
         high = low
 
     if above != above:
