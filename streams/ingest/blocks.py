@@ -1,6 +1,6 @@
 """Journal blocks under construction: one source partition's rows, sorted by journal partition and cut to size."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -114,9 +114,14 @@ class BlockWriter:
         draft = self._drafts[shard] = Draft(first, offset)
         return draft
 
-    def tell(self, shard: int, draft: Draft, records: Iterable[TermsRecord]) -> None:
-        """Put terms into the block that this source partition has not yet sent to the journal partition."""
+    def tell(self, shard: int, draft: Draft, records: Sequence[TermsRecord]) -> None:
+        """Put terms into the block that this source partition has not yet sent to the journal partition.
+
+        The last of `records` is told only after the others, so where it is known all are.
+        """
         told = self._told[shard]
+        if records[-1]["id"] in told:
+            return
         for record in records:
             if record["id"] not in told:
                 told.add(record["id"])
