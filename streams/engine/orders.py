@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from streams.engine.book_view import BookView, Leg
-from streams.engine.report import decimal_text
+from streams.engine.report import LONG, decimal_text
 from streams.margin.liquidation import closing_sizes, leg_maintenance, limit_price
 from streams.margin.requirements import notional
 
@@ -51,7 +51,7 @@ def limit_of(view: BookView, leg: Leg, share: Fraction) -> Decimal:
     else:
         worst = mark * BUY_LIMIT_FACTOR
         ticks = max(1, floor((worst if exact is None else min(exact, worst)) * scale))
-    return Decimal(ticks).scaleb(-precision)
+    return LONG.scaleb(Decimal(ticks), -precision)
 
 
 def closing_orders(view: BookView, target: float, step_cap: Fraction) -> list[dict[str, Any]]:
@@ -70,7 +70,9 @@ def closing_orders(view: BookView, target: float, step_cap: Fraction) -> list[di
         if size == 0:
             continue
         scale = round(np.log10(view.parameters.lot_scale[leg.index]))
-        quantity = Decimal(size if leg.quantity < 0 else -size).scaleb(-scale)
+        # a position may have more digits than its lots, where the quantity has no precision
+        whole = size == abs(int(lots[j]))
+        quantity = -leg.quantity if whole else Decimal(size if leg.quantity < 0 else -size).scaleb(-scale)
         limit = limit_of(view, leg, shares[j])
         multiplied = abs(Fraction(quantity)) * leg.names.multiplier
         value = multiplied / Fraction(limit) if view.parameters.inverse[leg.index] else multiplied * Fraction(limit)

@@ -1,6 +1,6 @@
 """The margin report of a book, as `evaluate` prints it and every decision carries it."""
 
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,10 +8,13 @@ from numba import njit
 
 from streams.engine.book_view import BookView
 from streams.engine.valuation import STATUSES
-from streams.margin.equity import Book, book_requirement, equity_of, net_assets, position_value
+from streams.margin.equity import TIE, Book, book_requirement, equity_of, net_assets, position_value
 from streams.margin.liquidation_price import liquidation_factor
 from streams.margin.parameters import F64, Parameters
 from streams.margin.requirements import notional, requirement
+
+#: Digits enough for any price to any precision.
+LONG = Context(prec=120)
 
 
 def decimal_text(value: float | Decimal) -> str:
@@ -90,7 +93,7 @@ def toward_mark(price: float, mark: float, precision: int | None) -> str | None:
         return decimal_text(price)
     exact = Decimal(decimal_text(price))
     rounding = "ROUND_CEILING" if price < mark else "ROUND_FLOOR"
-    return decimal_text(exact.quantize(Decimal(1).scaleb(-precision), rounding=rounding))
+    return decimal_text(exact.quantize(Decimal(1).scaleb(-precision), rounding=rounding, context=LONG))
 
 
 def ratio_text(adjusted: float, maintenance: float) -> str | None:
@@ -98,18 +101,25 @@ def ratio_text(adjusted: float, maintenance: float) -> str | None:
     return number_text(adjusted / maintenance) if maintenance > 0.0 else None
 
 
+def settled(value: float, scale: float) -> float:
+    """A difference between amounts of size `scale`; 0 where nothing but their rounding is left of it."""
+    return 0.0 if abs(value) <= TIE * scale else value
+
+
 def summary(numbers: tuple[float, float, float, float, float], status: int) -> dict[str, Any]:
     """The numbers of one book without its positions."""
     equity, adjusted, initial_equity, initial, maintenance = (float(n) for n in numbers)
+    scale = abs(equity) + abs(adjusted) + maintenance
+    adjusted = settled(adjusted, scale)
     return {
         "status": STATUSES[status],
-        "equity": number_text(equity),
+        "equity": number_text(settled(equity, scale)),
         "adjusted_equity": number_text(adjusted),
-        "initial_equity": number_text(initial_equity),
+        "initial_equity": number_text(settled(initial_equity, scale)),
         "initial_margin": number_text(initial),
         "maintenance_margin": number_text(maintenance),
         "margin_ratio": ratio_text(adjusted, maintenance),
-        "free_margin": number_text(initial_equity - initial),
+        "free_margin": number_text(settled(initial_equity - initial, abs(initial_equity) + initial)),
     }
 
 

@@ -8,7 +8,7 @@ from numba import njit
 
 from streams.engine.columns import Balances, Positions, find
 from streams.engine.posting import Terms
-from streams.margin.equity import Book, book_requirement, equity_of, net_assets
+from streams.margin.equity import TIE, Book, book_requirement, equity_of, net_assets
 from streams.margin.parameters import F64, I64, Parameters
 
 
@@ -131,8 +131,9 @@ def status_of(
 ) -> int:
     """Status of a book from its numbers and where it comes from; nan numbers are unpriced.
 
-    Exactly at a line is on its safe side. Ratios are compared by multiplying out, so no requirement needs no
-    special case: it leaves only a debt (adjusted equity < 0) to act on.
+    Exactly at a line is on its safe side, and so is a difference that rounding can make (TIE): 0.07 x 100 is
+    7.000000000000001 in float64. Ratios are compared by multiplying out, so no requirement needs no special case: it
+    leaves only a debt (adjusted equity < 0) to act on.
 
     Parameters
     ----------
@@ -140,13 +141,15 @@ def status_of(
     """
     if equity != equity:
         return UNPRICED
-    if equity < 0.0:
+    tie = TIE * (abs(equity) + abs(adjusted) + maintenance)
+    if equity < -tie:
         return BANKRUPT
-    if adjusted < maintenance or (was_liquidating and adjusted < liquidation_exit * maintenance):
+    at_least = adjusted + tie
+    if at_least < maintenance or (was_liquidating and at_least < liquidation_exit * maintenance):
         return LIQUIDATION
-    if adjusted < call * maintenance:
+    if at_least < call * maintenance:
         return MARGIN_CALL
-    if (was_called or was_liquidating) and adjusted < call_exit * maintenance:
+    if (was_called or was_liquidating) and at_least < call_exit * maintenance:
         return MARGIN_CALL
     return OK
 

@@ -13,6 +13,9 @@ from numba import njit
 from streams.margin.parameters import F64, I32, Parameters
 from streams.margin.requirements import notional, requirement
 
+#: Amounts closer than this, relative to the amounts compared, are equal: float64 cannot tell them apart after a few
+#: sums, and exactly at a line is the safe side of it.
+TIE = 1e-12
 
 class Book(NamedTuple):
     """One margined book as arrays; positions have length n, slots length m.

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 from numba import njit
 
-from streams.margin.equity import Book, equity_of, net_assets, position_value
+from streams.margin.equity import TIE, Book, equity_of, net_assets, position_value
 from streams.margin.parameters import F64, I64, Parameters
 from streams.margin.requirements import notional, requirement
 
@@ -95,15 +95,19 @@ def smallest_close(p: Parameters, book: Book, net: F64, j: int, lots: int, other
     """The fewest lots of position j whose close reaches the target; -1 where no size of it does.
 
     Between neighbouring candidates recovery is concave in the lots closed, so it is bisected where an end reaches
-    the target, and its peak is sought where neither does.
+    the target, and its peak is sought where neither does. Where lots are coarse, a target missed by rounding alone
+    (TIE) is reached.
     """
     scale = p.lot_scale[book.instrument[j]]
     side = 1.0 if lots > 0 else -1.0
     whole = abs(lots)
+    margin = leg_maintenance(p, book, j, book.quantity[j])
+    coarse = margin > 1e-9 * (margin + others) * whole
+    aim = -TIE * target * (margin + others) if coarse else 0.0
     low = 0
     for high in _candidates(p, book, j, lots):
         value = _recovery(p, book, net, j, side * float(whole - high) / scale, others, target)
-        if value < 0.0:
+        if value < aim:
             # a peak inside: climb by ternary search, then treat it as the upper end
             left, right = low, high
             while right - left > 2:
@@ -117,17 +121,17 @@ def smallest_close(p: Parameters, book: Book, net: F64, j: int, lots: int, other
                     right = b
             peak = left
             for size in range(left, right + 1):
-                if _recovery(p, book, net, j, side * float(whole - size) / scale, others, target) >= 0.0:
+                if _recovery(p, book, net, j, side * float(whole - size) / scale, others, target) >= aim:
                     peak = size
-                    value = 0.0
+                    value = aim
                     break
-            if value < 0.0:
+            if value < aim:
                 low = high
                 continue
             high = peak
         while high - low > 1:
             middle = (low + high) // 2
-            if _recovery(p, book, net, j, side * float(whole - middle) / scale, others, target) >= 0.0:
+            if _recovery(p, book, net, j, side * float(whole - middle) / scale, others, target) >= aim:
                 high = middle
             else:
                 low = middle
@@ -183,11 +187,12 @@ def limit_price(
     ----------
     quantity : units, positive long, not 0
     share : units of the settlement asset, >= 0
-    fee : fraction of the notional at the limit, 0 <= fee < 1
+    fee : fraction of the notional at the limit, 0 to 1
 
     Returns
     -------
-    The price, > 0; None where even the worst price (0 for a sell, any for a buy) loses less.
+    The price, > 0; None where even the worst price (0 for a sell, any for a buy) loses less, and where the fee takes
+    all, so that the price makes no difference.
 
     Examples
     --------
@@ -203,5 +208,5 @@ def limit_price(
         denominator = loss + side / mark
         limit = (side + fee) / denominator if denominator else None
     else:
-        limit = (side * mark - loss) / (side - fee)
+        limit = (side * mark - loss) / (side - fee) if side != fee else None
     return limit if limit is not None and limit > 0 else None
