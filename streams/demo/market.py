@@ -16,20 +16,20 @@ START = 1_760_130_000_000
 SOURCES = ("alpha", "beta", "gamma")
 #: Start price, beta to the common path, and how far the low of its crash wick prints under the path.
 ASSETS: dict[str, tuple[float, float, float]] = {
-    "ADA": (0.82, 1.45, 0.10),
-    "BNB": (1260.0, 1.05, 0.03),
-    "BTC": (121_500.0, 0.85, 0.02),
-    "DOGE": (0.249, 1.50, 0.16),
-    "ETH": (4_350.0, 1.10, 0.04),
-    "LTC": (131.0, 1.30, 0.08),
-    "SOL": (221.0, 1.35, 0.10),
-    "XRP": (2.82, 1.25, 0.09),
+    "ADA": (0.82, 1.45, 0.06),
+    "BNB": (1260.0, 1.05, 0.02),
+    "BTC": (121_500.0, 0.85, 0.01),
+    "DOGE": (0.249, 1.50, 0.10),
+    "ETH": (4_350.0, 1.10, 0.02),
+    "LTC": (131.0, 1.30, 0.04),
+    "SOL": (221.0, 1.35, 0.06),
+    "XRP": (2.82, 1.25, 0.05),
 }
 #: Start price and how far below it the crash takes a coin that should be worth one dollar.
 STABLES: dict[str, tuple[float, float]] = {"USDC": (1.0, 0.0008), "USDT": (1.0, 0.004)}
 
 #: The common path, as (part of the run, log price): calm, crash, lowest point, half of it back, calm.
-SHAPE = ((0.0, 0.0), (0.30, -0.02), (0.45, -0.17), (0.52, -0.42), (0.60, -0.26), (0.75, -0.22), (1.0, -0.24))
+SHAPE = ((0.0, 0.0), (0.30, -0.02), (0.43, -0.15), (0.55, -0.42), (0.64, -0.26), (0.78, -0.22), (1.0, -0.24))
 TICKS = 12  # moves inside a bar
 SPREAD = 0.0002  # how far sources disagree, standard deviation as a fraction of the price
 

@@ -23,6 +23,7 @@ class Score:
     sent : messages sent, in all
     heard : outputs by (topic, kind)
     shortfall : of all bankruptcies, reporting currency
+    liquidated : (account, bucket) of every liquidation
     latencies : seconds from the moment the step's quotes were sent to each liquidation they caused
     repeated : output ids that came twice; a correct run has none
     refused : headers of dead letters
@@ -36,6 +37,7 @@ class Score:
     sent: int = 0
     heard: Counter[tuple[str, str]] = field(default_factory=Counter)
     shortfall: Decimal = Decimal(0)
+    liquidated: set[tuple[str, str]] = field(default_factory=set)
     latencies: list[float] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     refused: list[Mapping[str, Any]] = field(default_factory=list)
@@ -60,8 +62,10 @@ class Score:
         (self.calls if heard.topic == "margin-calls" else self.liquidations).appendleft(event)
         if event["kind"] == "bankrupt":
             self.shortfall += Decimal(event["shortfall"])
-        if event["kind"] == "liquidation" and quoted_at is not None:
-            self.latencies.append(heard.at - quoted_at)
+        if event["kind"] == "liquidation":
+            self.liquidated.add((event["account"], event["bucket"]))
+            if quoted_at is not None:
+                self.latencies.append(heard.at - quoted_at)
 
     @property
     def seconds(self) -> float:

@@ -159,7 +159,8 @@ def facts_of(score: Score, seconds: float) -> dict[str, str]:
         "decisions out": f"{score.out:,}",
         "margin calls": f"{score.count('margin-calls', 'called'):,} called, "
         f"{score.count('margin-calls', 'cleared'):,} cleared",
-        "liquidations": f"{score.count('liquidations', 'liquidation'):,} steps, "
+        "liquidations": f"{len(score.liquidated):,} buckets in "
+        f"{score.count('liquidations', 'liquidation'):,} steps, "
         f"{score.count('liquidations', 'liquidation_cleared'):,} cleared",
         "bankruptcies": f"{score.count('liquidations', 'bankrupt'):,}, shortfall {score.shortfall:,.2f} USD",
         "price to liquidation": f"p50 {milliseconds(score.latency(0.5))}, p99 {milliseconds(score.latency(0.99))} "

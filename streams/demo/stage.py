@@ -24,7 +24,7 @@ from schemas.topics import TOPICS
 from streams.demo.feed import Cluster
 from streams.kafka.broker import LocalBroker, free_port
 from streams.kafka.topics import TopicNeed, ensure_topics
-from streams.settings import ROLES, Settings, load
+from streams.settings import ENVIRONMENT, ROLES, Settings, load
 
 STOP_SECONDS_MAX = 20.0
 HTTP_SECONDS_MAX = 10.0
@@ -43,7 +43,7 @@ class Stage:
     Parameters
     ----------
     broker : host:port of a cluster to join; empty: the one that CROSSMARGIN_BROKER names, else one of our own
-    worker_settings : further settings of the worker, by field name
+    worker_settings : further settings of the worker, by field name, where the environment does not give them
     keep : leave the data and logs on disk
     """
 
@@ -55,7 +55,10 @@ class Stage:
         self.web_url = f"http://127.0.0.1:{(port := free_port())}"
         joined = broker or os.environ.get("CROSSMARGIN_BROKER", "")
         self.broker = None if joined else LocalBroker(self.folder / "broker")
-        self._given = {**worker_settings, "clock": "event", "web_host": "127.0.0.1", "web_port": str(port)}
+        pace = {
+            name: text for name, text in worker_settings.items() if f"{ENVIRONMENT}{name.upper()}" not in os.environ
+        }
+        self._given = {**pace, "clock": "event", "web_host": "127.0.0.1", "web_port": str(port)}
         if self.broker is None:  # topics and groups of its own on a cluster that others use
             name = f"demo-{uuid.uuid4().hex[:8]}"
             self._given |= {"broker": joined, "prefix": name, "topic_prefix": f"{name}."}
@@ -101,7 +104,7 @@ class Stage:
 
     def start_worker(self) -> None:
         """Start `crossmargin worker` as a process of its own; its log goes to `log_path`."""
-        environment = {f"CROSSMARGIN_{name.upper()}": text for name, text in self._given.items()}
+        environment = {f"{ENVIRONMENT}{name.upper()}": text for name, text in self._given.items()}
         with self.log_path.open("ab") as log:
             self._worker = subprocess.Popen(
                 [sys.executable, "-c", "from streams.cli import main; main()", "worker"],
