@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import faust
@@ -22,7 +20,7 @@ from streams.ingest.terms import Terms
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Fetching
 from streams.kafka.owners import client_id
-from streams.kafka.progress import Progress, SourceProgress
+from streams.kafka.progress import SourceProgress
 from streams.kafka.terms_reader import TermsReader
 from streams.kafka.topics import TopicNeed, ensure_topics
 from streams.kafka.transport import faust_settings
@@ -97,37 +95,23 @@ async def repeat(seconds: float, what: str, work: Callable[[], Awaitable[object]
         await asyncio.sleep(seconds)
 
 
-class ProgressFollower:
-    """How far ingest has come, as last heard."""
-
-    def __init__(self, settings: Settings) -> None:
-        topics = [settings.topic(name) for name in SOURCES]
-        self._source = SourceProgress({f"{settings.prefix}-ingest": topics}, **settings.client())
-        self._age_ms_max = settings.max_source_skew_ms
-        self._heard = Progress(time_ms=0, age_ms=float("inf"))
-        self._heard_at = time.monotonic()
-
-    async def poll(self) -> None:
-        """Ask once."""
-        self._heard = await self._source.poll()
-        self._heard_at = time.monotonic()
-
-    def read_to_ms(self, now_ms: int) -> int | None:
-        """Up to when the sources are surely ingested; None: all that is there."""
-        age_ms = self._heard.age_ms + (time.monotonic() - self._heard_at) * 1000
-        return replace(self._heard, age_ms=age_ms).read_to(now_ms, age_ms_max=self._age_ms_max)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._source.close()
+def source_progress(settings: Settings) -> SourceProgress:
+    """What asks how far the sources are read: ingest's, and the quotes themselves, whose backlog is old prices."""
+    ingested = [settings.topic(name) for name in SOURCES]
+    groups = {f"{settings.prefix}-ingest": ingested, f"{settings.prefix}-oracle": [settings.topic("oracle-prices")]}
+    return SourceProgress(groups, **settings.client())
 
 
 def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
     """The app of one worker; `counts` are the partitions of its topics."""
     client = settings.client()
     terms = TermsReader(client, settings.topic("instruments"), Terms(settings.message_bytes_max))
-    progress = ProgressFollower(settings)
-    context = Context(settings=settings, counts=counts, terms=terms, progress_ms=progress.read_to_ms)
+    progress = source_progress(settings)
+
+    def read_to_ms(now_ms: int) -> int | None:
+        return progress.answer.read_to(now_ms, age_ms_max=settings.max_source_skew_ms)
+
+    context = Context(settings=settings, counts=counts, terms=terms, progress_ms=read_to_ms)
     specs = role_specs(context)
     partitions = Partitions(
         specs,
