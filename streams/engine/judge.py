@@ -46,8 +46,8 @@ def numbers_of(shard: Shard, books: I64) -> Numbers:
     )
 
 
-def judge(shard: Shard, offset: int, books: I64, touched: I64) -> list[Output]:
-    """Judge `books` and return the events, then summaries of accounts whose ledger or status changed.
+def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Output], set[int]]:
+    """Judge `books` and return the events, and the accounts whose ledger or status changed.
 
     Parameters
     ----------
@@ -75,8 +75,7 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> list[Output]:
             changed.add(book)
             shard.touched.add(int(ledger.book_account[book]))
         out += events
-    accounts = np.unique(ledger.book_account[np.array(sorted(changed), dtype=np.int64)])
-    return out + summaries(shard, offset, accounts.tolist())
+    return out, set(ledger.book_account[np.array(list(changed), dtype=np.int64)].tolist())
 
 
 def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> list[Output]:
@@ -169,9 +168,9 @@ def cause_of(shard: Shard, offset: int, book: int) -> Cause:
     )
 
 
-def reopen(shard: Shard, book: int) -> None:
-    """A row has posted to the book: one that was taken over begins anew."""
-    if shard.standing.status[book] == BANKRUPT:
+def reopen(shard: Shard, books: I64) -> None:
+    """Rows have posted to the books: one that was taken over begins anew."""
+    for book in books[shard.standing.status[books] == BANKRUPT].tolist():
         shard.standing.reset(book)
 
 
@@ -251,8 +250,8 @@ def balances_of(shard: Shard, book: int) -> dict[str, str]:
     }
 
 
-def sweep(shard: Shard, offset: int) -> list[Output]:
-    """Summaries of the accounts whose turn has come: all of them once per interval of shard time, evenly spread.
+def sweep(shard: Shard) -> set[int]:
+    """The accounts whose turn for a summary has come: all of them once per interval of shard time, evenly spread.
 
     An interval that shard time has left behind is finished first.
     """
@@ -265,4 +264,4 @@ def sweep(shard: Shard, offset: int) -> list[Output]:
     until = total * (shard.prices.time % interval) // interval
     accounts += list(range(done, max(done, until)))
     shard.sweep = (now, max(done, until))
-    return summaries(shard, offset, sorted(set(accounts)))
+    return set(accounts)

@@ -5,6 +5,7 @@ Rows of a journal block in, what became of each row out. Integers only; no price
 
 from collections import defaultdict
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from streams.engine.columns import (
 )
 from streams.engine.invariants import InvariantViolation
 from streams.engine.posting import House, Terms
-from streams.margin.money import LIMIT, funding_payment
 from streams.margin.parameters import I64
 
 CROSS = -1
@@ -228,17 +228,35 @@ class Ledger:
     # -- settlement and take-over --------------------------------------------------------------------------------
 
     def settle(self, books: I64, instrument: int, ticks: int, terms: Terms) -> list[int]:
-        """Close an expired instrument's positions in `books` at the settlement price; the books that held one."""
+        """Close an expired instrument's positions in `books` at the settlement price; the books that held one.
+
+        What the house has taken over of it is closed too. A position whose settlement would leave the ledger's range
+        is counted and stays open.
+        """
         totals = posting.house(len(terms.asset_rank), len(terms.instrument_rank))
         held = []
         for book in books.tolist():
             before = int(self.positions.size[book])
-            if posting.settle(self.positions, self.balances, terms, totals, book, instrument, ticks) != posting.APPLIED:
-                raise InvariantViolation(f"settlement of book {book} must stay in the ledger's range")
+            outcome = posting.settle(self.positions, self.balances, terms, totals, book, instrument, ticks)
+            self.rows["out_of_range"] += outcome == posting.OUT_OF_RANGE
             if self.positions.size[book] != before:
                 held.append(book)
         self._absorb(totals, terms)
+        self._settle_house(instrument, ticks, terms)
         return held
+
+    def _settle_house(self, instrument: int, ticks: int, terms: Terms) -> None:
+        lots = self.house_lots.get(("~house", instrument), 0)
+        if lots == 0:
+            return
+        unit, divisor = int(terms.unit[instrument]), int(terms.divisor[instrument])
+        inverse = bool(terms.inverse[instrument])
+        value = -round(Fraction(lots * unit, ticks * divisor)) if inverse else lots * ticks * unit
+        asset = int(terms.settlement[instrument])
+        self.house_assets[("~house", asset)] += value
+        self.house_assets[(f"~market:{instrument}", asset)] -= value
+        self.house_lots[("~house", instrument)] -= lots
+        self.house_lots[("~market", instrument)] += lots
 
     def take_over(self, book: int, offset: int, terms: Terms) -> None:
         """Move every balance, position and cost of a book to the house, unchanged, at journal `offset`.
@@ -250,17 +268,12 @@ class Ledger:
             instrument = int(self.positions.key[entry])
             asset = int(terms.settlement[instrument])
             lots = int(self.positions.lots[entry])
-            funding = funding_payment(
-                lots,
-                terms.funding_index[instrument],
-                self.positions.funding[entry],
-                terms.funding_scale[instrument],
-            )
-            if abs(funding) >= LIMIT:
-                raise InvariantViolation(f"funding of book {book} must stay in the ledger's range")
+            moved = int(terms.funding_index[instrument]) - int(self.positions.funding[entry])
+            # as funding_payment, but the house has no range to leave
+            funding = round(Fraction(-lots * moved, int(terms.funding_scale[instrument])))
             self.house_lots[("~house", instrument)] += lots
-            self.house_assets[("~house", asset)] += int(funding) - int(self.positions.cost[entry])
-            self.house_assets[("~funding", asset)] -= int(funding)
+            self.house_assets[("~house", asset)] += funding - int(self.positions.cost[entry])
+            self.house_assets[("~funding", asset)] -= funding
         first = int(self.balances.start[book])
         for entry in range(first, first + int(self.balances.size[book])):
             self.house_assets[("~house", int(self.balances.key[entry]))] += int(self.balances.amount[entry])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schemas.journal import Block
-from streams.engine.posting import funding_step, holders
+from streams.engine.posting import Terms, funding_step, holders
 from streams.engine.terms import TermsTable
 from streams.margin.money import LIMIT
 from streams.margin.parameters import F64, I64
@@ -28,7 +28,7 @@ class Prices:
     modes : what each oracle partition last said, `live` or `catching_up`
     funding_index : by instrument, in 1 / funding_scale minor units a lot
     funding_time : time of the last funding rate applied, by instrument
-    pending_funding : rates that wait for the instrument's first mark: (instrument, rate, time)
+    pending_funding : rates that wait for the instrument's first mark: (instrument, rate, time, price or None)
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Prices:
         self.oracles = 0
         self.funding_index: dict[int, int] = {}
         self.funding_time: dict[int, int] = {}
-        self.pending_funding: list[tuple[int, int, int]] = []
+        self.pending_funding: list[tuple[int, int, int, int | None]] = []
         self.marks: F64 = np.zeros(0)  # by instrument, nan where never seen
         self.prices: F64 = np.zeros(0)  # by asset, in the reporting currency
 
@@ -59,8 +59,8 @@ class Prices:
             self.prices[terms.asset_index[terms.rules.reporting_currency]] = 1.0
 
     def ticks(self, mark: float, precision: int) -> int:
-        """A mark in ticks, rounded half-even."""
-        return int(Decimal(repr(float(mark))).scaleb(precision).to_integral_value())
+        """A mark in ticks, rounded half-even, at least one."""
+        return max(1, int(Decimal(repr(float(mark))).scaleb(precision).to_integral_value()))
 
 
 def mark(shard: Shard, block: Block) -> None:
@@ -82,8 +82,8 @@ def mark(shard: Shard, block: Block) -> None:
     prices.modes[int(oracle["partition"])] = oracle["mode"]
     prices.arrange(shard.terms)
     waiting, prices.pending_funding = prices.pending_funding, []
-    for instrument, rate, time in waiting:
-        _fund(shard, instrument, rate, time, None)
+    for instrument, rate, time, price in waiting:
+        _fund(shard, instrument, rate, time, price)
 
 
 def fund(shard: Shard, block: Block) -> list[tuple[int, str]]:
@@ -106,14 +106,18 @@ def _fund(shard: Shard, instrument: int, rate: int, time: int, price: int | None
     if time <= prices.funding_time.get(instrument, -1):
         shard.ledger.rows["duplicate"] += 1
         return True
-    if price is None and np.isnan(prices.marks[instrument]):
-        if (instrument, rate, time) not in prices.pending_funding:
-            prices.pending_funding.append((instrument, rate, time))
+    waits = any(waiting[0] == instrument for waiting in prices.pending_funding)
+    if waits or (price is None and np.isnan(prices.marks[instrument])):
+        # one that states its price waits too, behind an earlier one that does not
+        if (instrument, rate, time, price) not in prices.pending_funding:
+            prices.pending_funding.append((instrument, rate, time, price))
         return True
     ticks = price
     if ticks is None:
         precision = shard.terms.names[instrument].price_precision or 0
         ticks = prices.ticks(float(prices.marks[instrument]), precision)
+    if not _usable(ticks, posting, instrument):
+        return False
     step = funding_step(
         bool(posting.inverse[instrument]),
         int(posting.unit[instrument]),
@@ -131,10 +135,17 @@ def _fund(shard: Shard, instrument: int, rate: int, time: int, price: int | None
     return True
 
 
+def _usable(ticks: int, terms: Terms, instrument: int) -> bool:
+    """Whether the ledger can price one lot at this price."""
+    factor = terms.divisor if terms.inverse[instrument] else terms.unit
+    return ticks * int(factor[instrument]) < LIMIT
+
+
 def settle_expired(shard: Shard) -> I64:
     """Settle every future whose expiry shard time has reached and whose price is known; the books that held one.
 
-    At its stated settlement price, else at the mark that stands when shard time first reaches the expiry.
+    At its stated settlement price, else at the mark that stands when shard time first reaches the expiry. A price
+    out of the ledger's range is not known: the next mark, or a corrected settlement price, settles.
     """
     books: list[int] = []
     for instrument, name in enumerate(shard.terms.instruments):
@@ -146,8 +157,10 @@ def settle_expired(shard: Shard) -> I64:
         if record.get("settlement_price") is not None:
             ticks = int(Decimal(record["settlement_price"]).scaleb(precision))
         elif not np.isnan(shard.prices.marks[instrument]):
-            ticks = max(1, shard.prices.ticks(float(shard.prices.marks[instrument]), precision))
+            ticks = shard.prices.ticks(float(shard.prices.marks[instrument]), precision)
         else:
+            continue
+        if not _usable(ticks, shard.posting, instrument):
             continue
         shard.settled[instrument] = ticks
         held = holders(shard.ledger.positions, shard.ledger.books, instrument)

@@ -74,8 +74,11 @@ def add(table: I64, account: int, key: int, amount: int) -> None:
 
 @njit(cache=True)
 def identity_hash(data: npt.NDArray[np.uint8], start: int, end: int, domain: int) -> int:
-    """64-bit hash of an id's bytes (FNV-1a, then murmur3's finaliser); `domain` keeps kinds of ids apart."""
-    h = uint64(0xCBF29CE484222325) ^ uint64(domain)
+    """64-bit hash of an id's bytes (FNV-1a, then murmur3's finaliser).
+
+    `domain` is hashed as a byte before them: kinds of ids are kept apart as different strings are.
+    """
+    h = (uint64(0xCBF29CE484222325) ^ uint64(domain)) * uint64(0x100000001B3)
     for at in range(start, end):
         h = (h ^ uint64(data[at])) * uint64(0x100000001B3)
     h ^= h >> uint64(33)
@@ -143,7 +146,7 @@ def post_fill(
     if at >= 0:
         balance = balances.amount[at]
     after_pnl = balance + realised
-    if not (fits(cost) and fits(new_cost) and fits(realised) and fits(after_pnl) and fits(fee)):
+    if not (fits(cost) and fits(new_cost) and fits(realised) and fits(after_pnl) and fits(fee) and fits(funding)):
         return OUT_OF_RANGE
     after_fee = after_pnl - fee
     if not (fits(after_fee) and fits(after_fee + funding) and -LOTS_LIMIT < new_lots < LOTS_LIMIT):
@@ -334,13 +337,14 @@ def settle(
 def funding_step(inverse: bool, unit: int, divisor: int, scale: int, ticks: int, rate: int) -> int:
     """How far one funding rate moves the index: lot value at `ticks` x rate x scale, rate in 1e-12, half-even.
 
-    LIMIT where it would leave the range of the index.
+    LIMIT where it would leave the range of the index. The caller has checked that ticks x unit and ticks x divisor
+    are below LIMIT, and |rate| at most 1.
     """
     if inverse:
         value = multiply_divide(unit, scale, ticks * divisor)
+        if value >= LIMIT:
+            return LIMIT
+        step = multiply_divide(value, abs(rate), 10**12)
     else:
-        value = multiply_divide(ticks, unit * scale, 1)
-    step = multiply_divide(value, abs(rate), 10**12)
-    if value >= LIMIT or step >= LIMIT:
-        return LIMIT
-    return -step if rate < 0 else step
+        step = multiply_divide(ticks * unit, scale * abs(rate), 10**12)
+    return -step if rate < 0 and step < LIMIT else step

@@ -26,12 +26,14 @@ class Shard:
     Attributes
     ----------
     next_offset : the journal offset that comes next; blocks before it are applied
+    window : ids remembered an account; the rules that the first row meets fix it for good, 0 before
     touched : accounts changed since the changelog was last taken, see `streams.engine.state`
     """
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.next_offset = 0
+        self.window = 0
         self.terms = TermsTable()
         self.ledger = Ledger()
         self.standing = Standing()
@@ -95,37 +97,42 @@ class Shard:
             marking.mark(self, block)
             everything = True
         settled = marking.settle_expired(self)
-        out = []
+        out: list[Output] = []
         if self.prices.live:
             whole: I64 = np.arange(self.ledger.books, dtype=np.int64)
             touched = np.union1d(posted, settled) if was_live else whole
-            out = judge.judge(self, offset, whole if everything or settled.size or not was_live else posted, touched)
+            books = whole if everything or settled.size or not was_live else posted
+            out, accounts = judge.judge(self, offset, books, touched)
             if block.kind == "marks":
-                out += judge.sweep(self, offset)
+                accounts |= judge.sweep(self)
+            out += judge.summaries(self, offset, sorted(accounts))
         self.next_offset = offset + 1
         return out + [self._rejection(block, offset, row, reason) for row, reason in rejected]
 
     def _fills(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         indexes = [self.terms.instrument_index[name] for name in block.names["instruments"]]
-        books, outcome = self.ledger.fills(block, self.posting, indexes, self.terms.rules.duplicate_window)
-        for instrument in set(indexes) & set(self.settled):
+        books, outcome = self.ledger.fills(block, self.posting, indexes, self._window())
+        for instrument in sorted(set(indexes) & set(self.settled)):
             self.ledger.settle(np.unique(books), instrument, self.settled[instrument], self.posting)
         return self._posted(books, outcome)
 
     def _transfers(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         assets = [self.terms.asset_index[name] for name in block.names["assets"]]
         instruments = [self.terms.instrument_index[name] for name in block.names.get("instruments", ())]
-        window = self.terms.rules.duplicate_window
-        return self._posted(*self.ledger.transfers(block, self.posting, assets, instruments, window))
+        return self._posted(*self.ledger.transfers(block, self.posting, assets, instruments, self._window()))
+
+    def _window(self) -> int:
+        self.window = self.window or self.terms.rules.duplicate_window
+        return self.window
 
     def _posted(self, books: I64, outcome: Any) -> tuple[I64, list[tuple[int, str]]]:
+        """Books that rows were applied to, and the rows that were not for being out of range."""
         self.grow()
-        touched = np.unique(books)
-        self.touched.update(self.ledger.book_account[touched].tolist())
-        for book in np.unique(books[outcome == APPLIED]).tolist():
-            judge.reopen(self, book)
+        self.touched.update(self.ledger.book_account[books].tolist())
+        applied = np.unique(books[outcome == APPLIED])
+        judge.reopen(self, applied)
         reason = "the account's balance, cost and position must stay below 2**62 minor units and 2**53 lots"
-        return touched, [(row, reason) for row in np.nonzero(outcome == OUT_OF_RANGE)[0].tolist()]
+        return applied, [(row, reason) for row in np.nonzero(outcome == OUT_OF_RANGE)[0].tolist()]
 
     def _accounts(self, block: Block) -> I64:
         books: list[int] = []

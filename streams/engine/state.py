@@ -6,7 +6,7 @@ The records of a state are a function of the state alone, so equal states have e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,6 @@ import numpy as np
 
 from streams.engine.columns import balance_entry, position_entry
 from streams.engine.invariants import InvariantViolation
-from streams.engine.ledger import CROSS
 from streams.engine.shard import Shard
 
 TERMS_KEY = b"~terms"
@@ -71,6 +70,7 @@ def shard_record(shard: Shard) -> bytes:
     return _encode(
         (
             shard.next_offset,
+            shard.window,
             (
                 prices.time,
                 prices.index,
@@ -86,12 +86,16 @@ def shard_record(shard: Shard) -> bytes:
             ),
             shard.settled,
             shard.sweep,
-            # house sums can outgrow 64 bits
-            [(name, asset, str(amount)) for (name, asset), amount in sorted(ledger.house_assets.items())],
-            [(name, instrument, str(lots)) for (name, instrument), lots in sorted(ledger.house_lots.items())],
+            _house(ledger.house_assets),
+            _house(ledger.house_lots),
             ledger.rows,
         )
     )
+
+
+def _house(sums: Mapping[tuple[str, int], int]) -> list[tuple[str, int, str]]:
+    """House entries other than zero, as text: they can outgrow 64 bits."""
+    return [(name, key, str(amount)) for (name, key), amount in sorted(sums.items()) if amount]
 
 
 def records(shard: Shard) -> Iterator[tuple[bytes, bytes]]:
@@ -126,14 +130,15 @@ def restore(partition: int, changelog: Iterable[tuple[bytes, bytes | None]]) -> 
 
     Parameters
     ----------
-    changelog : records in order; the last one of each key holds
+    changelog : records in order; the last one of each key holds, None deletes it
 
     Raises
     ------
     InvariantViolation
         where accounts are there but the shard's own record is not, or an account is missing.
     """
-    latest = {bytes(key): value for key, value in changelog if value is not None}
+    last = {bytes(key): value for key, value in changelog}
+    latest = {key: value for key, value in last.items() if value is not None}
     shard = Shard(partition)
     own, terms = latest.pop(SHARD_KEY, None), latest.pop(TERMS_KEY, None)
     if own is None:
@@ -157,7 +162,7 @@ def _restore_terms(shard: Shard, value: bytes) -> None:
 
 
 def _restore_shard(shard: Shard, value: bytes) -> None:
-    offset, price, settled, sweep, assets, lots, rows = _decode(value)
+    offset, window, price, settled, sweep, assets, lots, rows = _decode(value)
     prices = shard.prices
     (
         prices.time,
@@ -172,8 +177,8 @@ def _restore_shard(shard: Shard, value: bytes) -> None:
         prices.funding_time,
         waiting,
     ) = price
-    prices.pending_funding = [(instrument, rate, time) for instrument, rate, time in waiting]
-    shard.next_offset, shard.settled, shard.sweep = offset, settled, tuple(sweep)
+    prices.pending_funding = [(instrument, rate, time, price) for instrument, rate, time, price in waiting]
+    shard.next_offset, shard.window, shard.settled, shard.sweep = offset, window, settled, tuple(sweep)
     shard.ledger.rows = rows
     shard.ledger.house_assets.update({(name, asset): int(amount) for name, asset, amount in assets})
     shard.ledger.house_lots.update({(name, instrument): int(amount) for name, instrument, amount in lots})
@@ -194,7 +199,7 @@ def _restore_accounts(shard: Shard, latest: dict[bytes, Any]) -> None:
             ledger.isolated_by_default[account] = settings.get("mode") == "isolated"
         _restore_ring(shard, account, head, np.frombuffer(hashes, dtype=np.uint64))
         for record in books:
-            book = ledger.book(account, record[0] if record[0] != CROSS else CROSS)
+            book = ledger.book(account, record[0])
             shard.grow()
             _restore_book(shard, book, record)
 

@@ -24,9 +24,11 @@ from streams.margin.parameters import (
     build,
 )
 
-#: Decimals of the funding index below a minor unit per lot, before the unit's own size is taken off.
-FUNDING_DECIMALS = 6
-FUNDING_DECIMALS_INVERSE = 9
+#: Digits of unit x scale: decimals of the funding index below a minor unit per lot, less the size of the unit itself.
+#: An inverse unit is divided by a price yet, so it has more.
+FUNDING_DIGITS = 7
+FUNDING_DIGITS_INVERSE = 20
+FUNDING_DECIMALS_MAX = 9
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,20 +101,23 @@ class TermsTable:
             elif kind == "engine":
                 fields = {name: record[name] for name in Rules.__struct_fields__ if name in record}
                 self.rules = msgspec.convert(fields, Rules, strict=False)
-            elif kind == "control":
-                self._control(record)
         if changed:
             self._names()
+            self._control()
         return changed
 
-    def _control(self, record: Mapping[str, Any]) -> None:
-        action, symbol = record["action"], record.get("symbol")
-        if action in ("pause_liquidations", "resume_liquidations"):
-            self.paused = action == "pause_liquidations"
-        elif action == "halt":
-            self.halted.add(str(symbol))
-        else:
-            self.halted.discard(str(symbol))
+    def _control(self) -> None:
+        """Obey the latest order of each id, in the order of their versions."""
+        self.paused, self.halted = False, set()
+        orders = [record for record in self.records.values() if record["kind"] == "control"]
+        for record in sorted(orders, key=lambda order: int(order["version"])):
+            action, symbol = record["action"], str(record.get("symbol"))
+            if action in ("pause_liquidations", "resume_liquidations"):
+                self.paused = action == "pause_liquidations"
+            elif action == "halt":
+                self.halted.add(symbol)
+            else:
+                self.halted.discard(symbol)
 
     def _names(self) -> None:
         self.names = [
@@ -137,10 +142,7 @@ class TermsTable:
             for i in self.instruments
         ]
         inverse = [self.records[i]["type"].startswith("inverse") for i in self.instruments]
-        scales = [
-            10**FUNDING_DECIMALS_INVERSE if coin else 10 ** max(0, FUNDING_DECIMALS + 1 - len(str(unit)))
-            for (unit, _), coin in zip(units, inverse, strict=True)
-        ]
+        scales = [_funding_scale(unit, is_inverse) for (unit, _), is_inverse in zip(units, inverse, strict=True)]
         return Terms(
             settlement=np.array(
                 [self.asset_index[self.records[i]["settlement"]] for i in self.instruments], dtype=np.int32
@@ -184,6 +186,11 @@ class TermsTable:
             open_interest_share=open_interest_share(record),
             liquidation_fee=float(record["liquidation_fee"]),
         )
+
+
+def _funding_scale(unit: int, inverse: bool) -> int:
+    digits = FUNDING_DIGITS_INVERSE if inverse else FUNDING_DIGITS
+    return int(10 ** min(max(0, digits - len(str(unit))), FUNDING_DECIMALS_MAX))
 
 
 def open_interest_share(record: Mapping[str, Any]) -> float:
