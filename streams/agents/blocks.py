@@ -160,7 +160,7 @@ class PartitionTask:
 
     @property
     def ready(self) -> bool:
-        """Whether the partition is restored and its blocks are being folded."""
+        """Whether the role's state is restored; until then it must not be read."""
         return self._runner is not None
 
     def put(self, block: Block) -> None:
@@ -271,8 +271,8 @@ class Partitions:
     Attributes
     ----------
     tasks : dict
-        The partitions held now; their roles' state may be read (in the event loop), it is ahead of what is
-        committed.
+        The partitions held now. Once a task is ``ready`` its role's state may be read, in the event loop; it is
+        ahead of what is committed by the flush in the air.
     """
 
     def __init__(

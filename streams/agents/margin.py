@@ -58,7 +58,8 @@ class Margin:
             began = time.perf_counter()
             for sent in self.shard.apply(record.offset, record.value):
                 urgent = urgent or sent.topic in URGENT
-                self._records[self._context.partition(sent.topic, shard)].append(Record(sent.key, sent.value))
+                target = self._context.partition(sent.topic, shard)
+                self._records[target].append(Record(sent.key, sent.value, sent.headers))
                 OUTPUTS.labels(sent.topic).inc()
             APPLY_SECONDS.observe(time.perf_counter() - began)
         self._position = block.end

@@ -20,11 +20,12 @@ SHORTFALL_PRECISION = 6
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One record to send: logical topic, key and value."""
+    """One record to send: logical topic, key, value, and headers where it has any."""
 
     topic: str
     key: bytes
     value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ Nothing else goes in: no clock, no randomness, no setting. Accounts that a block
 block, so any batching of whole blocks gives the same bytes.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -164,10 +165,15 @@ class Shard:
         """A row that the ledger cannot hold, as a dead letter: with where it came from, to be sent again corrected."""
         names = block.names.get("accounts") or block.names["instruments"]
         who = names[int(block.columns["account" if "account" in block.columns else "instrument"][row])]
+        source = block.source or {}
         record = {
-            "code": "ledger_range",
+            "reason_code": "ledger_range",
             "reason": f"{reason} ({who})",
-            "source": {**(block.source or {}), "offset": int(block.columns["source_offset"][row])},
+            "source_topic": source.get("topic"),
+            "source_partition": source.get("partition"),
+            "source_offset": int(block.columns["source_offset"][row]),
             "journal": {"partition": self.partition, "offset": offset},
         }
-        return output("dead-letters", who, record)
+        letter = output("dead-letters", who, record)
+        headers = tuple((name, str(value).encode()) for name, value in record.items() if name != "journal")
+        return replace(letter, headers=headers)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from schemas.instruments import ASSET_IDENTITY, INSTRUMENT_IDENTITY
 from streams.engine.book_view import InstrumentNames
 from streams.engine.invariants import InvariantViolation
 from streams.engine.posting import Terms
@@ -87,6 +88,7 @@ class TermsTable:
             known = self.records.get(identity)
             if known is not None and known["version"] >= record["version"]:
                 continue
+            _check_identity(known, record)
             self.records[identity] = record
             changed.append(identity)
             kind = record["kind"]
@@ -191,6 +193,20 @@ class TermsTable:
 def _funding_scale(unit: int, inverse: bool) -> int:
     digits = FUNDING_DIGITS_INVERSE if inverse else FUNDING_DIGITS
     return int(10 ** min(max(0, digits - len(str(unit))), FUNDING_DECIMALS_MAX))
+
+
+def _check_identity(known: Mapping[str, Any] | None, record: Mapping[str, Any]) -> None:
+    """Ingest refuses such a change; one that came past it (compaction removes what it was held against) must not
+    re-scale open positions."""
+    if known is None:
+        return
+    fields = {"instrument": INSTRUMENT_IDENTITY, "asset": ASSET_IDENTITY}.get(known["kind"], ("kind",))
+    for name in fields:
+        if known[name] != record.get(name):
+            raise InvariantViolation(
+                f"{name} of {known['id']} must stay {known[name]}, found {record.get(name)} "
+                f"(instruments at offset {record['version']})"
+            )
 
 
 def open_interest_share(record: Mapping[str, Any]) -> float:

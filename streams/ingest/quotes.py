@@ -47,7 +47,7 @@ class QuotePartition:
         refused: list[DeadLetter] = []
         for offset, key, value, timestamp in messages:
             try:
-                rows.append(self._quote(value, now_ms + self._max_future_ms))
+                rows.append(self._quote(key, value, now_ms + self._max_future_ms))
             except Refused as why:
                 letter = dead_letter(
                     why,
@@ -62,7 +62,7 @@ class QuotePartition:
                 refused.append(letter)
         return rows, refused
 
-    def _quote(self, value: bytes | None, latest_ms: int) -> QuoteRow:
+    def _quote(self, key: bytes | None, value: bytes | None, latest_ms: int) -> QuoteRow:
         if value is None:
             raise Refused("tombstone", "the value must not be null on oracle-prices, found null")
         check_size(value, self._message_bytes_max)
@@ -77,11 +77,18 @@ class QuotePartition:
             raise Refused("over_range", f"confidence must be between 0 and 1e18, found {shown(quote.confidence)}")
         if quote.sequence is not None and not 0 <= quote.sequence < 1 << 63:
             raise Refused("over_range", f"sequence must be 0 or more and below 2**63, found {shown(quote.sequence)}")
+        symbol = legal_id(quote.symbol, "symbol", NAME_CHARS_MAX)
+        if key != symbol.encode():  # by the key all quotes of a symbol come to one oracle partition
+            raise Refused("bad_key", f"key must be the symbol {shown(symbol)}, found {shown(_text(key))}")
         return (
-            legal_id(quote.symbol, "symbol", NAME_CHARS_MAX),
+            symbol,
             legal_id(quote.source, "source", NAME_CHARS_MAX),
             price,
             confidence,
             event_time(quote.time, latest_ms),
             quote.sequence,
         )
+
+
+def _text(key: bytes | None) -> str | None:
+    return None if key is None else key.decode(errors="replace")
