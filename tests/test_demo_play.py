@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from streams.demo.feed import Heard
+from streams.demo.feed import Heard, status
 from streams.demo.market import market
 from streams.demo.play import Play
-from streams.demo.score import Score, status
+from streams.demo.score import Score
 from streams.demo.script import Script, prepare
 from streams.demo.venue import Message
 

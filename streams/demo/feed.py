@@ -6,6 +6,7 @@ for any number of workers, and while they are killed and come back.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
@@ -55,6 +56,12 @@ class Cluster:
     groups: Mapping[str, str]
 
 
+def status(summary: Mapping[str, Any]) -> str:
+    """The worst status among an account's buckets, from its summary on `margin-accounts`."""
+    order = ("ok", "unpriced", "margin_call", "liquidation", "bankrupt")
+    return max([summary["status"], *(bucket["status"] for bucket in summary["isolated"])], key=order.index)
+
+
 class Heard(NamedTuple):
     """One record of an output topic; `at` is when it was read, monotonic seconds."""
 
@@ -68,7 +75,8 @@ class _Inbox:
     """What the reader has seen: decisions not yet handed out, latest summaries, journal size."""
 
     decisions: list[Heard] = field(default_factory=list)
-    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    summaries: dict[bytes, bytes] = field(default_factory=dict)  # latest by account, those not counted yet
+    statuses: dict[bytes, str] = field(default_factory=dict)  # by account, as of the last count
     last: dict[TopicPartition, int] = field(default_factory=dict)  # offset of the last record, no marker
     marked: dict[int, int] = field(default_factory=dict)  # journal partition -> time of its newest live marks
     blocks: int = 0
@@ -87,7 +95,6 @@ class Feed:
     Attributes
     ----------
     blocks, journal_bytes : records of the journal and their size
-    summaries : latest margin summary by account
     """
 
     def __init__(self, cluster: Cluster, alive: Callable[[], None], patience_s: float = 60.0) -> None:
@@ -120,13 +127,17 @@ class Feed:
         return self._inbox.bytes
 
     @property
-    def summaries(self) -> Mapping[str, dict[str, Any]]:
-        return self._inbox.summaries
-
-    @property
     def partitions(self) -> int:
         """How many journal partitions, and so shards, there are."""
         return len(self._partitions["journal"])
+
+    def statuses(self) -> Counter[str]:
+        """How many accounts are in which status, by their latest summaries."""
+        inbox = self._inbox
+        for account, summary in inbox.summaries.items():
+            inbox.statuses[account] = status(orjson.loads(summary))
+        inbox.summaries.clear()
+        return Counter(inbox.statuses.values())
 
     async def start(self) -> Self:
         """Connect, wait until every topic is there, and begin to read the outputs from their start."""
@@ -287,9 +298,7 @@ class Feed:
             self._inbox.bytes += sum(len(record.value) for record in records)
             self._mark(place.partition, [Block.decode(record.value) for record in records])
         elif logical == "margin-accounts":
-            for record in records:
-                if record.value is not None:
-                    self._inbox.summaries[record.key.decode()] = orjson.loads(record.value)
+            self._inbox.summaries |= {record.key: record.value for record in records if record.value is not None}
         elif logical == "dead-letters":
             for record in records:
                 headers = {name: value.decode(errors="replace") for name, value in record.headers}

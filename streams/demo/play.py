@@ -12,8 +12,7 @@ from streams.demo.score import Score
 from streams.demo.script import Script, quotes
 from streams.demo.venue import Message
 
-#: Ordinary trades and transfers come every so many steps.
-TRAFFIC_STEPS = 4
+#: Of the accounts, how many trade at one moment of ordinary life; and how many transfers come then.
 TRADES_PER_ACCOUNT, TRANSFERS = 0.01, 2
 #: Answers to answers within one step; a liquidation that needs more goes on in the next step.
 ROUNDS_MAX = 20
@@ -95,7 +94,7 @@ class Play:
         if step.time - self._funded >= script.funding_ms:
             self._funded = step.time
             messages += script.traffic.funding(step.time, script.exchange.expired)
-        if self.score.step % TRAFFIC_STEPS == 0:
+        if self.score.step % script.traffic_steps == 0:
             trades = max(1, int(script.accounts * TRADES_PER_ACCOUNT))
             messages += script.traffic.next(prices, step.time, trades=trades, transfers=TRANSFERS)
         return messages

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -23,7 +22,7 @@ from streams.demo.feed import Cluster, Feed, Stuck
 from streams.demo.market import market
 from streams.demo.play import Play
 from streams.demo.prices import PriceFileError, epoch_ms, read
-from streams.demo.score import Score, status
+from streams.demo.score import Score
 from streams.demo.screen import Screen, clock, summary
 from streams.demo.script import STANDARD_STEP_MS, Script, prepare
 from streams.demo.stage import Stage, WorkerDied
@@ -125,7 +124,7 @@ async def perform(
 
     async def shown(score: Score) -> None:
         if screen.due() or score.step == score.steps:
-            score.statuses = Counter(status(summary) for summary in feed.summaries.values())
+            score.statuses = feed.statuses()
             score.journal_blocks = feed.blocks
             screen.show(score)
 

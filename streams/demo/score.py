@@ -85,9 +85,3 @@ class Score:
         """Seconds that `part` of the liquidations took at most; None where there was none."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else None
-
-
-def status(summary: Mapping[str, Any]) -> str:
-    """The worst status among an account's buckets, from its summary on `margin-accounts`."""
-    order = ("ok", "unpriced", "margin_call", "liquidation", "bankrupt")
-    return max([summary["status"], *(bucket["status"] for bucket in summary["isolated"])], key=order.index)

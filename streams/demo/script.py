@@ -16,6 +16,8 @@ from streams.demo.venue import Message, Venue
 EXPIRY_PART = 0.85
 FUNDING_MS_MIN, FUNDINGS = 5 * 60_000, 12
 SUMMARIES = 60
+#: Ordinary trades and transfers come every fourth step, in a long run so often in all.
+TRAFFIC_STEPS_MIN, TRAFFICS = 4, 240
 #: A price nobody quotes: a dollar coin that the files do not have.
 PEG = "peg"
 CONFIDENCE = 0.0003  # half-width of a source's uncertainty, fraction of its price
@@ -43,6 +45,7 @@ class Script:
     tally: Tally
     steps: int
     funding_ms: int
+    traffic_steps: int
 
     def walk(self) -> Iterator[Step]:
         """The steps of the market, with the pegged quotes that no file has."""
@@ -84,6 +87,7 @@ def prepare(bars: Bars, *, accounts: int, seed: int, step_ms: int) -> Script:
         traffic=Traffic(venue, books, prices, seed),
         tally=Tally(),
         steps=bars.step_count(step_ms),
+        traffic_steps=max(TRAFFIC_STEPS_MIN, bars.step_count(step_ms) // TRAFFICS),
         funding_ms=max(FUNDING_MS_MIN, (bars.end - bars.start) // FUNDINGS),
     )
 
