@@ -5,7 +5,6 @@ Each gets the record it would have on the `instruments` topic, so the engine's o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -95,13 +94,15 @@ def _named(table: Node) -> list[tuple[str, Node]]:
 
 
 def _asset(node: Node, field: Field, precision: int | None, unknown: list[str]) -> TermsRecord:
-    initial = field("initial_haircut").digits_or_none()
-    tiers = []
-    for row in field("haircut_tiers").items():
-        tier = row.record(_HAIRCUT_TIER, unknown)
-        haircut = tier("haircut").digits()
-        higher = tier("initial_haircut").digits_or_none() or max(haircut, initial or "0", key=Decimal)
-        tiers.append(HaircutTier(quantity_from=tier("from").digits(), haircut=haircut, initial_haircut=higher))
+    rows = [row.record(_HAIRCUT_TIER, unknown) for row in field("haircut_tiers").items()]
+    tiers = [
+        HaircutTier(
+            quantity_from=row("from").digits(),
+            haircut=row("haircut").digits(),
+            initial_haircut=row("initial_haircut").digits_or_none(),
+        )
+        for row in rows
+    ]
     return _checked(
         node,
         Asset(
@@ -109,7 +110,7 @@ def _asset(node: Node, field: Field, precision: int | None, unknown: list[str]) 
             precision=precision or 0,
             haircut=field("haircut").digits("0"),
             borrow_haircut=field("borrow_haircut").digits("0"),
-            initial_haircut=initial,
+            initial_haircut=field("initial_haircut").digits_or_none(),
             initial_borrow_haircut=field("initial_borrow_haircut").digits_or_none(),
             haircut_tiers=tuple(tiers),
         ),

@@ -14,7 +14,6 @@ from schemas.instruments import (
     Asset,
     Control,
     EngineRules,
-    HaircutTier,
     Instrument,
     MarginTier,
 )
@@ -160,22 +159,26 @@ def _asset(record: Asset) -> TermsRecord:
         "borrow_haircut": plain(borrow_haircut),
         "initial_haircut": _fraction_or(record.initial_haircut, "initial_haircut", haircut),
         "initial_borrow_haircut": _fraction_or(record.initial_borrow_haircut, "initial_borrow_haircut", borrow_haircut),
-        "haircut_tiers": _haircut_tiers(record.haircut_tiers),
+        "haircut_tiers": _haircut_tiers(record),
         "closed": record.closed,
     }
 
 
-def _haircut_tiers(tiers: Sequence[HaircutTier]) -> list[TermsRecord]:
-    _few(tiers, "haircut_tiers")
+def _haircut_tiers(record: Asset) -> list[TermsRecord]:
+    """Slices with both haircuts; one without its own initial haircut has the larger of its haircut and the asset's."""
+    _few(record.haircut_tiers, "haircut_tiers")
     rows = []
-    for index, tier in enumerate(tiers):
+    for index, tier in enumerate(record.haircut_tiers):
         path = f"haircut_tiers[{index}]."
         haircut = _fraction(tier.haircut, f"{path}haircut")
+        least = haircut
+        if record.initial_haircut is not None:
+            least = max(haircut, _fraction(record.initial_haircut, "initial_haircut"))
         rows.append(
             {
                 "from": plain(_number(tier.quantity_from, f"{path}from", 0)),
                 "haircut": plain(haircut),
-                "initial_haircut": _fraction_or(tier.initial_haircut, f"{path}initial_haircut", haircut),
+                "initial_haircut": _fraction_or(tier.initial_haircut, f"{path}initial_haircut", least),
             }
         )
     _ascending(rows, "haircut_tiers", "from")
