@@ -226,7 +226,7 @@ def _asset(record: Mapping[str, Any]) -> AssetParameters:
         HaircutTier(
             quantity_from=float(tier["from"]),
             haircut=float(tier["haircut"]),
-            initial_haircut=max(float(tier["haircut"]), float(record.get("initial_haircut") or 0)),
+            initial_haircut=float(tier.get("initial_haircut") or tier["haircut"]),
         )
         for tier in record.get("haircut_tiers") or ()
     ]
