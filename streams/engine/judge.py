@@ -253,14 +253,15 @@ def balances_of(shard: Shard, book: int) -> dict[str, str]:
 def sweep(shard: Shard) -> set[int]:
     """The accounts whose turn for a summary has come: all of them once per interval of shard time, evenly spread.
 
-    An interval that shard time has left behind is finished first.
+    An interval that shard time has left behind is finished first; where it has passed over a whole one, all are due.
     """
     interval = shard.terms.rules.summary_interval_ms
     total = len(shard.ledger.accounts)
     turn, done = shard.sweep
     now = shard.prices.time // interval
-    accounts = list(range(done, total)) if now != turn else []
-    done = 0 if now != turn else done
+    due = total if now == turn else done if now == turn + 1 else 0
+    accounts = list(range(due, total))
+    done = done if now == turn else 0
     until = total * (shard.prices.time % interval) // interval
     accounts += list(range(done, max(done, until)))
     shard.sweep = (now, max(done, until))
