@@ -91,12 +91,10 @@ def page(score: Score) -> Group:
         ProgressBar(total=max(score.steps, 1), completed=score.step),
         f" step {score.step}/{score.steps}  {clock(score.time)}  {score.seconds:.0f} s",
     )
-    numbers = Table.grid(padding=(0, 3))
-    numbers.add_row(
-        Text(quoted(score)),
-        f"{rate(score):,.0f} events/s",
-        f"in {score.sent:,}  out {score.out:,}  journal {score.journal_blocks:,} blocks",
-        f"price to liquidation p50 {milliseconds(score.latency(0.5))}  p99 {milliseconds(score.latency(0.99))}",
+    numbers = Text(
+        f"{quoted(score)}   price to liquidation p50 {milliseconds(score.latency(0.5))}  "
+        f"p99 {milliseconds(score.latency(0.99))}\n{rate(score):,.0f} events/s   "
+        f"in {score.sent:,}  out {score.out:,}  journal {score.journal_blocks:,} blocks"
     )
     statuses = Table.grid(padding=(0, 3))
     statuses.add_row(
