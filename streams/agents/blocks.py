@@ -135,7 +135,7 @@ class PartitionTask:
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._commit: asyncio.Task[None] | None = None
-        self._urgent = False
+        self._urgent = self._closing = False
         self._rows = 0
         self._flush_at = self._tick_at = self._refresh_at = float("inf")
 
@@ -158,11 +158,6 @@ class PartitionTask:
         self._runner = asyncio.create_task(self._run())
         return self.applied
 
-    @property
-    def ready(self) -> bool:
-        """Whether the role's state is restored; until then it must not be read."""
-        return self._runner is not None
-
     def put(self, block: Block) -> None:
         """Take a block in, to be folded in its turn."""
         self._blocks.append(block)
@@ -171,14 +166,15 @@ class PartitionTask:
     async def close(self) -> None:
         """Stop taking, write what was taken, and let the partition go; in bounded time."""
         if self._runner is not None:
-            self._runner.cancel()
-            await asyncio.gather(self._runner, return_exceptions=True)
+            self._closing = True
+            self._wake.set()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._drain(), self._flushing.close_seconds_max)
+                await asyncio.wait_for(self._finish(self._runner), self._flushing.close_seconds_max)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._thread.run(self._writer.stop()), self._flushing.close_seconds_max)
 
-    async def _drain(self) -> None:
+    async def _finish(self, runner: asyncio.Task[None]) -> None:
+        await runner  # a block is taken whole or not at all
         if self._commit is not None:
             await self._commit
         if self._rows or self._urgent:
@@ -188,22 +184,20 @@ class PartitionTask:
 
     async def _run(self) -> None:
         try:
-            while True:
+            while not self._closing:
                 self._wake.clear()
                 if self._tick_at <= time.monotonic() and self._tick_seconds is not None:
                     self._tick_at = time.monotonic() + self._tick_seconds
                     self._urgent |= self.role.tick()
-                if self._may_take():
+                if self._may_take() and not self._closing:
                     async with self._turn:
                         await self._take(self._blocks.popleft())
                         for _ in range(PASSES_BETWEEN_BLOCKS):
                             await asyncio.sleep(0)
                 if self._commit is None and self._due(time.monotonic()):
                     self._start_flush()
-                if not self._may_take():
+                if not self._may_take() and not self._closing:
                     await self._sleep()
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             fatal(f"{partition_name(self.tp)} must be processed, found {error!r} at {self.applied}", error)
 

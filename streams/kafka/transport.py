@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 
 from streams.kafka.fatal import fatal
@@ -26,6 +26,8 @@ from streams.kafka.leases import Lease, Owner, partition_name
 POLL_MS = 20
 #: How long the main thread waits for the consumer thread, in seconds.
 FETCH_SECONDS = 0.5
+#: Faust must have its streams running so soon after an assignment; it has known ways to hang there.
+RESUME_SECONDS_MAX = 60.0
 
 
 def faust_settings(
@@ -63,11 +65,12 @@ def faust_settings(
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one fetch took of one partition: the position before and after, and the records between."""
+    """What one fetch took of one partition: the position before and after, the end there is, and the records."""
 
     tp: TopicPartition
     before: int
     after: int
+    end: int
     records: Sequence[ConsumerRecord]
 
 
@@ -122,7 +125,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             after = {tp: await consumer.position(tp) for tp in partitions}
             moved = [tp for tp in partitions if before[tp] != after[tp]]
             if moved:
-                return [Fetched(tp, before[tp], after[tp], records.get(tp, ())) for tp in moved]
+                ends = {tp: consumer.last_stable_offset(tp) or 0 for tp in moved}
+            return [Fetched(tp, before[tp], after[tp], ends[tp], records.get(tp, ())) for tp in moved]
         return []
 
 
@@ -153,14 +157,25 @@ class Consumer(driver.Consumer):
         """End all leases (an eager rebalance takes everything), then let Faust stop its streams."""
         self._rebalance += 1
         leases = await self._end_leases()
-        await super().on_partitions_revoked(revoked)
-        await self._owner.close(leases)
+        try:
+            await super().on_partitions_revoked(revoked)
+            await self._owner.close(leases)
+        except Exception as error:  # aiokafka would log it and go on
+            fatal(f"partitions must be let go, found {error!r}", error)
 
     async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
         """Remember what we were given; leases begin when Faust's queues are open again."""
         self._rebalance += 1
         self._assigned = frozenset(TopicPartition(*tp) for tp in assigned)
-        await super().on_partitions_assigned(assigned, generation_id)
+        self.loop.call_later(RESUME_SECONDS_MAX, self._check_resumed, self._rebalance)
+        try:
+            await super().on_partitions_assigned(assigned, generation_id)
+        except Exception as error:  # aiokafka would log it and go on
+            fatal(f"partitions must be taken over, found {error!r}", error)
+
+    def _check_resumed(self, rebalance: int) -> None:
+        if rebalance == self._rebalance and self._assigned and not self._leases and not self.should_stop:
+            fatal(f"streams must run within {RESUME_SECONDS_MAX:g} s of an assignment, Faust has not resumed them")
 
     async def perform_seek(self) -> None:
         """Faust would seek to its own committed offsets here; positions are the owner's."""
@@ -256,6 +271,9 @@ class Consumer(driver.Consumer):
         error = fetch.exception()
         if error is None:
             return fetch.result()
+        if isinstance(error, OffsetOutOfRangeError):
+            gone = ", ".join(f"{partition_name(tp)} offset {offset}" for tp, offset in error.args[0].items())
+            fatal(f"the broker must still have what was not read yet, it has not: {gone}")
         if not isinstance(error, ConsumerStoppedError) and not self.app.rebalancing:
             fatal(f"fetching must work, found {error!r}", error)
         await asyncio.sleep(POLL_MS / 1000)
@@ -264,6 +282,7 @@ class Consumer(driver.Consumer):
     async def _deliver(self, fetched: Fetched, lease: Lease) -> None:
         if fetched.before != lease.position:
             fatal(f"{partition_name(lease.tp)} must be read from {lease.position}, was from {fetched.before}")
+        lease.end = fetched.end
         for block in lease.cut(fetched.records, fetched.after, self._owner.fetching.block_records_max):
             if not lease.alive:  # a rebalance came while the queue was closed
                 return

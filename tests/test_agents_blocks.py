@@ -1,0 +1,347 @@
+"""One partition's blocks are folded in order and written in whole flushes, with a writer that only pretends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+
+from streams.agents import blocks
+from streams.agents.blocks import Flushing, Opening, PartitionTask, RoleSpec
+from streams.kafka.leases import Block, Lease
+from streams.kafka.transactions import Record, TransactionFailed
+
+TP = TopicPartition("fills", 2)
+OUT = TopicPartition("out", 0)
+HOUR = 3_600_000
+
+
+class Stopped(BaseException):
+    """Stands for the end of the process."""
+
+
+class Adder:
+    """A role that writes what it took; ``urgent`` rows want to be written at once."""
+
+    def __init__(self, restored: int | None = None) -> None:
+        self.restored = restored
+        self.ticks = 0
+        self._rows: list[Record] = []
+
+    async def open(self, opening: Opening) -> int | None:
+        self.opening = opening
+        return self.restored
+
+    async def take(self, block: Block) -> bool:
+        if any(row.value == b"bad" for row in block.records):
+            raise ArithmeticError("does not add up")
+        self._rows += [Record(None, row.value) for row in block.records if row.value != b"nothing"]
+        return any(row.value == b"urgent" for row in block.records)
+
+    def tick(self) -> bool:
+        self.ticks += 1
+        self._rows.append(Record(None, b"tick"))
+        return True
+
+    def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
+        rows, self._rows = self._rows, []
+        return {OUT: rows}
+
+
+class FakeWriter:
+    """Keeps what is committed; ``gate`` holds a transaction in the air."""
+
+    def __init__(self) -> None:
+        self.stored: int | None = None
+        self.commits: list[tuple[list[bytes | None], int | None]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failure: Exception | None = None
+        self.stopped = False
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def committed(self, _group: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int | None]:
+        return dict.fromkeys(partitions, self.stored)
+
+    async def commit(
+        self,
+        records: Mapping[TopicPartition, Sequence[Record]],
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+    ) -> None:
+        assert group == "test-adding"
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.commits.append(([row.value for row in records.get(OUT, ())], offsets.get(TP)))
+
+
+class SameThread:
+    async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return await coroutine
+
+
+class Feed:
+    """Blocks of one lease, one row each unless told otherwise."""
+
+    def __init__(self, task: PartitionTask, start: int) -> None:
+        self.task = task
+        self.lease = Lease(TP, lambda: None)
+        self.lease.begin(start)
+
+    def put(self, *values: bytes) -> None:
+        first = self.lease.delivered
+        rows = [
+            ConsumerRecord(TP.topic, TP.partition, first + i, 0, 0, None, v, None, 0, 0, ())
+            for i, v in enumerate(values)
+        ]
+        for block in self.lease.cut(rows, first + len(rows), 1000):
+            self.task.put(block)
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
+    fake = FakeWriter()
+    monkeypatch.setattr(blocks, "PartitionWriter", lambda *_args, **_kwargs: fake)
+
+    def fatal(reason: str, _error: BaseException | None = None) -> NoReturn:
+        raise Stopped(reason)
+
+    async def first(_client: Any, _tp: TopicPartition) -> int:
+        return 3
+
+    monkeypatch.setattr(blocks, "fatal", fatal)
+    monkeypatch.setattr(blocks, "first_offset", first)
+    return fake
+
+
+@asynccontextmanager
+async def opened(role: Adder, *, tick_ms: int | None = None, **flushing: Any) -> AsyncIterator[Feed]:
+    """A task of that role, open and fed; closed at the end."""
+    task = PartitionTask(
+        TP,
+        RoleSpec(name="adding", topics=frozenset({"fills"}), create=lambda _: role, tick_ms=tick_ms),
+        prefix="test",
+        client={},
+        flushing=Flushing(**{"interval_ms": HOUR, **flushing}),
+        turn=asyncio.Lock(),
+        thread=SameThread(),  # type: ignore[arg-type]
+    )
+    feed = Feed(task, await task.open())
+    yield feed
+    await task.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the task run until something holds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the conditions are plain attributes
+            await asyncio.sleep(0.001)
+
+
+async def settle() -> None:
+    """Let the task do all it wants to do now."""
+    await asyncio.sleep(0.05)
+
+
+def test_urgent_blocks_are_written_at_once_and_others_wait(writer: FakeWriter) -> None:
+    """A liquidation must not wait for the interval that saves writing ordinary fills one by one."""
+
+    async def check() -> None:
+        async with opened(Adder()) as feed:
+            feed.put(b"1", b"2")
+            await settle()
+            assert writer.commits == []
+            feed.put(b"urgent")
+            await until(lambda: writer.commits == [([b"1", b"2", b"urgent"], 6)])
+
+    asyncio.run(check())
+
+
+def test_the_interval_and_the_row_limit_flush_too(writer: FakeWriter) -> None:
+    """Work that is never written is work that a crash repeats."""
+
+    async def check() -> None:
+        async with opened(Adder(), interval_ms=30) as feed:
+            feed.put(b"1")
+            await until(lambda: writer.commits == [([b"1"], 4)])
+        writer.commits.clear()
+        async with opened(Adder(), rows_max=3) as feed:
+            feed.put(b"1", b"2")
+            await settle()
+            assert writer.commits == []
+            feed.put(b"3")
+            await until(lambda: writer.commits == [([b"1", b"2", b"3"], 6)])
+
+    asyncio.run(check())
+
+
+def test_blocks_taken_while_a_flush_is_in_the_air_are_of_the_next(writer: FakeWriter) -> None:
+    """What is committed with an offset must be exactly what came of the rows below it."""
+
+    async def check() -> None:
+        async with opened(Adder()) as feed:
+            writer.gate.clear()
+            feed.put(b"urgent")
+            await settle()
+            feed.put(b"2")
+            feed.put(b"urgent", b"4")
+            await until(lambda: feed.task.applied == 7)
+            assert writer.commits == []
+            writer.gate.set()
+            await until(lambda: len(writer.commits) == 2)
+            assert writer.commits == [([b"urgent"], 4), ([b"2", b"urgent", b"4"], 7)]
+
+    asyncio.run(check())
+
+
+def test_taking_pauses_when_too_much_waits_behind_a_flush(writer: FakeWriter) -> None:
+    """A slow broker must not fill the memory."""
+
+    async def check() -> None:
+        async with opened(Adder(), rows_max=2) as feed:
+            writer.gate.clear()
+            feed.put(b"urgent")
+            await settle()
+            for _ in range(5):
+                feed.put(b"x")
+            await settle()
+            assert feed.task.applied == 6
+            assert feed.lease.in_flight == 3
+            writer.gate.set()
+            await until(lambda: feed.task.applied == 9)
+
+    asyncio.run(check())
+
+
+def test_blocks_that_give_nothing_still_move_the_offset(writer: FakeWriter) -> None:
+    """Else a restart would read them again, for ever."""
+
+    async def check() -> None:
+        async with opened(Adder(), interval_ms=10) as feed:
+            feed.put(b"nothing")
+            await until(lambda: writer.commits == [([], 4)])
+
+    asyncio.run(check())
+
+
+def test_a_tick_writes_without_blocks(writer: FakeWriter) -> None:
+    """Marks go on once a second though no quote comes: the heartbeat of the shards."""
+
+    async def check() -> None:
+        async with opened(Adder(), tick_ms=5):
+            await until(lambda: len(writer.commits) >= 3)
+        assert writer.commits[0] == ([b"tick"], 3)  # the first commit says where reading began
+        assert writer.commits[1] == ([b"tick"], None)
+
+    asyncio.run(check())
+
+
+def test_closing_writes_what_was_taken_and_no_more(writer: FakeWriter) -> None:
+    """A partition that moves takes along what is committed; the rest is done again by its next owner."""
+
+    async def check() -> None:
+        async with opened(Adder()) as feed:
+            feed.put(b"1")
+            await until(lambda: feed.task.applied == 4)
+        assert writer.commits == [([b"1"], 4)]
+        assert writer.stopped
+
+    asyncio.run(check())
+
+
+def test_closing_does_not_wait_for_ever(writer: FakeWriter) -> None:
+    """A broker that hangs must not keep a worker from stopping."""
+
+    async def check() -> None:
+        async with asyncio.timeout(2), opened(Adder(), close_seconds_max=0.05) as feed:
+            writer.gate.clear()
+            feed.put(b"urgent")
+            await settle()
+        assert writer.commits == []
+        assert writer.stopped
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("restored", "stored", "start"),
+    [(None, None, 3), (None, 17, 17), (17, 17, 17), (17, None, 17)],
+    ids=["nothing known: the first there is", "as committed", "both agree", "the changelog knows alone"],
+)
+def test_where_reading_begins(writer: FakeWriter, restored: int | None, stored: int | None, start: int) -> None:
+    """One offset too early counts a fill twice, one too late loses it."""
+    writer.stored = stored
+
+    async def check() -> None:
+        async with opened(Adder(restored)) as feed:
+            assert feed.task.applied == start
+            assert feed.task.role.opening.committed == stored  # type: ignore[attr-defined]
+
+    asyncio.run(check())
+
+
+def test_an_idle_partition_commits_what_is_committed_again(writer: FakeWriter) -> None:
+    """The broker forgets an offset after a week: an instrument list that never changes would be read from the start."""
+    writer.stored = 17
+
+    async def check() -> None:
+        async with opened(Adder()):
+            await until(lambda: writer.commits == [([], 17)])
+
+    asyncio.run(check())
+
+
+def stops_with(work: Callable[[Feed], None], *, restored: int | None = None) -> str:
+    """Return why the process would have ended."""
+
+    async def check() -> None:
+        async with opened(Adder(restored)) as feed:
+            work(feed)
+            await settle()
+
+    with pytest.raises(Stopped) as stopped:
+        asyncio.run(check())
+    return str(stopped.value)
+
+
+@pytest.mark.usefixtures("writer")
+def test_a_hole_between_blocks_stops_the_worker() -> None:
+    """A block that was lost on the way must never pass unseen."""
+
+    def lose_one(feed: Feed) -> None:
+        feed.put(b"1")
+        feed.task._blocks.clear()
+        feed.put(b"2")
+
+    assert stops_with(lose_one) == "fills[2] must go on at 3, a block begins at 4"
+
+
+def test_a_role_that_fails_stops_the_worker(writer: FakeWriter) -> None:
+    """A broken invariant must stop the books, not be skipped like a bad message."""
+    why = "fills[2] must be processed, found ArithmeticError('does not add up') at 3"
+    assert stops_with(lambda feed: feed.put(b"bad")) == why
+    assert writer.commits == []
+
+
+def test_a_transaction_that_fails_stops_the_worker(writer: FakeWriter) -> None:
+    """Whoever is fenced must not go on."""
+    writer.failure = TransactionFailed("transaction of x must commit, found ProducerFenced()")
+    assert stops_with(lambda feed: feed.put(b"urgent")) == str(writer.failure)
+
+
+def test_a_changelog_that_disagrees_with_the_group_stops_the_worker(writer: FakeWriter) -> None:
+    """They are written in one transaction: if they differ, somebody moved one of them."""
+    writer.stored = 18
+    assert stops_with(lambda _feed: None, restored=17) == (
+        "changelog and group test-adding must name one offset of fills[2], found 17 and 18"
+    )
