@@ -31,6 +31,13 @@ HTTP_SECONDS_MAX = 10.0
 LOG_LINES = 12
 #: Partitions of the topics that the demo, as their user, creates itself; the others are the worker's to create.
 USER_PARTITIONS = {"oracle-prices": 1, "fills": 2, "collateral": 1, "funding-rates": 1, "accounts": 1}
+#: The worker ends with the demo, however that ends: then nobody holds the other end of its standard input.
+WORKER = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+from streams.cli import main
+main()
+"""
 
 
 class WorkerDied(Exception):
@@ -73,11 +80,15 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        impatient = (signal.SIGINT, signal.SIGTERM)  # a second Ctrl-C must not leave processes behind
+        before = [signal.signal(number, signal.SIG_IGN) for number in impatient]
         self.stop_worker()
         if self.broker is not None:
             self.broker.stop()
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
+        for number, handler in zip(impatient, before, strict=True):
+            signal.signal(number, handler)
 
     @property
     def settings(self) -> Settings:
@@ -107,9 +118,9 @@ class Stage:
         environment = {f"{ENVIRONMENT}{name.upper()}": text for name, text in self._given.items()}
         with self.log_path.open("ab") as log:
             self._worker = subprocess.Popen(
-                [sys.executable, "-c", "from streams.cli import main; main()", "worker"],
+                [sys.executable, "-c", WORKER, "worker"],
                 env=os.environ | environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the demo only, which then stops the worker
