@@ -16,7 +16,7 @@ from streams.settings import Settings, SettingsError, load
 COMMANDS = {
     "broker": ("streams.kafka.broker", "broker_command"),
     "demo": ("streams.demo.run", "demo_command"),
-    "evaluate": ("streams.evaluate", "evaluate_command"),
+    "evaluate": ("streams.evaluate.command", "evaluate_command"),
     "schemas": ("streams.schemas_command", "schemas_command"),
     "tail": ("streams.tail", "tail_command"),
 }
