@@ -84,14 +84,17 @@ class BookView:
         """Exact mark of a leg: the decimal that its float64 prints as."""
         return Fraction(repr(float(self.marks[leg.index])))
 
+    def unrealized_pnl(self, leg: Leg) -> Fraction:
+        """Exact value at the mark less open cost of a leg whose mark is known, settlement asset."""
+        size = Fraction(leg.quantity) * leg.names.multiplier
+        inverse = bool(self.parameters.inverse[leg.index])
+        return (-size / self.mark(leg) if inverse else size * self.mark(leg)) - leg.cost
+
     def net_assets(self) -> dict[int, Fraction]:
         """Exact balance plus unrealised P&L and funding of each asset of a priced book."""
         net = dict(self.balances)
         for leg in self.legs:
-            size = Fraction(leg.quantity) * leg.names.multiplier
-            inverse = bool(self.parameters.inverse[leg.index])
-            value = -size / self.mark(leg) if inverse else size * self.mark(leg)
-            net[int(self.parameters.settlement[leg.index])] += value - leg.cost + leg.accrued
+            net[int(self.parameters.settlement[leg.index])] += self.unrealized_pnl(leg) + leg.accrued
         return net
 
     def equity(self) -> Fraction:

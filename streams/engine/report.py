@@ -8,7 +8,7 @@ from numba import njit
 
 from streams.engine.book_view import BookView
 from streams.engine.valuation import STATUSES
-from streams.margin.equity import TIE, Book, book_requirement, equity_of, net_assets, position_value
+from streams.margin.equity import TIE, Book, book_requirement, equity_of, net_assets
 from streams.margin.liquidation_price import liquidation_factor
 from streams.margin.parameters import F64, Parameters
 from streams.margin.requirements import notional, requirement
@@ -39,10 +39,9 @@ def number_text(value: float) -> str | None:
 
 
 class Details(NamedTuple):
-    """Per position of one book: notional, margins (reporting currency), P&L (settlement asset), liquidation price."""
+    """Per position of one book: notional and margins in the reporting currency, liquidation price."""
 
     notional: F64
-    pnl: F64
     initial: F64
     maintenance: F64
     liquidation_price: F64
@@ -59,18 +58,27 @@ def book_numbers(p: Parameters, book: Book) -> tuple[float, float, float, float,
     return equity, adjusted, initial_equity, initial, maintenance
 
 
+def exact_numbers(view: BookView) -> tuple[float, float, float, float, float]:
+    """`book_numbers` from exact net assets, so that small differences of large amounts keep their digits."""
+    book = view.book()
+    numbers = book_numbers(view.parameters, book)
+    if np.isnan(numbers[0]):
+        return numbers
+    net = np.array([float(amount) for amount in view.net_assets().values()], dtype=np.float64)
+    return *equity_of(view.parameters, book, net), numbers[3], numbers[4]
+
+
 @njit(cache=True)
 def book_details(p: Parameters, book: Book) -> Details:
     """Details of a book's positions; liquidation prices only where the whole book is priced."""
     n = book.instrument.shape[0]
-    out = Details(np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.full(n, np.nan))
+    out = Details(np.empty(n), np.empty(n), np.empty(n), np.full(n, np.nan))
     factor = np.empty(n)
     priced = book_numbers(p, book)[0]
     for j in range(n):
         i = book.instrument[j]
         price = book.price[book.slot[j]]
         out.notional[j] = notional(p, i, book.quantity[j], book.mark[j], price)
-        out.pnl[j] = position_value(p, i, book.quantity[j], book.mark[j]) - book.cost[j]
         if out.notional[j] != out.notional[j]:
             out.initial[j] = out.maintenance[j] = np.nan
         else:
@@ -127,13 +135,13 @@ def margin_report(view: BookView, status: int) -> dict[str, Any]:
     """Summary and positions of one book; amounts in the reporting currency, P&L in the settlement asset."""
     book = view.book()
     details = book_details(view.parameters, book)
-    report = summary(book_numbers(view.parameters, book), status)
+    report = summary(exact_numbers(view), status)
     report["positions"] = [
         {
             "instrument": leg.names.id,
             "quantity": decimal_text(leg.quantity),
             "notional": number_text(details.notional[j]),
-            "unrealized_pnl": number_text(details.pnl[j]),
+            "unrealized_pnl": None if np.isnan(book.mark[j]) else decimal_text(float(view.unrealized_pnl(leg))),
             "initial_margin": number_text(details.initial[j]),
             "maintenance_margin": number_text(details.maintenance[j]),
             "liquidation_price": toward_mark(details.liquidation_price[j], book.mark[j], leg.names.price_precision),

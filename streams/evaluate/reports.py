@@ -6,7 +6,7 @@ from typing import Any
 from streams.engine.book_view import BookView
 from streams.engine.decisions import shortfall
 from streams.engine.orders import closing_orders, conversion_orders
-from streams.engine.report import book_numbers, decimal_text, margin_report
+from streams.engine.report import decimal_text, exact_numbers, margin_report
 from streams.engine.standing import LevelSet
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, status_of
 from streams.evaluate.portfolio import Account, HeldBook, Portfolio
@@ -41,7 +41,7 @@ def _isolated_position(book: HeldBook, levels: LevelSet) -> dict[str, Any]:
 def book_report(book: HeldBook, levels: LevelSet) -> dict[str, Any]:
     """The report of one book, with what would be ordered now."""
     view = book.view
-    equity, adjusted, _, _, maintenance = book_numbers(view.parameters, view.book())
+    equity, adjusted, _, _, maintenance = exact_numbers(view)
     status = status_of(
         equity,
         adjusted,
