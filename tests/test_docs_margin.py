@@ -1,0 +1,71 @@
+"""The worked numbers of docs/margin.md, through `crossmargin evaluate`: a rule that drifts from its page fails here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from streams.cli import main
+
+PERP = {
+    "type": "perpetual", "underlying": "BTC", "settlement": "USDC", "mark_price": "50000",
+    "initial_margin": "0.10", "maintenance_margin": "0.05",
+}  # fmt: skip
+ASSETS = {"USDC": {"price": "1"}, "ETH": {"price": "2000", "haircut": "0.10"}}
+
+
+def evaluate(instrument: dict[str, Any], balances: dict[str, str], quantity: str, entry: str) -> dict[str, Any]:
+    position = {"instrument": "X", "quantity": quantity, "entry_price": entry}
+    account = {"account": "a", "balances": balances, "positions": [position]}
+    document = {"assets": ASSETS, "instruments": {"X": PERP | instrument}, "accounts": [account]}
+    result = CliRunner().invoke(main, ["evaluate", "-"], input=json.dumps(document))
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads(result.output)["accounts"][0]
+    return report
+
+
+def test_equity_e1_e2_e3_m1_and_liquidation_price_l1() -> None:
+    report = evaluate({}, {"USDC": "10000", "ETH": "2"}, "1", "52000")
+    assert (report["equity"], report["adjusted_equity"]) == ("12000", "11600")
+    position = report["positions"][0]
+    assert (position["unrealized_pnl"], position["notional"]) == ("-2000", "50000")
+    assert float(position["liquidation_price"]) == pytest.approx(40421.0526315789, rel=1e-13)
+
+
+@pytest.mark.parametrize(("method", "maintenance"), [("marginal", "100000"), ("whole", "150000")])
+def test_tiers_m2(method: str, maintenance: str) -> None:
+    tiers = [
+        {"notional_from": "0", "initial_margin": "0.10", "maintenance_margin": "0.05"},
+        {"notional_from": "1000000", "initial_margin": "0.20", "maintenance_margin": "0.10"},
+    ]
+    report = evaluate({"tiers": tiers, "tier_method": method}, {"USDC": "1000000"}, "30", "50000")
+    assert report["maintenance_margin"] == maintenance
+
+
+def test_size_premium_m3() -> None:
+    instrument = {"mark_price": "1", "size_premium_factor": "0.00045"}
+    report = evaluate(instrument, {"USDC": "1000000"}, "200000", "1")
+    assert float(report["initial_margin"]) / 200000 == pytest.approx(0.08 + 0.00045 * 200000**0.5, rel=1e-12)
+    assert float(report["initial_margin"]) / 200000 == pytest.approx(0.28125, abs=1e-5)
+
+
+def test_open_interest_m4() -> None:
+    bounds = {"open_interest": "35000000", "open_interest_lower": "20000000", "open_interest_upper": "50000000"}
+    report = evaluate(bounds, {"USDC": "100000"}, "1", "50000")
+    assert report["initial_margin"] == "27500"
+
+
+def test_size_q1() -> None:
+    instrument = {"mark_price": "60000", "maintenance_margin": "0.02", "liquidation_fee": "0.005"}
+    report = evaluate(instrument, {"USDC": "2800"}, "2.5", "60000")
+    assert report["status"] == "liquidation"
+    order = report["liquidation"]["orders"][0]
+    assert -float(order["quantity"]) == pytest.approx(0.4901960784313729, rel=1e-9)
+
+
+def test_limit_q2() -> None:
+    report = evaluate({}, {"USDC": "1500"}, "1", "50000")
+    assert float(report["liquidation"]["orders"][0]["limit_price"]) == 48500
