@@ -23,7 +23,7 @@ DIGITS_MAX = 40
 _NUMBER_PATTERN = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?"
 _NUMBER = re.compile(r"(-?[0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,4}))?").fullmatch
 _NOT_FINITE = re.compile(r"[+-]?s?(?:nan|inf|infinity)[0-9]*", re.IGNORECASE).fullmatch
-_HUGE_EXPONENT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+").fullmatch
+_ANY_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
 _RFC3339_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,32}))?"
@@ -135,7 +135,7 @@ def _not_a_number(value: object, field: str) -> Refused:
     if type(value) is str:
         if _NOT_FINITE(value.strip()):
             return Refused("not_finite", f"{field} must be finite, found {shown(value)}")
-        if _HUGE_EXPONENT(value):
+        if _ANY_NUMBER(value):
             return _over_range(value, field)
     return Refused("mistyped_field", f"{field} must be a decimal number, found {shown(value)}")
 

@@ -82,6 +82,7 @@ HOSTILE = [
         b'{"quantity": 1e999999999,' + samples.encoded(FILL)[1:-1] + b', "price": 1e99999}',
         "price",
     ),
+    ("over_range", "fills", fill(price="9" * 10_000), "at most 64 characters, found '999"),
     ("over_range", "fills", fill(quantity=10**50), "a number of more than 40 digits"),
     ("over_range", "fills", b'{"price": ' + b"9" * 100_000 + b"}", "price must have at most 40 digits"),
     ("over_range", "fills", fill(price="1" + "0" * 30), "price must be below 2**62 ticks"),

@@ -56,7 +56,7 @@ REFUSED_NUMBERS = [
     ("mistyped_field", "0x10", "must be a decimal number"),
     ("mistyped_field", "\u0661", "must be a decimal number"),  # an Arabic digit one
     ("mistyped_field", "\u00b2", "must be a decimal number"),  # a superscript two
-    ("mistyped_field", "1" * 65, "must be a decimal number"),
+    ("over_range", "1" * 65, "at most 64 characters"),
     ("mistyped_field", None, "found null"),
     ("mistyped_field", True, "found true"),
     ("mistyped_field", [1], "found an array"),
