@@ -5,7 +5,8 @@
     balances     "USDC 10000; ETH 2"
     positions    "BTC-PERP 1 @ 52000 accrued_funding 3"
 
-An instrument is a perpetual on itself that settles in USDC unless it says otherwise.
+An instrument is a perpetual on itself that settles in USDC unless it says otherwise; `im`, `mm` and `fee` are short for
+its initial margin, maintenance margin and liquidation fee.
 """
 
 from decimal import Decimal
@@ -17,6 +18,7 @@ from streams.evaluate.portfolio import read_portfolio
 from streams.evaluate.reports import reports
 
 Json = dict[str, Any]
+SHORT = {"im": "initial_margin", "mm": "maintenance_margin", "fee": "liquidation_fee"}
 
 
 def portfolio(
@@ -60,7 +62,7 @@ def _asset(words: list[str]) -> Json:
 
 def _instrument(words: list[str]) -> Json:
     record: Json = {"type": "perpetual", "underlying": words[0], "settlement": "USDC", "mark_price": words[1]}
-    record |= _fields(words[2:])
+    record |= {SHORT.get(name, name): value for name, value in _fields(words[2:]).items()}
     if "tiers" in record:
         rows = [tier.split(":") for tier in record["tiers"].split(",")]
         names = ("notional_from", "initial_margin", "maintenance_margin")
