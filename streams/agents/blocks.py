@@ -158,6 +158,11 @@ class PartitionTask:
         self._runner = asyncio.create_task(self._run())
         return self.applied
 
+    @property
+    def ready(self) -> bool:
+        """Whether the role's state is restored; until then it must not be read."""
+        return self._runner is not None
+
     def put(self, block: Block) -> None:
         """Take a block in, to be folded in its turn."""
         self._blocks.append(block)

@@ -126,7 +126,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             moved = [tp for tp in partitions if before[tp] != after[tp]]
             if moved:
                 ends = {tp: consumer.last_stable_offset(tp) or 0 for tp in moved}
-            return [Fetched(tp, before[tp], after[tp], ends[tp], records.get(tp, ())) for tp in moved]
+                return [Fetched(tp, before[tp], after[tp], ends[tp], records.get(tp, ())) for tp in moved]
         return []
 
 
