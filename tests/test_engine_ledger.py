@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streams.engine.columns import Positions, empty, position_entry, with_room, with_rows
-from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, asset, instrument, of, rules
+from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, T, asset, instrument, of, rules
 
 
 def ledger(terms: Iterable[Json] = STANDARD) -> Market:
@@ -283,8 +283,8 @@ def test_a_deposit_past_the_range_is_rejected_and_nothing_changes() -> None:
     sent = market.collateral(Leg("d2", "alice", HALF), Leg("d3", "bob", "7"))
     assert (market.balance("alice"), market.balance("bob")) == (HALF, "7")
     (letter,) = of(sent, "dead-letters")
-    assert letter["code"] == "ledger_range"
-    assert letter["source"] == {"topic": "collateral", "partition": 0, "first": 0, "next": 2, "offset": 0}
+    assert letter["reason_code"] == "ledger_range"
+    assert (letter["source_topic"], letter["source_partition"], letter["source_offset"]) == ("collateral", 0, 0)
     assert letter["journal"] == {"partition": 0, "offset": len(market.journal) - 1}
     assert "alice" in letter["reason"]
     assert [record["account"] for record in of(sent, "margin-accounts")] == ["bob"]
@@ -315,7 +315,7 @@ def test_a_fill_past_the_range_is_rejected_and_nothing_changes(held: str, row: F
     market.fills(Fill("first", "alice", "BTC-PERP", held, "1500000"))
     before = market.balance("alice"), market.position("alice", "BTC-PERP")
     sent = market.fills(row)
-    assert [letter["code"] for letter in of(sent, "dead-letters")] == ["ledger_range"]
+    assert [letter["reason_code"] for letter in of(sent, "dead-letters")] == ["ledger_range"]
     assert (market.balance("alice"), market.position("alice", "BTC-PERP")) == before
     assert market.shard.ledger.rows["out_of_range"] == 1
 
@@ -412,6 +412,25 @@ def test_settings_of_an_account_that_is_new_hold_from_its_first_fill() -> None:
     market.settings({"account": "carol", "mode": "isolated", "levels": {}})
     market.fills(Fill("1", "carol", "BTC-PERP", "0.1", "50000"))
     assert market.position("carol", "BTC-PERP", "BTC-PERP") == ("0.1", "5000")
+
+
+# -- block boundaries ------------------------------------------------------------------------------------------------
+
+
+def test_late_fills_of_one_block_settle_row_by_row() -> None:
+    """Where a venue's batch ends must not move a satoshi: settled together, two inverse fills round otherwise."""
+    late = [Fill("a", "alice", "BTC-MAR", "3", "47777.7"), Fill("b", "alice", "BTC-MAR", "-1", "46666.6")]
+    balances = []
+    for blocks in ([late], [[row] for row in late]):
+        market = ledger((*STANDARD, instrument("BTC-MAR", "inverse_future", expiry=T, settlement_price="44444.4")))
+        market.marks({}, mode="catching_up")
+        for rows in blocks:
+            market.fills(*rows)
+        balances.append(market.balance("alice", "BTC"))
+    # settled: 300 / 44,444.4 = 0.006750006750 -> 0.00675001; 100 / 44,444.4 = 0.00225000
+    # bought: 300 / 47,777.7 = 0.006279080 -> 0.00627908; sold: 100 / 46,666.6 = 0.002142860 -> 0.00214286
+    # -(0.00675001 - 0.00627908) + (0.00225000 - 0.00214286): settled in one it would be 0.00450000 for two
+    assert balances == ["-0.00036379"] * 2
 
 
 # -- many entries ----------------------------------------------------------------------------------------------------

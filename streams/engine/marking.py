@@ -162,7 +162,7 @@ def settle_expired(shard: Shard) -> I64:
             continue
         if not _usable(ticks, shard.posting, instrument):
             continue
-        shard.settled[instrument] = ticks
+        shard.settled[instrument] = shard.posting.settled[instrument] = ticks
         held = holders(shard.ledger.positions, shard.ledger.books, instrument)
         books += shard.ledger.settle(held, instrument, ticks, shard.posting)
     touched = np.unique(np.array(books, dtype=np.int64))

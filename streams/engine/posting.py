@@ -44,6 +44,7 @@ class Terms(NamedTuple):
     divisor: I64
     funding_scale: I64
     funding_index: I64  # moved by funding rows
+    settled: I64  # settlement price in ticks of an expired instrument, 0 none yet
     instrument_rank: I32
     asset_rank: I32
 
@@ -186,6 +187,27 @@ def post_fill_to_house(terms: Terms, totals: House, instrument: int, lots: int, 
 
 
 @njit(cache=True)
+def settle(
+    positions: Positions,
+    balances: Balances,
+    terms: Terms,
+    totals: House,
+    book: int,
+    instrument: int,
+    ticks: int,
+) -> int:
+    """Close a book's position in an expired instrument at the settlement price; the caller made room.
+
+    A position whose settlement would leave the ledger's range stays open (OUT_OF_RANGE).
+    """
+    entry = find(positions.start[book], positions.size[book], positions.key, instrument)
+    if entry < 0:
+        return APPLIED
+    lots = -positions.lots[entry]
+    return post_fill(positions, balances, terms, totals, book, instrument, lots, ticks, 0, False)
+
+
+@njit(cache=True)
 def post_fills(
     positions: Positions,
     balances: Balances,
@@ -212,7 +234,7 @@ def post_fills(
     Parameters
     ----------
     taken_over : per book: journal offset of its last take-over, -1 never; fills that answer an earlier liquidation
-        go to the house
+        go to the house. A fill of an expired instrument settles at once.
     outcome : written: what became of each row
     """
     for row in range(first, account.shape[0]):
@@ -230,10 +252,13 @@ def post_fills(
             outcome[row] = DUPLICATE
             continue
         sign = -1 if bust else 1
+        settled = terms.settled[instrument[row]]
         if 0 <= liquidation[row] <= taken_over[b]:
             outcome[row] = post_fill_to_house(
                 terms, totals, instrument[row], sign * lots[row], ticks[row], sign * fee[row]
             )
+            if settled > 0 and outcome[row] == TO_HOUSE:
+                post_fill_to_house(terms, totals, instrument[row], -sign * lots[row], settled, 0)
         else:
             outcome[row] = post_fill(
                 positions,
@@ -247,6 +272,8 @@ def post_fills(
                 sign * fee[row],
                 kind[row] == 1,
             )
+            if settled > 0:
+                settle(positions, balances, terms, totals, b, instrument[row], settled)
         if outcome[row] != OUT_OF_RANGE:
             remember(recent, a, identity, window)
     return account.shape[0]
@@ -310,27 +337,6 @@ def holders(positions: Positions, books: int, instrument: int) -> I64:
             found[count] = book
             count += 1
     return found[:count]
-
-
-@njit(cache=True)
-def settle(
-    positions: Positions,
-    balances: Balances,
-    terms: Terms,
-    totals: House,
-    book: int,
-    instrument: int,
-    ticks: int,
-) -> int:
-    """Close a book's position in an expired instrument at the settlement price; the caller made room.
-
-    A position whose settlement would leave the ledger's range stays open (OUT_OF_RANGE).
-    """
-    entry = find(positions.start[book], positions.size[book], positions.key, instrument)
-    if entry < 0:
-        return APPLIED
-    lots = -positions.lots[entry]
-    return post_fill(positions, balances, terms, totals, book, instrument, lots, ticks, 0, False)
 
 
 @njit(cache=True)

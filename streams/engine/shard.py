@@ -48,8 +48,9 @@ class Shard:
 
     def derive(self) -> None:
         """Arrays that follow from terms; after every change of them."""
-        index = [self.prices.funding_index.get(i, 0) for i in range(len(self.terms.instruments))]
-        self.posting = self.terms.posting(index)
+        instruments = range(len(self.terms.instruments))
+        index = [self.prices.funding_index.get(i, 0) for i in instruments]
+        self.posting = self.terms.posting(index, [self.settled.get(i, 0) for i in instruments])
         self.parameters = self.terms.parameters()
         self.prices.arrange(self.terms)
         rules = self.terms.rules
@@ -112,10 +113,7 @@ class Shard:
 
     def _fills(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         indexes = [self.terms.instrument_index[name] for name in block.names["instruments"]]
-        books, outcome = self.ledger.fills(block, self.posting, indexes, self._window())
-        for instrument in sorted(set(indexes) & set(self.settled)):
-            self.ledger.settle(np.unique(books), instrument, self.settled[instrument], self.posting)
-        return self._posted(books, outcome)
+        return self._posted(*self.ledger.fills(block, self.posting, indexes, self._window()))
 
     def _transfers(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         assets = [self.terms.asset_index[name] for name in block.names["assets"]]

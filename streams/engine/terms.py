@@ -137,8 +137,8 @@ class TermsTable:
         """Symbol whose price moves the instrument."""
         return str(self.records[self.instruments[instrument]]["underlying"])
 
-    def posting(self, funding_index: list[int]) -> Terms:
-        """Arrays for posting; `funding_index` by instrument."""
+    def posting(self, funding_index: list[int], settled: list[int]) -> Terms:
+        """Arrays for posting; funding indices and settlement prices (0: none) by instrument."""
         units = [
             instrument_units(self.records[i], self.records[self.records[i]["settlement"]]["precision"])
             for i in self.instruments
@@ -154,6 +154,7 @@ class TermsTable:
             divisor=np.array([divisor for _, divisor in units], dtype=np.int64),
             funding_scale=np.array(scales, dtype=np.int64),
             funding_index=np.array(funding_index, dtype=np.int64),
+            settled=np.array(settled, dtype=np.int64),
             instrument_rank=_ranks(self.instruments),
             asset_rank=_ranks(self.assets),
         )
