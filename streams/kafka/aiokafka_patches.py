@@ -15,9 +15,13 @@ from aiokafka.producer import sender
 #: Seconds between attempts while the broker settles the transaction before (CONCURRENT_TRANSACTIONS, KAFKA-5477).
 #: It takes 1-5 ms; aiokafka waits 20 ms in one place and ``retry_backoff_ms`` in others.
 SETTLING_SECONDS = 0.002
-#: A message of aiokafka, whatever its arguments, is logged at most this often, in seconds.
+#: A warning of aiokafka, whatever its arguments, is logged at most this often, in seconds.
 REPEAT_SECONDS = 5.0
-LOGGERS = ("client", "cluster", "conn", "consumer.fetcher", "consumer.group_coordinator", "producer.sender")
+LOGGERS = (
+    "aiokafka",
+    *(f"aiokafka.{name}" for name in ("cluster", "conn", "producer.sender")),
+    *(f"aiokafka.consumer.{name}" for name in ("fetcher", "group_coordinator")),
+)
 
 
 class ProduceHandler(sender.SendProduceReqHandler):
@@ -39,13 +43,15 @@ class AddOffsetsHandler(sender.AddOffsetsToTxnHandler):
 
 
 class SparingFilter(logging.Filter):
-    """Lets a message through that was not logged lately; a broker that is down is told of, not shouted about."""
+    """Lets a warning through that was not logged lately; a broker that is down is told of, not shouted about."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
         now = time.monotonic()
         if now - self._last.get(str(record.msg), float("-inf")) < REPEAT_SECONDS:
             return False
@@ -61,4 +67,4 @@ def apply() -> None:
     sender.SendProduceReqHandler = ProduceHandler
     sender.AddOffsetsToTxnHandler = AddOffsetsHandler
     for name in LOGGERS:
-        logging.getLogger(f"aiokafka.{name}").addFilter(SparingFilter())
+        logging.getLogger(name).addFilter(SparingFilter())
