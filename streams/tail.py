@@ -22,6 +22,7 @@ from streams.settings import SettingsError, load
 
 QUIET_MS = 500
 VALUE_CHARS_MAX = 160
+TERMS_SHOWN = 4
 
 
 class Tailed(NamedTuple):
@@ -150,9 +151,11 @@ def describe_block(block: Block, size: int) -> str:
     if "time" in block.extra:
         told.append(f"{_clock(block.extra['time'])} {block.extra['oracle']['mode']}")
     if block.terms:
-        told.append("terms of " + " ".join(f"{term['id']} v{term['version']}" for term in block.terms))
+        ids = list(dict.fromkeys(term["id"] for term in block.terms))
+        more = f" and {len(ids) - TERMS_SHOWN} more" if len(ids) > TERMS_SHOWN else ""
+        told.append(f"terms of {' '.join(ids[:TERMS_SHOWN])}{more}")
     told.append(" ".join(block.names.get("symbols", block.names.get("instruments", []))))
-    rows = len(first) or len(block.extra.get("accounts", ()))
+    rows = len(first) or len(block.extra.get("accounts", block.terms))
     return f"{block.kind:<10} {rows:>3} rows {size:>6} bytes  {'  '.join(filter(None, told))}"
 
 

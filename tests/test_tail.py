@@ -103,7 +103,7 @@ def test_journal_block_is_summed_up() -> None:
     )
     line = readable("journal")(record(block.encode(), key=None))
     assert line.startswith("3@17       fills        3 rows")
-    assert line.endswith("fills[1] 5..8  terms of BTC-PERP v4  BTC-PERP")
+    assert line.endswith("fills[1] 5..8  terms of BTC-PERP  BTC-PERP")
     assert json.loads(json_line(record(block.encode(), key=None)))["value"]["rows"]["account"] == 3
     assert readable("journal")(record(b"xmj1?")).split()[1] == "corrupt:"
 
