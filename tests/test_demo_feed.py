@@ -109,7 +109,6 @@ def test_quiet_means_everything_sent_was_answered(broker: LocalBroker) -> None:
                     fill = [Message("fills", f"a{number}", {"number": 100 + number})] if number % 3 == 0 else []
                     await feed.send([quote(number), *fill])
                     heard.append(sorted(item.value["number"] for item in await feed.wait_quiet(number)))
-                assert feed.partitions == SHARDS
                 assert feed.blocks == 16 * SHARDS
                 return heard
             finally:

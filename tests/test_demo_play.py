@@ -21,9 +21,8 @@ class FakeLine:
         self.waves: list[list[Message]] = []
         self._count = 0
 
-    async def send(self, messages: list[Message]) -> int:
+    async def send(self, messages: list[Message]) -> None:
         self.waves.append(messages)
-        return len(messages)
 
     async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:  # noqa: ARG002
         last = self.waves[-1]
@@ -123,10 +122,12 @@ def test_terms_come_first_then_prices_money_and_trades(played: tuple[FakeLine, P
 
 def test_tally_ends_with_both_sides_of_everything(played: tuple[FakeLine, Play, list[int]]) -> None:
     """What the demo sends must itself balance, or its verdict on the worker means nothing."""
-    tally = played[0].script.tally
+    line, playing, _ = played
+    tally = line.script.tally
     assert set(tally.positions(tally.accounts).values()) <= {0}
     assert set(tally.converted.values()) <= {0}
-    assert tally.sent["fills"] % 2 == 0
+    assert playing.score.sent["fills"] % 2 == 0
+    assert playing.score.into == sum(len(wave) for wave in line.waves)
 
 
 async def collected(seed: int) -> list[list[Message]]:

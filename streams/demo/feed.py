@@ -126,11 +126,6 @@ class Feed:
     def journal_bytes(self) -> int:
         return self._inbox.bytes
 
-    @property
-    def partitions(self) -> int:
-        """How many journal partitions, and so shards, there are."""
-        return len(self._partitions["journal"])
-
     def statuses(self) -> Counter[str]:
         """How many accounts are in which status, by their latest summaries."""
         inbox = self._inbox
@@ -159,8 +154,8 @@ class Feed:
             await client.stop()
         await self._admin.close()
 
-    async def send(self, messages: Iterable[Message]) -> int:
-        """Send, wait until the broker has all of it, and return how many messages there were."""
+    async def send(self, messages: Iterable[Message]) -> None:
+        """Send, and wait until the broker has all of it."""
         futures = []
         for message in messages:
             topic = self._cluster.topics[message.topic]
@@ -169,7 +164,6 @@ class Feed:
         for record in await asyncio.gather(*futures):
             place = TopicPartition(record.topic, record.partition)
             self._sent[place] = max(record.offset, self._sent.get(place, -1))
-        return len(futures)
 
     async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:
         """Wait until all that was sent is consumed, journaled, applied and answered; return the new decisions.

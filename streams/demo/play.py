@@ -21,8 +21,8 @@ ROUNDS_MAX = 20
 class Line(Protocol):
     """What the play needs of the feed."""
 
-    async def send(self, messages: list[Message]) -> int:
-        """Send all, return how many."""
+    async def send(self, messages: list[Message]) -> None:
+        """Send all."""
 
     async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:
         """Wait until all that was sent is worked through, marks of a time too; return what came of it."""
@@ -102,7 +102,8 @@ class Play:
     async def _send(self, messages: list[Message]) -> None:
         for message in messages:
             self._script.tally.note(message)
-        self.score.sent += await self._line.send(messages)
+            self.score.sent[message.topic] += 1
+        await self._line.send(messages)
 
     async def _hear(self, quoted_at: float | None) -> None:
         """Wait for what comes of the messages sent, and let everyone concerned know of it."""

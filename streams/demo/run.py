@@ -125,7 +125,7 @@ async def perform(
     async def shown(score: Score) -> None:
         if screen.due() or score.step == score.steps:
             score.statuses = feed.statuses()
-            score.journal_blocks = feed.blocks
+            score.journal_blocks, score.journal_bytes = feed.blocks, feed.journal_bytes
             screen.show(score)
 
     try:

@@ -20,7 +20,7 @@ class Score:
     ----------
     steps, step : of the market, in all and done
     time : event time, epoch milliseconds
-    sent : messages sent, in all
+    sent : messages by topic
     heard : outputs by (topic, kind)
     shortfall : of all bankruptcies, reporting currency
     liquidated : (account, bucket) of every liquidation
@@ -34,7 +34,7 @@ class Score:
     step: int = 0
     time: int = 0
     prices: Mapping[str, float] = field(default_factory=dict)
-    sent: int = 0
+    sent: Counter[str] = field(default_factory=Counter)
     heard: Counter[tuple[str, str]] = field(default_factory=Counter)
     shortfall: Decimal = Decimal(0)
     liquidated: set[tuple[str, str]] = field(default_factory=set)
@@ -45,6 +45,7 @@ class Score:
     liquidations: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=LATEST))
     statuses: Counter[str] = field(default_factory=Counter)
     journal_blocks: int = 0
+    journal_bytes: int = 0
     started: float = field(default_factory=monotonic)
     _ids: set[str] = field(default_factory=set)
 
@@ -71,6 +72,11 @@ class Score:
     def seconds(self) -> float:
         """Wall time since the start."""
         return monotonic() - self.started
+
+    @property
+    def into(self) -> int:
+        """Messages sent."""
+        return sum(self.sent.values())
 
     @property
     def out(self) -> int:

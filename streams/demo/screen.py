@@ -94,7 +94,7 @@ def page(score: Score) -> Group:
     numbers = Text(
         f"{quoted(score)}   price to liquidation p50 {milliseconds(score.latency(0.5))}  "
         f"p99 {milliseconds(score.latency(0.99))}\n{rate(score):,.0f} events/s   "
-        f"in {score.sent:,}  out {score.out:,}  journal {score.journal_blocks:,} blocks"
+        f"in {score.into:,}  out {score.out:,}  journal {score.journal_blocks:,} blocks"
     )
     statuses = Table.grid(padding=(0, 3))
     statuses.add_row(
@@ -152,8 +152,8 @@ def facts_of(score: Score, seconds: float) -> dict[str, str]:
     return {
         "event time": f"{score.step:,} steps to {clock(score.time)}",
         "wall time": f"{seconds:.1f} s",
-        "messages in": f"{score.sent:,}",
-        "journal": f"{score.journal_blocks:,} blocks",
+        "messages in": f"{score.into:,}: {', '.join(f'{count:,} {topic}' for topic, count in score.sent.items())}",
+        "journal": f"{score.journal_blocks:,} blocks, {score.journal_bytes / 1e6:.1f} MB",
         "decisions out": f"{score.out:,}",
         "margin calls": f"{score.count('margin-calls', 'called'):,} called, "
         f"{score.count('margin-calls', 'cleared'):,} cleared",
@@ -174,7 +174,7 @@ def quoted(score: Score) -> str:
 
 def rate(score: Score) -> float:
     """Messages in and decisions out, per second of wall time."""
-    return (score.sent + score.out) / max(score.seconds, 0.001)
+    return (score.into + score.out) / max(score.seconds, 0.001)
 
 
 def clock(time: int) -> str:

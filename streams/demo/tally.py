@@ -3,7 +3,7 @@
 It reads the public messages as any auditor could, and shares no code with the exchange that wrote them.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +15,6 @@ class Tally:
 
     Attributes
     ----------
-    sent : messages by topic
     external : per asset, deposits less withdrawals
     fees : per settlement asset, positive paid
     converted : per asset, the sum over both sides of all conversions; zero where both were sent
@@ -23,7 +22,6 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.sent: Counter[str] = Counter()
         self.external: defaultdict[str, Fraction] = defaultdict(Fraction)
         self.fees: defaultdict[str, Fraction] = defaultdict(Fraction)
         self.converted: defaultdict[str, Fraction] = defaultdict(Fraction)
@@ -35,7 +33,6 @@ class Tally:
 
     def note(self, message: Message) -> None:
         """Count one sent message."""
-        self.sent[message.topic] += 1
         value = message.value
         if message.topic == "instruments" and value["kind"] == "instrument":
             self.settlement[value["id"]] = value["settlement"]
