@@ -7,6 +7,7 @@ outputs and in the sums.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -16,9 +17,10 @@ from collections.abc import Mapping, Sequence
 import faust
 from aiokafka import TopicPartition
 
+from streams.agents import blocks
 from streams.agents.blocks import Flushing, Opening, Partitions, RoleSpec
 from streams.kafka.leases import Block, Fetching
-from streams.kafka.transactions import Record
+from streams.kafka.transactions import PartitionWriter, Record
 from streams.kafka.transport import faust_settings
 
 APPLIED = b"~applied"
@@ -69,18 +71,43 @@ class Counting:
         return {self._changelog: changes, self._output: outputs}
 
 
+class ApartWriter(PartitionWriter):
+    """The control: records first, the source offset in a transaction of its own, a little later."""
+
+    async def commit(
+        self,
+        records: Mapping[TopicPartition, Sequence[Record]],
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+    ) -> None:
+        await super().commit(records, {}, group)
+        await asyncio.sleep(0.2)
+        await super().commit({}, offsets, group)
+
+
+class ApartCounting(Counting):
+    """The control's role: it trusts the group's offset instead of its own changelog."""
+
+    async def open(self, opening: Opening) -> int | None:
+        await super().open(opening)
+        return None
+
+
 def main() -> None:
     """Run the worker that the first argument describes."""
     options = json.loads(sys.argv[1])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     prefix, source = options["prefix"], options["source"]
     client = {"bootstrap_servers": options["brokers"]}
+    counting_role = Counting
+    if options.get("apart"):
+        blocks.PartitionWriter, counting_role = ApartWriter, ApartCounting  # type: ignore[misc]
     partitions = Partitions(
         [
             RoleSpec(
                 name="count",
                 topics=frozenset({source}),
-                create=lambda tp: Counting(
+                create=lambda tp: counting_role(
                     tp,
                     changelog=f"{prefix}-changelog",
                     output=f"{prefix}-output",
