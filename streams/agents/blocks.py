@@ -196,9 +196,9 @@ class PartitionTask:
                     self._urgent |= self.role.tick()
                 if self._may_take() and not self._closing:
                     async with self._turn:
-                        await self._take(self._blocks.popleft())
                         for _ in range(PASSES_BETWEEN_BLOCKS):
                             await asyncio.sleep(0)
+                    await self._take(self._blocks.popleft())
                 if self._commit is None and self._due(time.monotonic()):
                     self._start_flush()
                 if not self._may_take() and not self._closing:
