@@ -183,9 +183,13 @@ def test_an_unpriced_account_in_liquidation_gets_no_step_and_keeps_its_open_one(
     """A step sized without prices would close anything; dropping the open one would leave orders nobody withdraws."""
     market = long_one("2400")
     (first,) = of(market.sent, "liquidations")
-    market.fills(Fill("s", "alice", "SOL-PERP", "1", "100"), terms=[instrument("SOL-PERP")])
-    assert market.marks(after=10_000) == []
-    (second,) = of(market.marks({"SOL": 100.0}, after=1), "liquidations")
+    market.fills(Fill("s", "alice", "SOL-PERP", "1", "90"), terms=[instrument("SOL-PERP")])
+    assert market.marks(after=4_000) == []
+    # priced again and no worse: (2,400 + 10) / 2,505; its step has a second left
+    sent = market.marks({"SOL": 100.0}, after=1)
+    assert [one.record["status"] for one in sent if one.topic == "margin-accounts"] == ["liquidation"]
+    assert market.status("alice") == "liquidation"
+    (second,) = of(market.marks(after=1_000), "liquidations")
     assert (second["step"], second["replaces"]) == (2, first["id"])
 
 
@@ -323,6 +327,16 @@ def test_pausing_leaves_an_open_step_open_and_clears_it_when_safe() -> None:
     assert events(market.marks(after=60_000)) == []
     assert market.status("alice") == "liquidation"
     assert events(set_balance(market, "3250")) == ["alice liquidation_cleared"]
+
+
+def test_an_account_priced_during_a_pause_is_in_liquidation_again() -> None:
+    """Unpriced is only said while it is true, paused or not."""
+    market = long_one("2400")
+    market.fills(Fill("s", "alice", "SOL-PERP", "1", "100"), terms=[instrument("SOL-PERP")])
+    market.tell(control("pause_liquidations"))
+    assert market.status("alice") == "unpriced"
+    market.marks({"SOL": 100.0}, after=60_000)
+    assert market.status("alice") == "liquidation"
 
 
 def test_resuming_goes_on_with_the_next_step() -> None:

@@ -82,14 +82,14 @@ def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> lis
     """Move a book to its new status; what to send."""
     standing, time = shard.standing, shard.prices.time
     if status in (LIQUIDATION, BANKRUPT) and _held_back(shard, book):
-        if standing.step[book] > 0:
-            return []
-        status = MARGIN_CALL
-    if status == UNPRICED:
-        standing.status[book] = UNPRICED
-        return []
-    timeout_ms = shard.terms.rules.liquidation_timeout_ms
-    if status == LIQUIDATION and not standing.step_due(book, time=time, ratio=ratio, timeout_ms=timeout_ms):
+        status = LIQUIDATION if standing.step[book] > 0 else MARGIN_CALL
+        waits = status == LIQUIDATION
+    else:
+        timeout_ms = shard.terms.rules.liquidation_timeout_ms
+        due = standing.step_due(book, time=time, ratio=ratio, timeout_ms=timeout_ms)
+        waits = status == UNPRICED or (status == LIQUIDATION and not due)
+    if waits:
+        standing.status[book] = status
         return []
     cause = cause_of(shard, offset, book)
     if status in (LIQUIDATION, BANKRUPT):

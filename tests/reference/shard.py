@@ -1,0 +1,377 @@
+"""A shard in fractions: every rule of the ledger and of judging as its sentence, one row and one bucket at a time.
+
+Amounts are in units (not minor units), prices and marks are decimals made exact. It takes the rows of `tests.builders`;
+sizes and limits of liquidation orders are left out.
+"""
+
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from schemas.journal import liquidation_offset
+from tests.reference.margin import LEVELS, Book, Json, Numbers, Position, numbers, status
+
+ZERO = Fraction(0)
+
+
+@dataclass
+class Holding:
+    """`index` is the funding index up to which funding is settled."""
+
+    quantity: Fraction
+    cost: Fraction
+    index: int
+
+
+@dataclass
+class Bucket:
+    """What is margined together, and where it stands."""
+
+    balances: defaultdict[str, Fraction] = field(default_factory=lambda: defaultdict(lambda: ZERO))
+    positions: dict[str, Holding] = field(default_factory=dict)
+    taken_over: int = -1
+    status: str = "ok"
+    called: bool = False
+    step: int = 0
+    step_time: int = 0
+    step_ratio: Fraction | None = None
+
+
+@dataclass
+class Account:
+    """`recent` are the last ids, of fills, busts and both legs of transfers."""
+
+    buckets: dict[str, Bucket]
+    recent: deque[tuple[Any, ...]]
+    settings: Json = field(default_factory=dict)
+
+    def bucket(self, name: str) -> Bucket:
+        return self.buckets.setdefault(name, Bucket())
+
+
+class UnpricedError(Exception):
+    """A mark or price that counts was never seen."""
+
+
+class NearError(Exception):
+    """A number is so near to a line that float64 may see it on the other side."""
+
+
+def clear_of(value: Fraction, line: Fraction, size: Fraction) -> None:
+    """Raise NearError where `value`, made of terms of about `size`, is at `line` but for float64's error."""
+    if size and abs(value - line) <= size / 10**11:
+        raise NearError
+
+
+class ReferenceShard:
+    """
+    Parameters
+    ----------
+    funding_scale : how finely the funding index of an instrument is counted, per minor unit and lot: the one number
+        that is the engine's own choice
+    """
+
+    def __init__(self, funding_scale: dict[str, int], *, partition: int = 0, window: int = 256) -> None:
+        self.funding_scale = funding_scale
+        self.partition = partition
+        self.window = window
+        self.terms: dict[str, Json] = {}
+        self.accounts: dict[str, Account] = {}
+        self.house: defaultdict[tuple[str, str], Fraction] = defaultdict(lambda: ZERO)
+        self.prices: dict[str, Fraction] = {}
+        self.marks: dict[str, Fraction] = {}
+        self.time = 0
+        self.live = False
+        self.offset = -1
+        self.index: defaultdict[str, int] = defaultdict(int)
+        self.funded: dict[str, int] = {}
+        self.waiting: list[Any] = []
+        self.settled: dict[str, Fraction] = {}
+
+    # -- blocks: each returns its decisions as (account, bucket, kind, step) ---------------------------------------
+
+    def tell(self, *terms: Json) -> list[tuple[Any, ...]]:
+        for record in terms:
+            if record["id"] not in self.terms or self.terms[record["id"]]["version"] < record["version"]:
+                self.terms[record["id"]] = record
+        return self.after_block()
+
+    def settings(self, *settings: Json) -> list[tuple[Any, ...]]:
+        for record in settings:
+            self.account(record["account"]).settings = record
+        return self.after_block()
+
+    def fills(self, *rows: Any) -> list[tuple[Any, ...]]:
+        for row in rows:
+            self.fill(row)
+        return self.after_block()
+
+    def collateral(self, *rows: Any) -> list[tuple[Any, ...]]:
+        for row in rows:
+            self.leg(row)
+        return self.after_block()
+
+    def funding(self, *rows: Any) -> list[tuple[Any, ...]]:
+        for row in rows:
+            self.rate(row)
+        return self.after_block()
+
+    def marked(self, index: dict[str, float], marks: dict[str, float], *, time: int, live: bool) -> list[Any]:
+        self.prices.update((name, Fraction(repr(price))) for name, price in index.items())
+        self.marks.update((name, Fraction(repr(price))) for name, price in marks.items())
+        self.time, self.live = max(self.time, time), live
+        waiting, self.waiting = self.waiting, []
+        for row in waiting:
+            self.rate(row)
+        return self.after_block()
+
+    def after_block(self) -> list[tuple[Any, ...]]:
+        self.offset += 1
+        self.expire()
+        decisions = []
+        if self.live:
+            for name, account in self.accounts.items():
+                for bucket in account.buckets:
+                    decisions += [(name, bucket, *what) for what in self.judge(name, bucket)]
+        return decisions
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+
+    def account(self, name: str) -> Account:
+        return self.accounts.setdefault(name, Account({"cross": Bucket()}, deque(maxlen=self.window)))
+
+    def is_new(self, account: Account, identity: tuple[Any, ...]) -> bool:
+        """Whether the id is none of the last ones; it is the newest now."""
+        if identity in account.recent:
+            return False
+        account.recent.append(identity)
+        return True
+
+    def late(self, row: Any, bucket: str) -> bool:
+        """Whether a row answers a liquidation of a bucket that was taken over since."""
+        if row.answers is None:
+            return False
+        offset = liquidation_offset(row.answers, partition=self.partition, account=row.account, bucket=bucket)
+        taken_over = self.account(row.account).bucket(bucket).taken_over
+        return offset is not None and offset <= taken_over
+
+    def fill(self, row: Any) -> None:
+        account = self.account(row.account)
+        mode = row.mode or account.settings.get("mode", "cross")
+        name = row.instrument if mode == "isolated" else "cross"
+        bucket = account.bucket(name)
+        if not self.is_new(account, ("bust" if row.kind == "bust" else "fill", row.id)):
+            return
+        sign = -1 if row.kind == "bust" else 1
+        quantity, price, fee = sign * Fraction(row.quantity), Fraction(row.price), sign * Fraction(row.fee)
+        if self.late(row, name):
+            self.post_to_house(row.instrument, quantity, price, fee)
+            if row.instrument in self.settled:
+                self.post_to_house(row.instrument, -quantity, self.settled[row.instrument], ZERO)
+            return
+        if bucket.status == "bankrupt":
+            bucket.status, bucket.called, bucket.step = "ok", False, 0
+        self.post(bucket, row.instrument, quantity, price, fee, opening=row.kind == "opening")
+        if row.instrument in self.settled:
+            self.close_at(bucket, row.instrument, self.settled[row.instrument])
+
+    def leg(self, row: Any) -> None:
+        account = self.account(row.account)
+        bucket = account.bucket(row.bucket)
+        if not self.is_new(account, ("leg", row.leg, row.id)):
+            return
+        amount = Fraction(row.amount)
+        self.house["~external", row.asset] -= amount
+        if self.late(row, row.bucket):
+            self.house["~house", row.asset] += amount
+            return
+        if bucket.status == "bankrupt":
+            bucket.status, bucket.called, bucket.step = "ok", False, 0
+        bucket.balances[row.asset] += amount
+
+    def rate(self, row: Any) -> None:
+        name = row.instrument
+        if row.time <= self.funded.get(name, -1):
+            return
+        waits = any(other.instrument == name for other in self.waiting)
+        if waits or (row.price is None and name not in self.marks):
+            self.waiting.append(row)
+            return
+        price = Fraction(row.price) if row.price is not None else self.in_ticks(name, self.marks[name])
+        lot = Fraction(1, 10 ** self.terms[name]["quantity_precision"])
+        value = abs(self.exact_value(name, lot, price)) * 10 ** self.precision(self.settlement(name))
+        scale = self.funding_scale[name]
+        if self.inverse(name):
+            step = round(round(value * scale) * Fraction(row.rate))
+        else:
+            step = round(value * scale * Fraction(row.rate))
+        self.index[name] += step
+        self.funded[name] = row.time
+
+    # -- the ledger --------------------------------------------------------------------------------------------------
+
+    def settlement(self, instrument: str) -> str:
+        return str(self.terms[instrument]["settlement"])
+
+    def precision(self, asset: str) -> int:
+        return int(self.terms[asset]["precision"])
+
+    def inverse(self, instrument: str) -> bool:
+        return str(self.terms[instrument]["type"]).startswith("inverse")
+
+    def rounded(self, amount: Fraction, asset: str) -> Fraction:
+        """To the minor unit, half to even."""
+        unit = 10 ** self.precision(asset)
+        return Fraction(round(amount * unit), unit)
+
+    def in_ticks(self, instrument: str, price: Fraction) -> Fraction:
+        scale = 10 ** self.terms[instrument]["price_precision"]
+        return Fraction(max(1, round(price * scale)), scale)
+
+    def exact_value(self, instrument: str, quantity: Fraction, price: Fraction) -> Fraction:
+        size = quantity * Fraction(self.terms[instrument]["multiplier"])
+        return -size / price if self.inverse(instrument) else size * price
+
+    def cost(self, instrument: str, quantity: Fraction, price: Fraction) -> Fraction:
+        return self.rounded(self.exact_value(instrument, quantity, price), self.settlement(instrument))
+
+    def owed(self, instrument: str, held: Holding) -> Fraction:
+        """Funding to be received since it was last settled, unrounded."""
+        lots = held.quantity * 10 ** self.terms[instrument]["quantity_precision"]
+        moved = Fraction(self.index[instrument] - held.index, self.funding_scale[instrument])
+        return -lots * moved / 10 ** self.precision(self.settlement(instrument))
+
+    def post(
+        self, bucket: Bucket, instrument: str, quantity: Fraction, price: Fraction, fee: Fraction, *, opening: bool
+    ) -> None:
+        asset = self.settlement(instrument)
+        held = bucket.positions.pop(instrument, Holding(ZERO, ZERO, self.index[instrument]))
+        funding = self.rounded(self.owed(instrument, held), asset)
+        cost = self.cost(instrument, quantity, price)
+        left = held.quantity + quantity
+        if held.quantity * quantity >= 0:
+            cost_left = held.cost + cost
+        elif abs(quantity) <= abs(held.quantity):
+            cost_left = held.cost - self.rounded(held.cost * abs(quantity) / abs(held.quantity), asset)
+        else:
+            cost_left = self.cost(instrument, left, price)
+        # what is not open any more was paid and received
+        bucket.balances[asset] += funding - fee - cost - held.cost + cost_left
+        if left:
+            bucket.positions[instrument] = Holding(left, cost_left, self.index[instrument])
+        self.house[f"~external:{instrument}" if opening else f"~market:{instrument}", "lots"] -= quantity
+        self.house["~external" if opening else f"~market:{instrument}", asset] += cost
+        self.house["~fees", asset] += fee
+        self.house["~funding", asset] -= funding
+
+    def post_to_house(self, instrument: str, quantity: Fraction, price: Fraction, fee: Fraction) -> None:
+        asset, cost = self.settlement(instrument), self.cost(instrument, quantity, price)
+        self.house["~house", asset] -= cost + fee
+        self.house["~fees", asset] += fee
+        self.house[f"~market:{instrument}", asset] += cost
+        self.house[f"~market:{instrument}", "lots"] -= quantity
+        self.house[f"~house:{instrument}", "lots"] += quantity
+
+    def close_at(self, bucket: Bucket, instrument: str, price: Fraction) -> None:
+        if instrument in bucket.positions:
+            self.post(bucket, instrument, -bucket.positions[instrument].quantity, price, ZERO, opening=False)
+
+    def expire(self) -> None:
+        for name, terms in self.terms.items():
+            if terms.get("expiry") is None or name in self.settled or self.time < terms["expiry"]:
+                continue
+            if terms["settlement_price"] is not None:
+                self.settled[name] = Fraction(terms["settlement_price"])
+            elif name in self.marks:
+                self.settled[name] = self.in_ticks(name, self.marks[name])
+            else:
+                continue
+            for account in self.accounts.values():
+                for bucket in account.buckets.values():
+                    self.close_at(bucket, name, self.settled[name])
+            self.post_to_house(name, -self.house[f"~house:{name}", "lots"], self.settled[name], ZERO)
+
+    def take_over(self, bucket: Bucket) -> None:
+        for asset, amount in bucket.balances.items():
+            self.house["~house", asset] += amount
+        for name, held in bucket.positions.items():
+            asset = self.settlement(name)
+            funding = self.rounded(self.owed(name, held), asset)
+            self.house["~house", asset] += funding - held.cost
+            self.house["~funding", asset] -= funding
+            self.house[f"~house:{name}", "lots"] += held.quantity
+        bucket.balances.clear()
+        bucket.positions.clear()
+        bucket.taken_over = self.offset
+
+    # -- judging -----------------------------------------------------------------------------------------------------
+
+    def numbers(self, bucket: Bucket) -> Numbers:
+        """Raises UnpricedError."""
+        positions = []
+        assets: Json = {}
+        instruments: Json = {}
+        for name, held in sorted(bucket.positions.items()):
+            if name not in self.marks or self.settlement(name) not in self.prices:
+                raise UnpricedError
+            instruments[name] = {**self.terms[name], "mark_price": str(self.marks[name])}
+            positions.append(
+                Position(instrument=name, quantity=held.quantity, cost=held.cost, accrued=self.owed(name, held))
+            )
+        for asset in {*bucket.balances, *(self.settlement(name) for name in bucket.positions)}:
+            assets[asset] = {**self.terms[asset], "price": str(self.prices.get(asset, ZERO))}
+            if asset not in self.prices and bucket.balances[asset]:
+                raise UnpricedError
+        document = {"assets": assets, "instruments": instruments}
+        return numbers(Book(document=document, balances=dict(bucket.balances), positions=tuple(positions)))
+
+    def check_clear(self, bucket: Bucket, found: Numbers, levels: Json) -> None:
+        """Raises NearError."""
+        several = len(bucket.positions) + sum(amount != 0 for amount in bucket.balances.values()) > 1
+        size = sum((abs(held.cost) * self.prices[self.settlement(i)] for i, held in bucket.positions.items()), ZERO)
+        size += sum((abs(amount) * self.prices.get(a, ZERO) for a, amount in bucket.balances.items()), ZERO)
+        size = (size + found.maintenance_margin) if several else ZERO
+        clear_of(found.equity, ZERO, size)
+        for level in ("1", *(levels.get(name) or text for name, text in LEVELS.items())):
+            clear_of(found.adjusted_equity, Fraction(level) * found.maintenance_margin, size)
+        if bucket.step_ratio is not None and found.maintenance_margin:
+            ratio = found.adjusted_equity / found.maintenance_margin
+            if ratio != bucket.step_ratio:
+                clear_of(ratio, bucket.step_ratio, size / found.maintenance_margin)
+
+    def judge(self, account: str, name: str) -> list[tuple[str, int]]:
+        """Kind and step of each decision."""
+        bucket = self.accounts[account].buckets[name]
+        if bucket.status == "bankrupt":
+            return []
+        try:
+            found = self.numbers(bucket)
+        except UnpricedError:
+            bucket.status = "unpriced"
+            return []
+        self.check_clear(bucket, found, self.accounts[account].settings.get("levels") or {})
+        previous = "liquidation" if bucket.step else "margin_call" if bucket.called else "ok"
+        now = status(found, self.accounts[account].settings.get("levels"), previous)
+        required = found.maintenance_margin
+        ratio = found.adjusted_equity / required if required else None
+        if now == "bankrupt":
+            self.take_over(bucket)
+            bucket.status, bucket.called, bucket.step = "bankrupt", False, 0
+            return [("bankrupt", 0)]
+        decisions = []
+        if now == "liquidation":
+            worse = ratio is not None and bucket.step_ratio is not None and ratio < bucket.step_ratio
+            if bucket.step == 0 or worse or self.time - bucket.step_time >= 5000:
+                bucket.step += 1
+                bucket.step_time, bucket.step_ratio = self.time, ratio
+                decisions.append(("liquidation", bucket.step))
+        else:
+            if bucket.step:
+                decisions.append(("liquidation_cleared", 0))
+                bucket.step = 0
+            if bucket.called != (now == "margin_call"):
+                bucket.called = not bucket.called
+                decisions.append(("called" if bucket.called else "cleared", 0))
+        bucket.status = now
+        return decisions
