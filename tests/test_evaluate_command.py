@@ -6,11 +6,11 @@ from pathlib import Path
 import orjson
 import pytest
 from click.testing import CliRunner, Result
-from test_evaluate_document import GOOD, changed
 
 from streams.evaluate.command import evaluate_command
 from streams.evaluate.portfolio import read_portfolio
 from streams.evaluate.reports import reports
+from tests.test_evaluate_document import GOOD, changed
 
 
 def run(*arguments: str, stdin: bytes | None = None) -> Result:

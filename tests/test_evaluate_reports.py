@@ -5,13 +5,13 @@ from typing import Any
 
 import orjson
 import pytest
-from notation import check, evaluated, portfolio, position_of
-from test_evaluate_document import GOOD
 
 from schemas.codec import decode
 from schemas.margin import AccountReport
 from streams.evaluate.portfolio import read_portfolio
 from streams.evaluate.reports import reports
+from tests.notation import check, evaluated, portfolio, position_of
+from tests.test_evaluate_document import GOOD
 
 RATES = "im 0.10 mm 0.05"
 

@@ -5,8 +5,9 @@ people's money.
 """
 
 import pytest
-from notation import check, evaluated, portfolio
-from tables import Row, rows
+
+from tests.notation import check, evaluated, portfolio
+from tests.tables import Row, rows
 
 STATUSES = rows("""
 case | usdc | previous | status | ratio

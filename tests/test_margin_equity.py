@@ -4,8 +4,9 @@ If one of these failed, an account would be lent against money it does not have,
 """
 
 import pytest
-from notation import check, evaluated, portfolio
-from tables import Row, rows
+
+from tests.notation import check, evaluated, portfolio
+from tests.tables import Row, rows
 
 EQUITY = rows(
     """

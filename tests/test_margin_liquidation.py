@@ -4,8 +4,9 @@ If one of these failed, too much of an account would be sold, or it would be sol
 """
 
 import pytest
-from notation import Json, check, evaluated, portfolio
-from tables import Row, rows
+
+from tests.notation import Json, check, evaluated, portfolio
+from tests.tables import Row, rows
 
 SIZES = rows("""
 case | instruments | usdc | positions | levels | expect

@@ -4,8 +4,9 @@ If one of these failed, a trader would be told a wrong price to fear.
 """
 
 import pytest
-from notation import check, evaluated, portfolio
-from tables import Row, rows
+
+from tests.notation import check, evaluated, portfolio
+from tests.tables import Row, rows
 
 RATES = "initial_margin 0.10 maintenance_margin 0.05"
 BRACKETS = (

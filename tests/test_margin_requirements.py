@@ -4,8 +4,9 @@ If one of these failed, a position would be held on too little margin, or called
 """
 
 import pytest
-from notation import check, evaluated, portfolio
-from tables import Row, rows
+
+from tests.notation import check, evaluated, portfolio
+from tests.tables import Row, rows
 
 FLAT = "initial_margin 0.10 maintenance_margin 0.05"
 MARGINAL = "tiers 0:0.10:0.05,1000000:0.20:0.10,3000000:0.50:0.25"

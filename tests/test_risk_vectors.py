@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from notation import Json, evaluated, position_of
+
+from tests.notation import Json, evaluated, position_of
 
 CASES: list[Json] = json.loads((Path(__file__).parent / "reference" / "risk_cases.json").read_text())
 SHARED = Path(__file__).parents[2] / "shared" / "vectors" / "risk_cases.json"
