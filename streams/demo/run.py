@@ -17,7 +17,7 @@ import click
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from streams.demo.bars import DAY_MS, Bars, deepest_day
+from streams.demo.bars import DAY_MS, STEPS_MIN, Bars, deepest_day
 from streams.demo.feed import Cluster, Feed, Stuck
 from streams.demo.market import market
 from streams.demo.play import Play
@@ -34,6 +34,8 @@ from streams.settings import SettingsError
 #: Bars of one minute of the seeded market.
 MINUTES = 30
 QUOTE_AGE_MS = 10_000
+#: Most steps that are played without being asked for.
+STEPS_MAX = 4_000
 #: More shards mean more transactions a step; two show all there is to see in half the time of four.
 SHARDS = 2
 
@@ -53,9 +55,9 @@ SHARDS = 2
 @click.option("--to", "until", help="End, RFC 3339. Default: a day after --from.")
 @click.option("--accounts", default=1000, show_default=True, type=click.IntRange(10, 1_000_000), help="How many.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the market, books and exchange.")
-@click.option("--step", "step_s", default=STANDARD_STEP_MS / 1000, show_default=True,
-              type=click.FloatRange(0.1, 3600), help="Seconds of event time from quotes to quotes, at most. Longer "
-              "than 5 also lengthens the liquidation time-out and the age at which quotes are stale.")  # fmt: skip
+@click.option("--step", "step_s", type=click.FloatRange(0.1, 3600), help="Seconds of event time from quotes to "
+              "quotes, at most. Longer than 5 also lengthens the liquidation time-out and the age at which quotes are "
+              "stale. Default: 5, or a quarter of a bar where 5 would make more than 4,000 steps.")  # fmt: skip
 @click.option("--broker", default="", help="Join this Kafka, host:port, under topic names of its own. Default: "
               "CROSSMARGIN_BROKER, else a broker is started.")  # fmt: skip
 @click.option("--keep", is_flag=True, help="Afterwards leave broker and worker running until Ctrl-C, and all data.")
@@ -66,7 +68,7 @@ def demo_command(
     until: str | None,
     accounts: int,
     seed: int,
-    step_s: float,
+    step_s: float | None,
     broker: str,
     keep: bool,
     no_live: bool,
@@ -79,7 +81,8 @@ def demo_command(
     """
     try:
         bars = _bars(files, since, until, seed)
-        script = prepare(bars, accounts=accounts, seed=seed, step_ms=round(step_s * 1000))
+        step_ms = _step_ms(bars) if step_s is None else round(step_s * 1000)
+        script = prepare(bars, accounts=accounts, seed=seed, step_ms=step_ms)
     except (PriceFileError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     console = Console()
@@ -108,6 +111,13 @@ def demo_command(
             click.echo("stopped", err=True)
             code = 130
     sys.exit(code)
+
+
+def _step_ms(bars: Bars) -> int:
+    """The liquidation time-out, or where that makes too many steps the time between the four prices of a bar."""
+    if bars.step_count(STANDARD_STEP_MS) <= STEPS_MAX:
+        return STANDARD_STEP_MS
+    return max(STANDARD_STEP_MS, bars.length_ms // STEPS_MIN)
 
 
 async def perform(
