@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -33,6 +34,8 @@ log = logging.getLogger("crossmargin")
 #: How often the oracle's worker asks how far ingest has come, and every worker whether terms changed, in seconds.
 PROGRESS_SECONDS = 0.2
 TERMS_SECONDS = 1.0
+#: A worker that is told to stop and has not stopped after this long, its broker gone for example, ends hard.
+STOP_SECONDS_MAX = 25.0
 
 
 def group_of(settings: Settings) -> str:
@@ -170,6 +173,16 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
     return app
 
 
+class Worker(faust.Worker):
+    """Faust's worker, but told to stop it stops: in time by itself, or hard."""
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        timer = threading.Timer(STOP_SECONDS_MAX, fatal, [f"a stop must take less than {STOP_SECONDS_MAX:g} s"])
+        timer.daemon = True
+        timer.start()
+        super()._schedule_shutdown(signal)
+
+
 def run_worker(settings: Settings) -> None:
     """Run a worker until it is told to stop; a worker that must not go on ends with exit code 3."""
     from streams.engine.warmup import warm_up
@@ -180,4 +193,4 @@ def run_worker(settings: Settings) -> None:
     except Exception as error:
         fatal(f"topics must be ready, found {error}")
     app = create_app(settings, counts)
-    faust.Worker(app, loglevel="INFO", redirect_stdouts=False, logging_config=None).execute_from_commandline()
+    Worker(app, loglevel="INFO", redirect_stdouts=False, logging_config=None).execute_from_commandline()
