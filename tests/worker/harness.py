@@ -44,13 +44,13 @@ class Worker:
             **settings,
         }
         self._environment = os.environ | {f"CROSSMARGIN_{name.upper()}": str(value) for name, value in given.items()}
+        self.command = [sys.executable, "-m", "streams.cli", "worker"]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process; its output is appended to the log."""
         with self.log_path.open("ab") as log:
-            command = [sys.executable, "-m", "streams.cli", "worker"]
-            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command, env=self._environment, stdout=log, stderr=log)
 
     def signal(self, number: int) -> None:
         """Send a signal."""
