@@ -118,6 +118,17 @@ def test_each_book_has_its_own_status_before() -> None:
     assert position_of(report, "P", "isolated")["status"] == "ok"
 
 
+def test_levels_and_status_before_for_all_accounts() -> None:
+    """What the document states holds for every account that states nothing itself."""
+    document = portfolio(instruments=f"P 50000 {RATES}", balances="USDC 3200", positions="P 1 @ 50000")
+    document |= {"previous_status": "margin_call", "levels": {"margin_call": "1.1", "margin_call_exit": "1.28"}}
+    assert evaluated(document)["status"] == "ok"
+    document["accounts"][0]["levels"] = {"margin_call_exit": "1.29"}
+    assert evaluated(document)["status"] == "margin_call"
+    document["accounts"][0]["previous_status"] = "ok"
+    assert evaluated(document)["status"] == "ok"
+
+
 def test_numbers_are_read_exactly() -> None:
     """JSON numbers and strings are the same decimals: 0.1 is a tenth."""
     text = json.dumps(GOOD).replace('"10000"', "10000").replace('"52000"', "5.2e4").replace('"0.10"', "0.10")

@@ -125,6 +125,8 @@ all there is, and a little debt stays | USDC 1; ETH 2000 haircut 0.10; X 1 | USD
 amount to the minor unit | USDC 1 precision 6; ETH 3000 precision 4 haircut 0.5 | USDC -1000; ETH 0.5 | \
     order.ETH.amount 0.3334
 # 0.33333... up
+amount of an asset without decimals | USDC 1; YEN 0.01 precision 0 haircut 0.2 | USDC -1000.005; YEN 120000 | \
+    order.YEN.amount 100001
 """)
 
 SHORTFALLS = rows("""
@@ -197,6 +199,17 @@ def test_shortfall(row: Row) -> None:
         positions=row["positions"] or "",
     )
     check(evaluated(document), f"status bankrupt; shortfall {row['shortfall']}; liquidation none")
+
+
+def test_flat_positions_are_no_positions() -> None:
+    """A position of zero beside a debt leaves the debt to be converted."""
+    document = portfolio(
+        assets="USDC 1; ETH 2000 haircut 0.10",
+        instruments="P 50000 im 0.10 mm 0.05",
+        balances="USDC -1000; ETH 0.52",
+        positions="P 0 @ 50000",
+    )
+    check(evaluated(document), "order.ETH.amount 0.5")
 
 
 def test_nothing_is_ordered_from_a_safe_book() -> None:

@@ -14,7 +14,7 @@ from streams.margin.requirements import notional
 
 #: A buy that no price would make too dear is limited at this many times its mark.
 BUY_LIMIT_FACTOR = 10
-#: Decimals of a limit price where the instrument states none.
+#: Decimals of a limit price where the instrument states none, and of a conversion's.
 FREE_PRECISION = 12
 
 
@@ -103,7 +103,7 @@ def conversion_orders(view: BookView) -> list[dict[str, Any]]:
         owed = debts[buy] * view.price(buy)
         for sell in sorted(held, key=lambda a: (-haircut[a], view.asset_names[a])):
             amount = min(held[sell], owed / view.price(sell))
-            scale = int(p.asset_scale[sell]) if p.asset_scale[sell] > 1 else 10**FREE_PRECISION
+            scale = int(p.asset_scale[sell])
             amount = min(Fraction(ceil(amount * scale), scale), held[sell])
             if amount > 0 and owed > 0:
                 sales.append((sell, buy, amount))

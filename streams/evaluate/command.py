@@ -18,7 +18,7 @@ def evaluate_command(file: str) -> None:
     The document is a JSON object: `assets` with their prices and haircuts, `instruments` with their marks and margin
     rates, `accounts` with balances and positions. Numbers are decimal strings or JSON numbers, read exactly; without
     precisions nothing is rounded. `balances` are those of the cross book; an isolated position names its own
-    `isolated_margin` beside them.
+    `isolated_margin` beside them. `levels` and `previous_status` may stand on an account, or on the document for all.
 
     Exit codes: 0 the report was printed, 2 the document is wrong (one line says which field and why).
     """

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from schemas.dead_letters import Refused
 from schemas.instruments import FUTURE_TYPES, Asset, HaircutTier, Instrument, MarginTier
 from streams.engine.book_view import InstrumentNames
+from streams.engine.orders import FREE_PRECISION
 from streams.engine.terms import TermsTable
 from streams.evaluate.document import BadDocument, Field, Node
 from streams.ingest.term_rules import PRECISION_MAX, TermsRecord, normalised
@@ -73,8 +76,9 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
     table.apply([{**record, "id": name, "version": 0} for name, record in asset_records.items()])
     # an instrument may be called as an asset is; in the table a line end, which no name has, tells it apart
     table.apply([{**record, "id": f"{name}\n", "version": 0} for name, record in instrument_records.items()])
+    scales = [10.0 ** (FREE_PRECISION if places is None else places) for places in precisions.values()]
     return Market(
-        parameters=table.parameters(),
+        parameters=table.parameters()._replace(asset_scale=np.array(scales, dtype=np.float64)),
         names=names,
         instruments={name: at for at, name in enumerate(names)},
         assets={name: at for at, name in enumerate(asset_records)},

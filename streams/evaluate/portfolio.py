@@ -24,7 +24,7 @@ from streams.ingest.term_rules import checked_levels
 #: Significant digits that a liquidation size has where the document states no lot.
 SIZE_DIGITS = 15
 
-_DOCUMENT = ("time", "assets", "instruments", "accounts")
+_DOCUMENT = ("time", "assets", "instruments", "accounts", "levels", "previous_status")
 _ACCOUNT = ("account", "mode", "margin_model", "levels", "balances", "positions", "previous_status")
 _POSITION = (
     *("instrument", "quantity", "entry_price", "accrued_funding"),
@@ -73,10 +73,14 @@ def read_portfolio(data: bytes) -> Portfolio:
     market = read_market(field("assets"), field("instruments"), unknown)
     if not field("accounts").given:
         raise BadDocument("accounts must be given, found nothing")
+    rules = Rules()
+    common = LevelSet(*(getattr(rules, name) for name in LevelSet._fields))
+    common = _levels(field("levels"), common, unknown)
+    previous = _previous(field, "ok")
     accounts = []
     seen: set[str] = set()
     for node in field("accounts").items():
-        account = _account(node, market, unknown)
+        account = _account(node, market, common, previous, unknown)
         if account.name in seen:
             raise BadDocument(f"{node.path}.account must be used once, found {account.name!r} again")
         seen.add(account.name)
@@ -84,7 +88,8 @@ def read_portfolio(data: bytes) -> Portfolio:
     return Portfolio(accounts=accounts, unknown=unknown)
 
 
-def _account(node: Node, market: Market, unknown: list[str]) -> Account:
+def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknown: list[str]) -> Account:
+    """One account; `levels` and `previous` hold where it states none."""
     field = node.record(_ACCOUNT, unknown)
     mode = field("mode").choice(_MODES, "cross")
     field("margin_model").choice(("standard",), "standard")
@@ -113,8 +118,8 @@ def _account(node: Node, market: Market, unknown: list[str]) -> Account:
             isolated.append(_isolated(own, leg, market))
     return Account(
         name=field("account").text(),
-        levels=_levels(field("levels"), unknown),
-        cross=HeldBook(view=_view(market, cross, balances), previous_status=_previous(field)),
+        levels=_levels(field("levels"), levels, unknown),
+        cross=HeldBook(view=_view(market, cross, balances), previous_status=_previous(field, previous)),
         isolated=isolated,
     )
 
@@ -128,16 +133,15 @@ def _no_isolated_fields(own: Field) -> None:
 def _isolated(own: Field, leg: Leg, market: Market) -> HeldBook:
     settlement = int(market.parameters.settlement[leg.index])
     margin = own("isolated_margin").places(market.asset_precision[settlement])
-    return HeldBook(view=_view(market, [leg], {settlement: Fraction(margin)}), previous_status=_previous(own))
+    return HeldBook(view=_view(market, [leg], {settlement: Fraction(margin)}), previous_status=_previous(own, "ok"))
 
 
-def _previous(field: Field) -> str:
-    return str(field("previous_status").choice(STATUSES, "ok"))
+def _previous(field: Field, default: str) -> str:
+    return field("previous_status").choice(STATUSES, default)
 
 
-def _levels(node: Node, unknown: list[str]) -> LevelSet:
-    rules = Rules()
-    default = LevelSet(*(getattr(rules, name) for name in LevelSet._fields))
+def _levels(node: Node, default: LevelSet, unknown: list[str]) -> LevelSet:
+    """The levels that the object states, each in place of the default one."""
     if not node.given:
         return default
     field = node.record(LevelSet._fields, unknown)

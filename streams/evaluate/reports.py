@@ -62,5 +62,6 @@ def book_report(book: HeldBook, levels: LevelSet) -> dict[str, Any]:
 
 def liquidation_plan(view: BookView, target: float) -> dict[str, Any]:
     """The orders that bring a book to its target, as the engine's first step would have them."""
-    orders = closing_orders(view, target, _NO_CAP) if view.legs else conversion_orders(view)
+    flat = not any(leg.quantity for leg in view.legs)
+    orders = conversion_orders(view) if flat else closing_orders(view, target, _NO_CAP)
     return {"target": decimal_text(target), "orders": orders}
