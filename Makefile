@@ -3,7 +3,7 @@ PY := .venv/bin/python
 UV := .venv/bin/uv
 STAMP := .venv/.ready
 
-.PHONY: setup demo test lint schemas lock clean
+.PHONY: setup demo test chaos lint schemas lock clean
 setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
@@ -22,6 +22,10 @@ lint: setup
 
 test: lint
 	$(PY) -m pytest
+
+# Kills, freezes and cuts off workers and their broker for many minutes; CROSSMARGIN_CHAOS_SEED repeats a run.
+chaos: setup
+	CROSSMARGIN_CHAOS=1 $(PY) -m pytest -s --timeout 1800 tests/faults/test_worker_faults.py
 
 demo: setup
 	.venv/bin/crossmargin demo

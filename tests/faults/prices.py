@@ -1,0 +1,113 @@
+"""Marks and the oracle's table: told to every shard alike, as last published, and made of every quote once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from faults.evidence import Evidence
+from faults.rows import Blocks
+
+from schemas.journal import PRICE_STATES, Block
+from streams.engine.report import decimal_text
+from streams.ingest.quotes import QuotePartition
+from streams.oracle.partition import OraclePartition
+from streams.oracle.quotes import Quote
+
+NEVER_MS = 1 << 60
+
+
+def price_problems(evidence: Evidence, blocks: Blocks, compared: Counter[str]) -> Iterator[str]:
+    """Marks blocks must be the same in every journal partition, and `marks` must hold the last of each symbol."""
+    told: dict[int, dict[int, list[bytes]]] = {}
+    for shard, listed in blocks.items():
+        told[shard] = {}
+        for _, block in listed:
+            if block.kind == "marks":
+                told[shard].setdefault(block.extra["oracle"]["partition"], []).append(block.encode())
+    first = told[min(told)]
+    compared["marks blocks"] += sum(len(listed) for listed in first.values())
+    for shard, found in told.items():
+        if found != first:
+            yield f"journal[{shard}] must have the marks of the others, has {_lengths(found)}, not {_lengths(first)}"
+    wanted = _last_marks(evidence, blocks[min(blocks)])
+    got = {
+        key.decode(): {name: item for name, item in json.loads(value).items() if name not in ("sources", "check")}
+        for partition in evidence.records["marks"]
+        for key, value in evidence.last("marks", partition).items()
+    }
+    compared["marks"] += len(wanted)
+    for symbol in sorted(got.keys() | wanted.keys()):
+        if got.get(symbol) != wanted.get(symbol):
+            yield f"marks {symbol} must be {wanted.get(symbol)}, found {got.get(symbol)}"
+
+
+def _lengths(told: Mapping[int, list[bytes]]) -> dict[int, int]:
+    return {partition: len(listed) for partition, listed in told.items()}
+
+
+def _last_marks(evidence: Evidence, listed: Any) -> dict[str, dict[str, Any]]:
+    """The records on `marks` that follow from the marks blocks of one journal partition."""
+    messages = [json.loads(r.value) for r in evidence.records["instruments"][0] if r.key != b"bad"]
+    underlying = {value["id"]: value["underlying"] for value in messages if value["kind"] == "instrument"}
+    last: dict[str, dict[str, Any]] = {}
+    for _, block in listed:
+        if block.kind == "marks":
+            last |= _marks_of(block, underlying)
+    return last
+
+
+def _marks_of(block: Block, underlying: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    columns = {name: column.tolist() for name, column in block.columns.items()}
+    found = {}
+    for at, symbol in enumerate(block.names["symbols"]):
+        found[symbol] = {
+            "symbol": symbol,
+            "index": decimal_text(columns["index"][at]),
+            "confidence": decimal_text(columns["confidence"][at]),
+            "state": PRICE_STATES[columns["symbol_state"][at]],
+            "marks": {},
+            "time": block.extra["time"],
+        }
+    for at, name in enumerate(block.names["instruments"]):
+        symbol = found[underlying[name]]
+        symbol["marks"][name] = {
+            "mark": decimal_text(columns["mark"][at]),
+            "index": symbol["index"],
+            "state": PRICE_STATES[columns["mark_state"][at]],
+        }
+    return found
+
+
+def oracle_problems(evidence: Evidence, compared: Counter[str]) -> Iterator[str]:
+    """The oracle's table must hold the latest quote of each source, and count each refused quote once."""
+    settings = evidence.settings
+    for partition, records in evidence.records["oracle-prices"].items():
+        reader = QuotePartition(
+            topic="oracle-prices",
+            partition=partition,
+            message_bytes_max=settings.message_bytes_max,
+            max_future_ms=settings.max_future_ms,
+        )
+        messages = [(record.offset, record.key, record.value, record.timestamp) for record in records]
+        rows, _ = reader.take(messages, NEVER_MS)
+        fold = OraclePartition(
+            partition,
+            len(evidence.records["oracle-prices"]),
+            heartbeat_ms=settings.heartbeat_ms,
+            quote_age_ms_max=settings.quote_age_ms_max,
+            max_source_skew_ms=settings.max_source_skew_ms,
+        )
+        fold.quotes([Quote(*row) for row in rows])
+        compared["quotes"] += len(rows)
+        kept = {key: json.loads(value) for key, value in evidence.last("oracle-changelog", partition).items()}
+        wanted = {key: json.loads(value) for key, value in fold.dirty()}
+        for key, record in wanted.items():
+            quotes, held = record.get("quotes"), kept.get(key, {}).get("quotes")
+            if quotes != held:
+                yield f"oracle-changelog[{partition}] {key!r} must hold the quotes {quotes}, has {held}"
+        refused = kept.get(b"partition", {}).get("refused")
+        if rows and refused != fold.refused:
+            yield f"oracle-changelog[{partition}] must have refused {fold.refused}, has {refused}"

@@ -1,0 +1,164 @@
+"""Worker processes and their supervisor: what stops itself is started again, what ends otherwise is a failure."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from faults.evidence import Evidence, collect
+from worker.harness import Worker
+
+from streams.kafka.fatal import EXIT_CODE
+from streams.settings import Settings
+
+#: Workers that stop themselves more often than this loop for ever.
+RESTARTS_MAX = 6
+#: Source partitions that three shards' workers hold: five sources and the journal by shard, `instruments` has one.
+PER_SHARD, SINGLE = 6, 1
+
+
+class Squad:
+    """The workers of one run.
+
+    Attributes
+    ----------
+    stopped : names of workers that stopped themselves and were started again
+    """
+
+    def __init__(self, settings: Settings, log_dir: Path, command: list[str] | None = None) -> None:
+        self.settings = settings
+        self.stopped: list[str] = []
+        self._log_dir = log_dir
+        self._command = command
+        self._tended: dict[str, Worker] = {}
+        self._all: list[Worker] = []
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """A line with the time of the run; pytest shows it where the test fails, or with -s."""
+        print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
+
+    def start(self, name: str, **settings: Any) -> Worker:
+        """Start a worker, and tend it from now on."""
+        given = {key: value for key, value in asdict(self.settings).items() if value != getattr(Settings(), key)}
+        given.pop("broker"), given.pop("prefix")
+        worker = Worker(self.settings.broker, self.settings.prefix, self._log_dir / f"{name}.log", **given | settings)
+        if self._command:
+            worker.command = self._command
+        self._all.append(worker)
+        self.restart(name, worker)
+        return worker
+
+    def restart(self, name: str, worker: Worker) -> None:
+        """Start a worker that has ended, and tend it from now on."""
+        worker.start()
+        self._tended[name] = worker
+
+    def kill(self, name: str) -> Worker:
+        """Kill -9."""
+        worker = self.release(name)
+        worker.signal(signal.SIGKILL)
+        assert worker.process is not None
+        worker.process.wait()
+        return worker
+
+    def release(self, name: str) -> Worker:
+        """Tend a worker no longer: its end is the test's to expect."""
+        return self._tended.pop(name)
+
+    def terminate(self, name: str) -> None:
+        """SIGTERM; it must end with 0."""
+        worker = self.release(name)
+        began = time.monotonic()
+        code = worker.stop()
+        assert code == 0, f"{name} must end with 0 when told to stop, ended with {code}:\n{worker.log()}"
+        self.say(f"{name} stopped in {time.monotonic() - began:.1f} s")
+
+    def tend(self) -> None:
+        """Start again what stopped itself."""
+        for name, worker in self._tended.items():
+            assert worker.process is not None
+            code = worker.process.poll()
+            if code is None:
+                continue
+            assert code == EXIT_CODE, f"{name} ended with {code}:\n{worker.log()}"
+            self.stopped.append(name)
+            self.say(f"{name} stopped itself: {reason(worker)}")
+            assert len(self.stopped) <= RESTARTS_MAX, f"{name} must not stop itself for ever:\n{worker.log()}"
+            worker.start()
+
+    def until(self, condition: Callable[[], Any], seconds: float, what: str) -> None:
+        """Tend the workers until the condition holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            self.tend()
+            assert time.monotonic() < end, f"{what} must be within {seconds:g} s\n{self.logs()}"
+            time.sleep(0.05)
+
+    def sleep(self, seconds: float) -> None:
+        """Tend the workers for a while."""
+        end = time.monotonic() + seconds
+        self.until(lambda: time.monotonic() >= end, seconds + 1, "time")
+
+    def until_held(self, *names: str, seconds: float = 60.0) -> None:
+        """Until these workers hold all partitions between them, restored."""
+        wanted = PER_SHARD * self.settings.partitions + SINGLE
+
+        def held() -> bool:
+            health = [_health(self._tended[name]) for name in names]
+            return all(one["ready"] for one in health) and sum(one["partitions"] for one in health) == wanted
+
+        began = time.monotonic()
+        self.until(held, seconds, f"all {wanted} partitions held by {' and '.join(names)}")
+        self.say(f"{' and '.join(names)} ready after {time.monotonic() - began:.1f} s")
+
+    def evidence(self) -> Evidence:
+        """Stop all workers and read what they left.
+
+        On the wall clock the oracle never falls silent, so a worker without one may have to read the rest of the
+        journal.
+        """
+        for name in list(self._tended):
+            self.terminate(name)
+        if not self._journal_read():
+            self.start("finisher", roles="ingest,margin")
+            self.until(self._journal_read, 60, "the journal read to its end")
+            self.terminate("finisher")
+        return collect(self.settings)
+
+    def _journal_read(self) -> bool:
+        left = collect(self.settings)
+        return all(
+            left.committed["margin"].get(("journal", partition), 0) > records[-1].offset
+            for partition, records in left.records["journal"].items()
+        )
+
+    def logs(self) -> str:
+        """The ends of all logs."""
+        return "\n".join(f"--- {worker.log_path.name}\n{worker.log()[-3000:]}" for worker in self._all)
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        for worker in self._all:
+            if worker.process is not None and worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait()
+
+
+def reason(worker: Worker) -> str:
+    """The line in which a worker last said why it stopped itself."""
+    lines = [line for line in worker.log_path.read_text(errors="replace").splitlines() if "stopped: " in line]
+    return lines[-1].split("stopped: ", 1)[1] if lines else "nothing said"
+
+
+
+def _health(worker: Worker) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = worker.get("/health")
+        return found
+    except OSError:
+        return {"ready": False, "partitions": 0}
