@@ -1,0 +1,166 @@
+"""A shard written to its changelog and read back: all of it, and only what changed."""
+
+import pytest
+
+from streams.engine import state
+from streams.engine.invariants import InvariantViolation
+from streams.engine.shard import Shard
+from tests.builders import PRICES, STANDARD, Fill, Leg, Market, Rate, T, control, events, instrument, rules
+from tests.journals import TERMS, journal
+
+#: Blocks that leave something of everything behind: calls, open steps, take-overs, expiries, waiting rates.
+EVENTFUL = [[seed, seed + 1000, seed + 2000] for seed in range(40)]
+
+
+def eventful() -> Market:
+    market = Market((*TERMS, control("halt", "ETH"), rules(duplicate_window=7, liquidation_step_cap="0.5")), None)
+    for one in journal(EVENTFUL):
+        one.play(market)
+    market.funding(Rate("SOL-PERP", "0.0001", T + 99, "100"))
+    return market
+
+
+def restored(shard: Shard) -> Shard:
+    return state.restore(shard.partition, state.records(shard))
+
+
+def test_a_restored_shard_is_the_same_to_the_last_bit() -> None:
+    """Anything that a restart forgets is decided otherwise afterwards."""
+    market = eventful()
+    standing = market.shard.standing
+    assert len(set(standing.status[: market.shard.ledger.books].tolist())) >= 4
+    assert standing.step.any()
+    assert standing.called.any()
+    again = restored(market.shard)
+    assert dict(state.records(again)) == dict(state.records(market.shard))
+    assert state.state_hash(again) == market.hash()
+    again.ledger.check(again.terms.assets, again.terms.instruments, again.posting.settlement)
+
+
+def test_equal_shards_have_one_hash_and_others_another() -> None:
+    """The hash is what two runs are compared by."""
+    assert eventful().hash() == eventful().hash()
+    market = eventful()
+    before = market.hash()
+    market.deposit("alice", "0.000001")
+    assert market.hash() != before
+
+
+def test_an_empty_changelog_is_a_new_shard() -> None:
+    """The first start of all."""
+    shard = state.restore(3, ())
+    assert (shard.partition, shard.next_offset, shard.ledger.accounts) == (3, 0, [])
+
+
+def test_the_last_record_of_a_key_holds_and_a_tombstone_deletes() -> None:
+    """As compaction keeps them."""
+    market = Market()
+    records = list(state.records(market.shard))
+    market.deposit("alice", "5")
+    last = dict(state.records(market.shard))
+    shard = state.restore(0, [*records, (b"gone", b"?"), (b"gone", None), *last.items()])
+    assert state.state_hash(shard) == market.hash()
+
+
+@pytest.mark.parametrize("missing", ["~shard", "alice"])
+def test_a_changelog_with_a_gap_is_refused(missing: str) -> None:
+    """Half a state is worse than none: accounts would be judged without their money."""
+    market = Market()
+    market.collateral(Leg("d", "alice", "5"), Leg("d", "bob", "5"))
+    records = [(key, value) for key, value in state.records(market.shard) if key.decode() != missing]
+    with pytest.raises(InvariantViolation, match=missing if missing == "~shard" else "without a gap"):
+        state.restore(0, records)
+
+
+def test_a_flush_of_marks_writes_no_account() -> None:
+    """Prices move all the time, books don't."""
+    market = eventful()
+    state.dirty(market.shard)
+    market.marks({"USDC": 1.0}, after=1)
+    assert [key for key, _ in state.dirty(market.shard)] == [state.SHARD_KEY]
+
+
+def test_a_flush_writes_who_was_touched_once() -> None:
+    """However many rows there were since the last one."""
+    market = Market()
+    market.collateral(Leg("d", "alice", "5000"), Leg("d", "bob", "500"), Leg("d", "carol", "5"))
+    state.dirty(market.shard)
+    market.fills(Fill("1", "alice", "BTC-PERP", "0.1", "50000"))
+    market.fills(Fill("2", "alice", "BTC-PERP", "0.1", "50000"), Fill("1", "bob", "BTC-PERP", "0.001", "50000"))
+    keys = [key.decode() for key, _ in state.dirty(market.shard)]
+    assert keys == ["alice", "bob", "~shard"]
+    market.tell(instrument("BTC-PERP", maintenance_margin="0.06", version=9))
+    assert [key.decode() for key, _ in state.dirty(market.shard)] == ["~terms", "~shard"]
+
+
+def test_duplicates_are_recognised_after_a_restart() -> None:
+    """The venue resends exactly when something has just been restarted."""
+    market = Market((*STANDARD, rules(duplicate_window=4)), PRICES)
+    market.deposit("alice", "100000")
+    # six ids: the ring has wrapped
+    market.fills(*(Fill(f"t{n}", "alice", "BTC-PERP", "0.001", "50000") for n in range(6)))
+    market.shard = restored(market.shard)
+    market.fills(*(Fill(f"t{n}", "alice", "BTC-PERP", "0.001", "50000") for n in (5, 3, 2, 9, 4)))
+    # of t2 to t5 all are known; t9 pushes out t2 and the later ones stay
+    assert market.shard.ledger.rows["duplicate"] == 4
+    market.fills(Fill("t2", "alice", "BTC-PERP", "0.001", "50000"))
+    assert market.shard.ledger.rows["duplicate"] == 4
+    assert market.shard.window == 4
+
+
+def test_an_open_step_goes_on_after_a_restart() -> None:
+    """Its orders are out: the next step must replace them, after the same time-out."""
+    market = Market()
+    market.deposit("alice", "5000")
+    market.fills(Fill("t", "alice", "BTC-PERP", "1", "50000"))
+    market.collateral(Leg("w", "alice", "-2600", type="withdrawal"))
+    market.shard = restored(market.shard)
+    assert events(market.marks(after=4_999)) == []
+    sent = market.marks(after=1)
+    assert [(one.record["step"], one.record["replaces"]) for one in sent if one.topic == "liquidations"] == [
+        (2, "0-4-alice-cross-liquidation")
+    ]
+
+
+def test_levels_and_modes_of_accounts_survive_a_restart() -> None:
+    """They are told once, perhaps years ago."""
+    market = Market()
+    market.settings({"account": "alice", "mode": "isolated", "levels": {"margin_call": "3"}})
+    market.shard = restored(market.shard)
+    market.collateral(Leg("m", "alice", "6000", bucket="BTC-PERP"))
+    # isolated by the account's mode; 6,000 / 2,500 = 2.4
+    assert events(market.fills(Fill("t", "alice", "BTC-PERP", "1", "50000"))) == ["alice called"]
+
+
+def test_house_sums_may_outgrow_64_bits() -> None:
+    """Years of fees of all accounts together."""
+    market = Market(STANDARD, None)
+    for n in range(5):
+        market.collateral(Leg("d", f"user-{n}", "4000000000000"))
+    # 2e13 units are 2e19 minor units
+    assert market.house("~external") == "-20000000000000"
+    again = restored(market.shard)
+    assert again.ledger.house_assets == market.shard.ledger.house_assets
+    again.ledger.check(again.terms.assets, again.terms.instruments, again.posting.settlement)
+
+
+def test_house_entries_of_zero_are_not_part_of_the_state() -> None:
+    """Whether an entry was ever used must not change the hash of equal books."""
+    market = Market(STANDARD, None)
+    market.collateral(Leg("a", "alice", "4294.967296"))
+    before = dict(state.records(market.shard))[b"~shard"]
+    market.collateral(Leg("b", "alice", "4294.967296", "BTC"), Leg("c", "alice", "-4294.967296", "BTC"))
+    market.shard.next_offset, market.shard.ledger.rows["applied"] = 2, 1
+    assert dict(state.records(market.shard))[b"~shard"] == before
+
+
+def test_restoring_thousands_of_accounts_keeps_their_numbers() -> None:
+    """Their number in the shard orders what is sent; it must be the one they had."""
+    market = Market(STANDARD, None)
+    names = [f"user-{n * 7919 % 3001}" for n in range(3001)]
+    market.collateral(*(Leg("d", name, str(n + 1)) for n, name in enumerate(names)))
+    market.collateral(*(Leg("m", name, "2", bucket="BTC-PERP") for name in names[::3]))
+    opened = list(market.shard.ledger.accounts)
+    again = restored(market.shard)
+    assert again.ledger.accounts == opened
+    assert state.state_hash(again) == market.hash()
