@@ -82,6 +82,8 @@ def portfolios(draw: st.DrawFn, *, precise: bool = False) -> Json:
         worth = draw(st.integers(-60_000, 60_000).filter(bool))
         unit = Decimal(instruments[name]["multiplier"]) * (1 if name.endswith("COIN") else mark)
         quantity = (worth / unit).quantize(Decimal("0.001"))
+        if not quantity:
+            continue
         entry = (mark * draw(st.integers(70, 140)) / 100).quantize(Decimal("0.0001"))
         held = {"instrument": name, "quantity": str(quantity), "entry_price": str(entry)}
         if draw(st.booleans()):
