@@ -18,7 +18,7 @@ class Liquidation(Record, frozen=True, kw_only=True, tag_field="kind", tag="liqu
     step : counts the steps of one liquidation from 1
     replaces : id of the step before; null: this is the first
     target : margin ratio that the orders reach
-    orders : to be filled together, best first; all reduce-only
+    orders : to be filled together, in the order of the positions; all reduce-only
     report : as evaluate prints
     marks : the marks it was computed with, by instrument
     journal : the block that caused it

@@ -40,8 +40,12 @@ class PositionReport(Record, frozen=True, kw_only=True):
     margin_mode : cross, or isolated
     equity : of an isolated position: its margin + unrealised P&L
     adjusted_equity : of an isolated position
+    initial_equity : of an isolated position
     margin_ratio : of an isolated position: adjusted equity / maintenance margin
+    free_margin : of an isolated position: initial equity - initial margin
     status : of an isolated position
+    liquidation : of an isolated position: what would be ordered now; null: nothing
+    shortfall : of a bankrupt isolated position: loss past zero equity, rounded up
     """
 
     instrument: str
@@ -54,8 +58,12 @@ class PositionReport(Record, frozen=True, kw_only=True):
     margin_mode: MarginMode = "cross"
     equity: DecimalText | None = None
     adjusted_equity: DecimalText | None = None
+    initial_equity: DecimalText | None = None
     margin_ratio: DecimalText | None = None
+    free_margin: DecimalText | None = None
     status: Status | None = None
+    liquidation: "LiquidationPlan | None" = None
+    shortfall: DecimalText | None = None
 
 
 class Order(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,7 +95,7 @@ class LiquidationPlan(Record, frozen=True, kw_only=True):
     Parameters
     ----------
     target : margin ratio that the orders reach
-    orders : to be filled together, best first
+    orders : to be filled together, in the order of the positions, then of the conversions
     """
 
     target: DecimalText
@@ -110,6 +118,7 @@ class AccountReport(Record, frozen=True, kw_only=True):
     free_margin : initial equity - initial margin
     positions : all positions, cross and isolated, by instrument id
     liquidation : what would be ordered now; null: nothing
+    shortfall : of a bankrupt account: loss past zero equity, rounded up
     """
 
     account: str
@@ -123,6 +132,7 @@ class AccountReport(Record, frozen=True, kw_only=True):
     free_margin: DecimalText | None
     positions: tuple[PositionReport, ...] = ()
     liquidation: LiquidationPlan | None = None
+    shortfall: DecimalText | None = None
 
 
 class IsolatedSummary(Record, frozen=True, kw_only=True):
