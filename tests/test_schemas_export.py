@@ -110,7 +110,9 @@ def test_wrong_examples_are_not_valid(name, example):
 def test_liquidation_example_is_a_record():
     """The design's example is what consumers were promised."""
     written = json.loads(encode(decode(LiquidationEvent, encode(LIQUIDATION))))
-    report = {**written.pop("report"), "positions": REPORT["positions"]}
+    report = written.pop("report")
+    assert report.pop("shortfall") is None  # a field that came later, with its default
+    report["positions"] = REPORT["positions"]
     assert {**written, "report": report} == LIQUIDATION
 
 
