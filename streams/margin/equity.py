@@ -17,6 +17,7 @@ from streams.margin.requirements import notional, requirement
 #: sums, and exactly at a line is the safe side of it.
 TIE = 1e-12
 
+
 class Book(NamedTuple):
     """One margined book as arrays; positions have length n, slots length m.
 
@@ -36,7 +37,7 @@ class Book(NamedTuple):
     price: F64
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def position_value(p: Parameters, instrument: int, quantity: float, mark: float) -> float:
     """Settlement-asset value of a position at `mark`: what closing it would receive, before fees."""
     if p.inverse[instrument]:
@@ -44,7 +45,7 @@ def position_value(p: Parameters, instrument: int, quantity: float, mark: float)
     return quantity * p.multiplier[instrument] * mark
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def haircut_value(p: Parameters, asset: int, net: float, price: float) -> tuple[float, float]:
     """Value of `net` units after haircuts: for maintenance and for initial purposes.
 
@@ -53,21 +54,23 @@ def haircut_value(p: Parameters, asset: int, net: float, price: float) -> tuple[
     """
     if net < 0.0:
         debt = net * price
-        return debt * (1.0 + p.borrow_haircut[asset]), debt * (1.0 + p.initial_borrow_haircut[asset])
-    kept = 0.0
-    kept_initial = 0.0
-    last = p.haircut_start[asset + 1] - 1
-    for tier in range(p.haircut_start[asset], last + 1):
-        start = p.haircut_from[tier]
-        if net <= start and tier > p.haircut_start[asset]:
-            break
-        stop = net if tier == last else min(net, p.haircut_from[tier + 1])
-        kept += (stop - start) * (1.0 - p.haircut[tier])
-        kept_initial += (stop - start) * (1.0 - p.initial_haircut[tier])
-    return kept * price, kept_initial * price
+        kept = debt * (1.0 + p.borrow_haircut[asset])
+        kept_initial = debt * (1.0 + p.initial_borrow_haircut[asset])
+    else:
+        kept = 0.0
+        kept_initial = 0.0
+        last = p.haircut_start[asset + 1] - 1
+        for tier in range(p.haircut_start[asset], last + 1):
+            stop = net if tier == last else min(net, p.haircut_from[tier + 1])
+            width = max(stop - p.haircut_from[tier], 0.0)
+            kept += width * (1.0 - p.haircut[tier])
+            kept_initial += width * (1.0 - p.initial_haircut[tier])
+        kept *= price
+        kept_initial *= price
+    return kept, kept_initial
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def net_assets(p: Parameters, book: Book, net: F64) -> bool:
     """Write each slot's balance plus unrealised P&L and funding settling in it to `net`; False where unpriced.
 
@@ -91,7 +94,7 @@ def net_assets(p: Parameters, book: Book, net: F64) -> bool:
     return priced
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def equity_of(p: Parameters, book: Book, net: F64) -> tuple[float, float, float]:
     """Equity, adjusted equity and initial equity of a priced book whose net assets are `net`."""
     equity = 0.0
@@ -106,7 +109,7 @@ def equity_of(p: Parameters, book: Book, net: F64) -> tuple[float, float, float]
     return equity, adjusted, initial
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def book_requirement(p: Parameters, book: Book) -> tuple[float, float]:
     """Initial and maintenance margin of a priced book: the sum over its positions, in their order."""
     initial = 0.0

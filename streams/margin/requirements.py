@@ -11,7 +11,7 @@ from numba import njit
 from streams.margin.parameters import Parameters
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def notional(p: Parameters, instrument: int, quantity: float, mark: float, price: float) -> float:
     """|quantity| x multiplier x mark in the reporting currency, >= 0; inverse: |quantity| x multiplier / mark coins.
 
@@ -27,7 +27,7 @@ def notional(p: Parameters, instrument: int, quantity: float, mark: float, price
     return size * mark * price
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def requirement(p: Parameters, instrument: int, quantity: float, value: float) -> tuple[float, float]:
     """Initial and maintenance margin of a position of notional `value`, both >= 0, initial >= maintenance.
 
@@ -37,12 +37,12 @@ def requirement(p: Parameters, instrument: int, quantity: float, value: float) -
     `calculate_size_premium_liability_weight`); open interest lifts the initial rate linearly to 1 between its
     bounds (dYdX v4, perpetuals/types/liquidity_tier.go).
     """
-    if value == 0.0:
-        return 0.0, 0.0
-    tier = p.tier_start[instrument]
+    first = p.tier_start[instrument]
     last = p.tier_start[instrument + 1] - 1
-    while tier < last and value >= p.tier_from[tier + 1]:
-        tier += 1
+    tier = first
+    for following in range(first + 1, last + 1):
+        if value >= p.tier_from[following]:
+            tier = following
     if p.whole_tiers[instrument]:
         initial = value * p.tier_initial[tier]
         maintenance = value * p.tier_maintenance[tier]
