@@ -193,4 +193,9 @@ def run_worker(settings: Settings) -> None:
     except Exception as error:
         fatal(f"topics must be ready, found {error}")
     app = create_app(settings, counts)
-    Worker(app, loglevel="INFO", redirect_stdouts=False, logging_config=None).execute_from_commandline()
+    try:
+        Worker(app, loglevel="INFO", redirect_stdouts=False, logging_config=None).execute_from_commandline()
+    except SystemExit as ended:
+        if ended.code:  # what Faust crashed of
+            fatal(f"a worker must run until it is told to stop, found {ended.__context__!r}")
+        raise
