@@ -15,8 +15,6 @@ from worker.harness import Worker
 from streams.kafka.fatal import EXIT_CODE
 from streams.settings import Settings
 
-#: Workers that stop themselves more often than this loop for ever.
-RESTARTS_MAX = 6
 #: Source partitions that three shards' workers hold: five sources and the journal by shard, `instruments` has one.
 PER_SHARD, SINGLE = 6, 1
 
@@ -24,16 +22,32 @@ PER_SHARD, SINGLE = 6, 1
 class Squad:
     """The workers of one run.
 
+    Parameters
+    ----------
+    command : what to run in place of `crossmargin worker`
+    mortal : workers may end by SIGKILL too, that of their own
+    restarts_max : workers that are started again more often than this loop for ever
+
     Attributes
     ----------
     stopped : names of workers that stopped themselves and were started again
     """
 
-    def __init__(self, settings: Settings, log_dir: Path, command: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log_dir: Path,
+        command: list[str] | None = None,
+        *,
+        mortal: bool = False,
+        restarts_max: int = 6,
+    ) -> None:
         self.settings = settings
         self.stopped: list[str] = []
+        self._mortal = mortal
+        self._restarts_max = restarts_max
         self._log_dir = log_dir
-        self._command = command
+        self.command = command
         self._tended: dict[str, Worker] = {}
         self._all: list[Worker] = []
         self._began = time.monotonic()
@@ -47,8 +61,8 @@ class Squad:
         given = {key: value for key, value in asdict(self.settings).items() if value != getattr(Settings(), key)}
         given.pop("broker"), given.pop("prefix")
         worker = Worker(self.settings.broker, self.settings.prefix, self._log_dir / f"{name}.log", **given | settings)
-        if self._command:
-            worker.command = self._command
+        if self.command:
+            worker.command = self.command
         self._all.append(worker)
         self.restart(name, worker)
         return worker
@@ -70,13 +84,18 @@ class Squad:
         """Tend a worker no longer: its end is the test's to expect."""
         return self._tended.pop(name)
 
-    def terminate(self, name: str) -> None:
-        """SIGTERM; it must end with 0."""
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a worker, where it still runs."""
+        self._tended[name].signal(number)
+
+    def terminate(self, name: str, codes: tuple[int, ...] = (0,)) -> Worker:
+        """SIGTERM; it must end with one of these codes."""
         worker = self.release(name)
         began = time.monotonic()
         code = worker.stop()
-        assert code == 0, f"{name} must end with 0 when told to stop, ended with {code}:\n{worker.log()}"
+        assert code in codes, f"{name} must end with {codes} when told to stop, ended with {code}:\n{worker.log()}"
         self.say(f"{name} stopped in {time.monotonic() - began:.1f} s")
+        return worker
 
     def tend(self) -> None:
         """Start again what stopped itself."""
@@ -85,10 +104,11 @@ class Squad:
             code = worker.process.poll()
             if code is None:
                 continue
-            assert code == EXIT_CODE, f"{name} ended with {code}:\n{worker.log()}"
+            died = self._mortal and code == -signal.SIGKILL
+            assert died or code == EXIT_CODE, f"{name} ended with {code}:\n{worker.log()}"
             self.stopped.append(name)
-            self.say(f"{name} stopped itself: {reason(worker)}")
-            assert len(self.stopped) <= RESTARTS_MAX, f"{name} must not stop itself for ever:\n{worker.log()}"
+            self.say(f"{name} died" if died else f"{name} stopped itself: {reason(worker)}")
+            assert len(self.stopped) <= self._restarts_max, f"{name} must not stop itself for ever:\n{worker.log()}"
             worker.start()
 
     def until(self, condition: Callable[[], Any], seconds: float, what: str) -> None:

@@ -31,8 +31,10 @@ pytestmark = pytest.mark.kafka
 LONG = bool(os.environ.get("CROSSMARGIN_CHAOS"))
 KILLS, FREEZES, OUTAGE_SECONDS = (10, 3, 15.0) if LONG else (3, 1, 0.0)
 ACCOUNTS, MINUTES, SHARDS = (1000, 60, 4) if LONG else (300, 20, 2)
+ACTIONS = 25
 CLOCKS = ("wall", "event") if LONG else ("wall",)
 SEED = int(os.environ.get("CROSSMARGIN_CHAOS_SEED") or random.SystemRandom().randrange(1 << 30))
+CRASHING = [sys.executable, "-m", "tests.faults.crashing_worker"]
 UNGUARDED = [sys.executable, "-m", "tests.faults.unguarded_worker"]
 
 
@@ -169,6 +171,69 @@ def test_frozen_worker_is_fenced_and_workers_come_and_go(broker: LocalBroker, tm
         for topic in ("liquidations[", "margin-calls[", "margin-accounts[", "margin-changelog[", "ids must come once"):
             assert topic in seen, f"damage must be seen, found\n{seen}"
         assert squad.stopped == [], "only the frozen worker had a reason to stop itself"
+    finally:
+        squad.end()
+
+
+@pytest.mark.skipif(not LONG, reason="long; make chaos runs it")
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_workers_that_die_inside_transactions(broker: LocalBroker, tmp_path: Path, clock: str) -> None:
+    """The moments at which a crash hurts most are short: random ones from outside seldom hit them."""
+    given = settings(broker.bootstrap, f"crashing-{clock}", clock)
+    squad = Squad(given, tmp_path, CRASHING, mortal=True, restarts_max=60)
+    rush = Rush(given, seed=SEED, accounts=ACCOUNTS, minutes=MINUTES, pace_s=0.1)
+    squad.say(f"seed {SEED}")
+    try:
+        squad.start("one")
+        squad.start("two")
+        rush.start()
+        rush.allowed = 0.9
+        squad.until(lambda: rush.step > 0.9 * rush.script.steps or rush.over, 600, "most of the market")
+        for name in ("one", "two"):
+            squad.kill(name)
+        squad.command = None
+        squad.start("last")
+        _, found = concluded(squad, rush)
+        assert found.problems == [], f"seed {SEED}\n{found}"
+        squad.say(f"{len(squad.stopped)} crashes")
+    finally:
+        squad.end()
+
+
+@pytest.mark.skipif(not LONG, reason="long; make chaos runs it")
+def test_anything_at_any_time(own_broker: LocalBroker, tmp_path: Path) -> None:
+    """Faults come together: a rebalance is under way when a worker dies, the broker goes while another thaws."""
+    given = settings(own_broker.bootstrap, "anything", "wall")
+    squad = Squad(given, tmp_path, restarts_max=60)
+    rush, rng = Rush(given, seed=SEED, accounts=ACCOUNTS, minutes=MINUTES, pace_s=0.1), random.Random(SEED)
+    squad.say(f"seed {SEED}")
+    names = ("one", "two", "three")
+    try:
+        for name in names:
+            squad.start(name)
+        rush.start()
+        squad.until(rush.opened.is_set, 120, "the accounts")
+        for turn in range(ACTIONS):
+            rush.allowed = (turn + 1) / (ACTIONS + 1)
+            squad.sleep(rng.uniform(0.2, 5.0))
+            name, action = rng.choice(names), rng.choice(("kill", "stop", "freeze", "freeze", "broker"))
+            squad.say(f"step {rush.step}: {action} {name}")
+            if action == "kill":
+                squad.restart(name, squad.kill(name))
+            elif action == "stop":
+                squad.restart(name, squad.terminate(name, codes=(0, EXIT_CODE, -signal.SIGTERM)))
+            elif action == "freeze":
+                squad.signal(name, signal.SIGSTOP)
+                squad.sleep(rng.uniform(0.5, 10.0))
+                squad.signal(name, signal.SIGCONT)
+            else:
+                own_broker.kill()
+                squad.sleep(rng.choice((0.0, 0.0, 12.0)))
+                own_broker.start()
+        squad.until_held(*names)
+        _, found = concluded(squad, rush)
+        assert found.problems == [], f"seed {SEED}\n{found}"
+        squad.say(f"{len(squad.stopped)} stopped themselves")
     finally:
         squad.end()
 
