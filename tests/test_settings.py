@@ -27,7 +27,11 @@ def test_flag_wins_over_environment_over_default() -> None:
 
 def test_topics_can_be_named_one_by_one() -> None:
     settings = load({"topics": "fills=venue.fills, collateral=moves", "topic_prefix": "x."}, {})
-    assert [settings.topic(name) for name in ("fills", "collateral", "journal")] == ["venue.fills", "moves", "x.journal"]
+    assert [settings.topic(name) for name in ("fills", "collateral", "journal")] == [
+        "venue.fills",
+        "moves",
+        "x.journal",
+    ]
 
 
 @pytest.mark.parametrize(
