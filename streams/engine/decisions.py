@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -18,8 +18,7 @@ from streams.engine.report import decimal_text, margin_report, number_text
 SHORTFALL_PRECISION = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One record to send: logical topic, key, value, and headers where it has any."""
 
     topic: str

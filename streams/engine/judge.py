@@ -21,8 +21,8 @@ from streams.engine.decisions import (
     output,
     shortfall,
 )
-from streams.engine.ledger import CROSS
-from streams.engine.report import decimal_text, summary
+from streams.engine.ledger import CROSS, entries
+from streams.engine.report import decimal_text, summary, units_text
 from streams.engine.valuation import (
     BANKRUPT,
     LIQUIDATION,
@@ -214,40 +214,45 @@ def summaries(shard: Shard, offset: int, accounts: list[int]) -> list[Output]:
     ledger, terms = shard.ledger, shard.terms
     books = [ledger.books_of(account) for account in accounts]
     flat = np.array([book for own in books for book in own], dtype=np.int64)
-    columns = np.column_stack(numbers_of(shard, flat)) if len(flat) else np.zeros((0, 5))
-    lines = [summary(row, int(shard.standing.status[book])) for row, book in zip(columns.tolist(), flat, strict=True)]
+    columns = np.column_stack(numbers_of(shard, flat)).tolist()
+    status = shard.standing.status[flat].tolist()
+    held = balances_of(shard, flat)
+    journal, time = {"partition": shard.partition, "offset": offset}, shard.prices.time
     out = []
     at = 0
     for account, own in zip(accounts, books, strict=True):
-        record: dict[str, Any] = {"account": ledger.accounts[account], **lines[at]}
-        record["balances"] = balances_of(shard, own[0])
+        record = summary(columns[at], status[at])
+        record["account"] = name = ledger.accounts[account]
+        record["balances"] = held[at]
         record["isolated"] = [
             {
                 "bucket": terms.instruments[int(ledger.book_instrument[book])],
-                "balances": balances_of(shard, book),
-                **lines[at + 1 + position],
+                "balances": held[also],
+                **summary(columns[also], status[also]),
             }
-            for position, book in enumerate(own[1:])
+            for also, book in enumerate(own[1:], at + 1)
         ]
-        record["journal"] = {"partition": shard.partition, "offset": offset}
-        record["time"] = shard.prices.time
-        out.append(output("margin-accounts", ledger.accounts[account], record))
+        record["journal"] = journal
+        record["time"] = time
+        out.append(output("margin-accounts", name, record))
         at += len(own)
     return out
 
 
-def balances_of(shard: Shard, book: int) -> dict[str, str]:
-    """Balances of a book in units, by asset."""
+def balances_of(shard: Shard, books: I64) -> list[dict[str, str]]:
+    """Balances of each book in units, by asset."""
     balances, terms = shard.ledger.balances, shard.terms
-    first = int(balances.start[book])
-    return {
-        terms.assets[key]: decimal_text(Decimal(amount).scaleb(-terms.records[terms.assets[key]]["precision"]))
-        for key, amount in zip(
-            balances.key[first : first + int(balances.size[book])].tolist(),
-            balances.amount[first : first + int(balances.size[book])].tolist(),
-            strict=True,
+    rows = entries(balances, books)
+    precision = [terms.records[asset]["precision"] for asset in terms.assets]
+    keys, amounts = balances.key[rows].tolist(), balances.amount[rows].tolist()
+    found = []
+    last = 0
+    for count in balances.size[books].tolist():
+        first, last = last, last + count
+        found.append(
+            {terms.assets[keys[at]]: units_text(amounts[at], precision[keys[at]]) for at in range(first, last)}
         )
-    }
+    return found
 
 
 def sweep(shard: Shard) -> set[int]:

@@ -286,8 +286,8 @@ class Ledger:
     def account_totals(self, assets: int, settlement: npt.NDArray[np.int32]) -> list[int]:
         """Sum of all accounts' balances minus open cost, by asset: exact, whatever the number of accounts."""
         sums = [0] * assets
-        balance_rows = _entries(self.balances, self.books)
-        position_rows = _entries(self.positions, self.books)
+        balance_rows = entries(self.balances, np.arange(self.books))
+        position_rows = entries(self.positions, np.arange(self.books))
         for asset in range(assets):
             own = self.balances.amount[balance_rows][self.balances.key[balance_rows] == asset]
             cost = self.positions.cost[position_rows][settlement[self.positions.key[position_rows]] == asset]
@@ -296,7 +296,7 @@ class Ledger:
 
     def lots_totals(self, instruments: int) -> list[int]:
         """Sum of all accounts' lots, by instrument."""
-        rows = _entries(self.positions, self.books)
+        rows = entries(self.positions, np.arange(self.books))
         return [_exact_sum(self.positions.lots[rows][self.positions.key[rows] == i]) for i in range(instruments)]
 
     def check(self, assets: list[str], instruments: list[str], settlement: npt.NDArray[np.int32]) -> None:
@@ -312,12 +312,12 @@ class Ledger:
                 raise InvariantViolation(f"all entries of {name} must sum to 0, found {amount}")
 
 
-def _entries(table: Positions | Balances, books: int) -> I64:
-    """Indexes of all entries in use."""
-    count = table.size[:books].astype(np.int64)
+def entries(table: Positions | Balances, books: I64) -> I64:
+    """Indexes of the entries in use of each of `books`, one book after another."""
+    count = table.size[books].astype(np.int64)
     ends = np.cumsum(count)
-    total = int(ends[-1]) if books else 0
-    return np.repeat(table.start[:books] - (ends - count), count) + np.arange(total)
+    total = int(ends[-1]) if len(books) else 0
+    return np.repeat(table.start[books] - (ends - count), count) + np.arange(total)
 
 
 def _exact_sum(amounts: I64) -> int:

@@ -25,12 +25,30 @@ def decimal_text(value: float | Decimal) -> str:
     >>> decimal_text(12000.0), decimal_text(1e-9), decimal_text(0.1 + 0.2), decimal_text(-0.0)
     ('12000', '0.000000001', '0.3', '0')
     """
-    text = f"{value:.15g}" if isinstance(value, float) else format(value, "f")
-    if "e" in text:
-        text = format(Decimal(text), "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
+    if isinstance(value, float):
+        text = f"{value:.15g}"  # which has no zeros at its end
+        if "e" in text:
+            text = format(Decimal(text), "f")
+    else:
+        text = format(value, "f")
+        if "." in text:
+            text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def units_text(amount: int, precision: int) -> str:
+    """Minor units as a plain decimal of units.
+
+    Examples
+    --------
+    >>> units_text(-1_500_000, 6), units_text(10**9, 6), units_text(7, 0), units_text(-1, 8)
+    ('-1.5', '1000', '7', '-0.00000001')
+    """
+    if precision == 0:
+        return str(amount)
+    whole, part = divmod(abs(amount), 10**precision)
+    text = f"{whole}.{part:0{precision}}".rstrip("0").rstrip(".") if part else str(whole)
+    return f"-{text}" if amount < 0 else text
 
 
 def number_text(value: float) -> str | None:

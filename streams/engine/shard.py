@@ -4,7 +4,6 @@ Nothing else goes in: no clock, no randomness, no setting. Accounts that a block
 block, so any batching of whole blocks gives the same bytes.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -174,4 +173,4 @@ class Shard:
         }
         letter = output("dead-letters", who, record)
         headers = tuple((name, str(value).encode()) for name, value in record.items() if name != "journal")
-        return replace(letter, headers=headers)
+        return letter._replace(headers=headers)

@@ -25,7 +25,7 @@ def account_view(shard: Shard, name: str) -> dict[str, Any] | None:
         instrument = int(ledger.book_instrument[book])
         report = margin_report(judge.view_of(shard, book), int(shard.standing.status[book]))
         report["bucket"] = "cross" if instrument == CROSS else terms.instruments[instrument]
-        report["balances"] = judge.balances_of(shard, book)
+        (report["balances"],) = judge.balances_of(shard, np.array([book]))
         report["liquidation_step"] = int(shard.standing.step[book])
         books.append(report)
     return {
