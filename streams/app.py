@@ -114,7 +114,13 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
     def read_to_ms(now_ms: int) -> int | None:
         return progress.answer.read_to(now_ms, age_ms_max=settings.max_source_skew_ms)
 
-    context = Context(settings=settings, counts=counts, terms=terms, progress_ms=read_to_ms)
+    context = Context(
+        settings=settings,
+        counts=counts,
+        terms=terms,
+        progress_ms=read_to_ms,
+        backlog=lambda: progress.answer.backlog,
+    )
     specs = role_specs(context)
     partitions = Partitions(
         specs,

@@ -199,6 +199,18 @@ class TestCatchingUp:
         behind.due(T + 1, T - SKEW)
         assert told(behind.due(T + HEARTBEAT + 1, T + HEARTBEAT + 1 - lag)).mode == mode
 
+    def test_a_backlog_is_caught_up_with_whatever_the_times_say(self) -> None:
+        """Quotes half read set an old clock, and a mirror's records are young: the books may be of another hour."""
+        partition = new_partition()
+        assert told(partition.due(T, None, backlog=True)).mode == CATCHING_UP
+        assert told(partition.due(T + 1, None)).mode == LIVE
+        assert told(partition.due(T + 2, T + 2, backlog=True)).mode == CATCHING_UP
+
+    def test_live_before_any_time_is_known(self) -> None:
+        """By the event clock a partition without a symbol has no time, and the shards wait for its word all the same."""
+        update = told(new_partition(1, 2).due(0, None))
+        assert (update.mode, update.time) == (LIVE, 0)
+
     @pytest.mark.parametrize(
         ("lag", "mode"),
         [

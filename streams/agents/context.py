@@ -18,12 +18,14 @@ class Context:
     counts : partitions of each topic, by the broker's name
     terms : the table of instruments and assets, and how to read on in it
     progress_ms : up to when the sources are surely ingested, asked at an oracle time; None: all that is there
+    backlog : whether the sources still hold unread what was there when this worker began to ask
     """
 
     settings: Settings
     counts: Mapping[str, int]
     terms: TermsReader
     progress_ms: Callable[[int], int | None]
+    backlog: Callable[[], bool]
 
     def partition(self, logical: str, number: int) -> TopicPartition:
         """Partition `number` of a topic, wrapped to what there is."""

@@ -86,8 +86,8 @@ class Oracle:
     def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
         """The marks update that is due, for every shard, and the changed state of the oracle."""
         self._learn_terms()
-        now_ms = self._now_ms()
-        update = self._fold.due(now_ms, self._context.progress_ms(now_ms)) if now_ms else None
+        now_ms, context = self._now_ms(), self._context
+        update = self._fold.due(now_ms, context.progress_ms(now_ms), backlog=context.backlog())
         if update is not None:
             self._tell(update)
         records, self._records = self._records, defaultdict(list)

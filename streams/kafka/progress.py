@@ -44,6 +44,7 @@ class Progress:
     behind : how many partitions have unread records
     slowest : where the oldest unread record is, e.g. "fills[3] at offset 118"; empty where there is none
     error : why there is no newer answer; empty where this one is new
+    backlog : whether something is unread that was there already when the first question was put
     """
 
     time_ms: int | None
@@ -51,6 +52,7 @@ class Progress:
     behind: int = 0
     slowest: str = ""
     error: str = ""
+    backlog: bool = False
 
     def read_to(self, now_ms: int, *, age_ms_max: int) -> int | None:
         """Up to when all is surely read, epoch ms; None for "up to now".
@@ -96,7 +98,8 @@ class SourceProgress:
         self._client: AIOKafkaClient | None = None
         self._coordinators: dict[str, int] = {}
         self._scans: dict[TopicPartition, _Scan] = {}
-        self._last = Progress(time_ms=0)
+        self._last = Progress(time_ms=0, backlog=True)
+        self._backlog: dict[TopicPartition, int] | None = None  # ends of the logs at the first question, until read
         self._asked_s = float("-inf")
         self._error = "nothing was asked yet"
 
@@ -141,7 +144,13 @@ class SourceProgress:
             if start < ends[tp]
         }
         await self._find_records(client)
-        return _progress(self._scans)
+        backlog = ends if self._backlog is None else self._backlog
+        self._backlog = {tp: end for tp, end in backlog.items() if self._is_unread(tp, end)}
+        return _progress(self._scans, backlog=bool(self._backlog))
+
+    def _is_unread(self, tp: TopicPartition, end: int) -> bool:
+        scan = self._scans.get(tp)
+        return scan is not None and scan.time_ms is not None and scan.offset < end
 
     async def _connected(self) -> AIOKafkaClient:
         if self._client is None:
@@ -259,13 +268,13 @@ class _Scan:
             self.offset = max(self.offset, records.next_fetch_offset)
 
 
-def _progress(scans: Mapping[TopicPartition, _Scan]) -> Progress:
+def _progress(scans: Mapping[TopicPartition, _Scan], *, backlog: bool) -> Progress:
     found = [(scan.time_ms, tp, scan.offset) for tp, scan in scans.items() if scan.time_ms is not None]
     if not found:
         return Progress(time_ms=None)
     time_ms, tp, offset = min(found)
     slowest = f"{tp.topic}[{tp.partition}] at offset {offset}"
-    return Progress(time_ms=time_ms, behind=len(found), slowest=slowest)
+    return Progress(time_ms=time_ms, behind=len(found), slowest=slowest, backlog=backlog)
 
 
 def _by_leader(client: AIOKafkaClient, partitions: Iterable[TopicPartition]) -> dict[int, list[TopicPartition]]:

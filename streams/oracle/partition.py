@@ -92,13 +92,15 @@ class OraclePartition:
                 self._unsettled.add(symbol)
                 self._dirty.add(symbol)
 
-    def due(self, now_ms: int, progress_ms: int | None) -> MarksUpdate | None:
+    def due(self, now_ms: int, progress_ms: int | None, *, backlog: bool = False) -> MarksUpdate | None:
         """The update to send now, or None where nothing is to be told before the next heartbeat.
 
         Parameters
         ----------
         now_ms : the oracle's clock, epoch ms. Where it runs backwards, shard time waits and heartbeats go on.
         progress_ms : time of the oldest source record not read yet, epoch ms; None where all are read
+        backlog : whether sources hold unread what was there at the start: CATCHING_UP, whatever the times say. The
+            times of a backlog may mislead: those of records that a mirror wrote, or the clock of the newest quote read
 
         Notes
         -----
@@ -106,7 +108,7 @@ class OraclePartition:
         next update. A call tells the latest state only, however many quotes came since the last one.
         """
         read_to_ms = now_ms if progress_ms is None else min(now_ms, progress_ms)
-        mode = self._mode_for(now_ms - read_to_ms)
+        mode = CATCHING_UP if backlog else self._mode_for(now_ms - read_to_ms)
         turns = mode != self.mode
         as_of_ms = now_ms if mode == LIVE else read_to_ms
         if turns and mode == CATCHING_UP:

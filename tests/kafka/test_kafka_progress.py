@@ -117,6 +117,39 @@ def bench(broker: LocalBroker, body: Callable[[Bench], Awaitable[None]]) -> None
     asyncio.run(run())
 
 
+def test_backlog_is_what_was_there_at_the_first_question(broker: LocalBroker) -> None:
+    """Its times may lie: records that a mirror wrote just now are of long ago, and what they say must be read first."""
+
+    async def body(hands: Bench) -> None:
+        await hands.write(T, T + 1)
+        assert hands.progress.answer.backlog
+        assert (await hands.poll()).backlog
+        await hands.write(T + 2)
+        await hands.commit(1)
+        assert (await hands.poll()).backlog
+        await hands.commit(2)
+        assert await hands.unread(until=(T + 2, "[0] at offset 2")) == (T + 2, "[0] at offset 2")
+        assert not hands.progress.answer.backlog
+        await hands.write(T)
+        assert not (await hands.poll()).backlog
+
+    bench(broker, body)
+
+
+def test_markers_are_no_backlog(broker: LocalBroker) -> None:
+    """A reader's offset stays before the markers at the end of a log until a record comes."""
+
+    async def body(hands: Bench) -> None:
+        async with hands.transaction() as producer:
+            await producer.send_and_wait(hands.fills, b"v", partition=0, timestamp_ms=T)
+        assert await hands.unread(until=(T, "[0] at offset 0")) == (T, "[0] at offset 0")
+        await hands.commit(1)
+        assert await hands.unread(until=(None, "")) == (None, "")
+        assert not hands.progress.answer.backlog
+
+    bench(broker, body)
+
+
 def test_oldest_unread_record_of_all_topics(broker: LocalBroker) -> None:
     """The one slow topic decides: a deposit of an hour ago must hold back today's crash."""
 
