@@ -8,11 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from streams.margin.equity import Book
 from streams.margin.parameters import I64, Parameters
+
+
+@lru_cache(maxsize=4096)
+def exact(number: float) -> Fraction:
+    """The decimal that a float64 prints as; remembered, since all books of a block meet the same marks."""
+    return Fraction(repr(number))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +61,11 @@ class BookView:
     prices: Sequence[float]
 
     def book(self) -> Book:
-        """The kernels' arrays."""
+        """The kernels' arrays, which nobody writes to."""
+        return self._book
+
+    @cached_property
+    def _book(self) -> Book:
         assets = list(self.balances)
         p = self.parameters
         return Book(
@@ -78,20 +89,32 @@ class BookView:
 
     def price(self, asset: int) -> Fraction:
         """Exact price of an asset: the decimal that its float64 prints as."""
-        return Fraction(repr(float(self.prices[asset])))
+        return exact(float(self.prices[asset]))
 
     def mark(self, leg: Leg) -> Fraction:
         """Exact mark of a leg: the decimal that its float64 prints as."""
-        return Fraction(repr(float(self.marks[leg.index])))
+        return exact(float(self.marks[leg.index]))
 
     def unrealized_pnl(self, leg: Leg) -> Fraction:
         """Exact value at the mark less open cost of a leg whose mark is known, settlement asset."""
-        size = Fraction(leg.quantity) * leg.names.multiplier
-        inverse = bool(self.parameters.inverse[leg.index])
-        return (-size / self.mark(leg) if inverse else size * self.mark(leg)) - leg.cost
+        return self._pnl[leg.index]
+
+    @cached_property
+    def _pnl(self) -> dict[int, Fraction]:
+        found = {}
+        for leg in self.legs:
+            if self.marks[leg.index] == self.marks[leg.index]:
+                size = Fraction(leg.quantity) * leg.names.multiplier
+                inverse = bool(self.parameters.inverse[leg.index])
+                found[leg.index] = (-size / self.mark(leg) if inverse else size * self.mark(leg)) - leg.cost
+        return found
 
     def net_assets(self) -> dict[int, Fraction]:
         """Exact balance plus unrealised P&L and funding of each asset of a priced book."""
+        return dict(self._net)
+
+    @cached_property
+    def _net(self) -> dict[int, Fraction]:
         net = dict(self.balances)
         for leg in self.legs:
             net[int(self.parameters.settlement[leg.index])] += self.unrealized_pnl(leg) + leg.accrued
@@ -99,4 +122,4 @@ class BookView:
 
     def equity(self) -> Fraction:
         """Exact equity of a priced book, reporting currency."""
-        return sum((net * self.price(a) for a, net in self.net_assets().items() if net), Fraction(0))
+        return sum((net * self.price(a) for a, net in self._net.items() if net), Fraction(0))

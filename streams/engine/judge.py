@@ -91,40 +91,39 @@ def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> lis
     if waits:
         standing.status[book] = status
         return []
-    cause = cause_of(shard, offset, book)
+    cause, view = cause_of(shard, offset, book), view_of(shard, book)
     if status in (LIQUIDATION, BANKRUPT):
-        return [_close(shard, cause, book, status, ratio)]
+        return [_close(shard, cause, book, view, status, ratio)]
     out = []
     account = cause.account
     if standing.step[book] > 0:
-        record = _event(shard, cause, "liquidation_cleared", book, status)
+        record = _event(shard, cause, "liquidation_cleared", view, status)
         out.append(output("liquidations", account, {**record, "replaces": _last_step(shard, cause, book)}))
         standing.step[book] = 0
     called = bool(standing.called[book])
     if called != (status == MARGIN_CALL):
         levels = standing.sets[standing.level_set[book]]
         level = levels.margin_call_exit if called else levels.margin_call
-        record = _event(shard, cause, "cleared" if called else "called", book, status)
+        record = _event(shard, cause, "cleared" if called else "called", view, status)
         out.append(output("margin-calls", account, {**record, "level": decimal_text(level)}))
         standing.called[book] = not called
     standing.status[book] = status
     return out
 
 
-def _close(shard: Shard, cause: Cause, book: int, status: int, ratio: float) -> Output:
+def _close(shard: Shard, cause: Cause, book: int, view: BookView, status: int, ratio: float) -> Output:
     """The next liquidation step, or the take-over of a bankrupt book."""
     standing = shard.standing
-    view = view_of(shard, book)
     replaces = _last_step(shard, cause, book)
     if status == BANKRUPT:
-        record = _event(shard, cause, "bankrupt", book, status)
+        record = _event(shard, cause, "bankrupt", view, status)
         shard.ledger.take_over(book, cause.offset, shard.posting)
         standing.reset(book, BANKRUPT)
         return output("liquidations", cause.account, {**record, "replaces": replaces, "shortfall": shortfall(view)})
     standing.open_step(book, offset=cause.offset, time=cause.time, ratio=ratio)
     standing.status[book] = LIQUIDATION
     record = liquidation_step(
-        _event(shard, cause, "liquidation", book, status),
+        _event(shard, cause, "liquidation", view, status),
         view,
         step=int(standing.step[book]),
         replaces=replaces,
@@ -149,8 +148,7 @@ def _last_step(shard: Shard, cause: Cause, book: int) -> str | None:
     return cause.id("liquidation", int(shard.standing.step_offset[book]))
 
 
-def _event(shard: Shard, cause: Cause, kind: str, book: int, status: int) -> dict[str, Any]:
-    view = view_of(shard, book)
+def _event(shard: Shard, cause: Cause, kind: str, view: BookView, status: int) -> dict[str, Any]:
     prices = shard.prices
     marks = marks_of(view, prices.index, prices.mark_state, shard.terms.underlying)
     return event(cause, kind, view, status, marks)

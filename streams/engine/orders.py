@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.engine.book_view import BookView, Leg
+from streams.engine.book_view import BookView, Leg, exact
 from streams.engine.report import LONG, decimal_text
 from streams.margin.liquidation import closing_sizes, leg_maintenance, limit_price
 from streams.margin.requirements import notional
@@ -27,16 +27,16 @@ def equity_shares(view: BookView) -> list[Fraction]:
             notional(p, leg.index, book.quantity[j], book.mark[j], book.price[book.slot[j]])
             for j, leg in enumerate(view.legs)
         ]
-    exact = [Fraction(repr(float(weight))) for weight in weights]
-    equity, total = view.equity(), sum(exact)
-    return [equity * weight / total for weight in exact]
+    parts = [exact(float(weight)) for weight in weights]
+    whole = view.equity() / sum(parts)
+    return [whole * part for part in parts]
 
 
 def limit_of(view: BookView, leg: Leg, share: Fraction) -> Decimal:
     """The leg's limit price, rounded to the tick in favour of equity: up for a sell, down for a buy."""
     settlement = int(view.parameters.settlement[leg.index])
     mark = view.mark(leg)
-    exact = limit_price(
+    limit = limit_price(
         quantity=Fraction(leg.quantity),
         multiplier=leg.names.multiplier,
         mark=mark,
@@ -47,10 +47,10 @@ def limit_of(view: BookView, leg: Leg, share: Fraction) -> Decimal:
     precision = FREE_PRECISION if leg.names.price_precision is None else leg.names.price_precision
     scale = 10**precision
     if leg.quantity > 0:
-        ticks = 1 if exact is None else max(1, ceil(exact * scale))
+        ticks = 1 if limit is None else max(1, ceil(limit * scale))
     else:
         worst = mark * BUY_LIMIT_FACTOR
-        ticks = max(1, floor((worst if exact is None else min(exact, worst)) * scale))
+        ticks = max(1, floor((worst if limit is None else min(limit, worst)) * scale))
     return LONG.scaleb(Decimal(ticks), -precision)
 
 

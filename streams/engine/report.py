@@ -65,7 +65,7 @@ class Details(NamedTuple):
     liquidation_price: F64
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def book_numbers(p: Parameters, book: Book) -> tuple[float, float, float, float, float]:
     """Equity, adjusted equity, initial equity, initial and maintenance margin; nan where unpriced."""
     net = np.empty(book.asset.shape[0])
@@ -86,7 +86,7 @@ def exact_numbers(view: BookView) -> tuple[float, float, float, float, float]:
     return *equity_of(view.parameters, book, net), numbers[3], numbers[4]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def book_details(p: Parameters, book: Book) -> Details:
     """Details of a book's positions; liquidation prices only where the whole book is priced."""
     n = book.instrument.shape[0]

@@ -15,13 +15,13 @@ from streams.margin.parameters import F64, I64, Parameters
 from streams.margin.requirements import notional, requirement
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def fee_of(p: Parameters, instrument: int, quantity: float, price: float) -> float:
     """Liquidation fee in units of the settlement asset for closing `quantity` (any sign) at `price`; >= 0."""
     return abs(position_value(p, instrument, quantity, price)) * p.liquidation_fee[instrument]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def leg_maintenance(p: Parameters, book: Book, j: int, quantity: float) -> float:
     """Maintenance margin of position j of the book if it held `quantity`."""
     i = book.instrument[j]
@@ -29,7 +29,7 @@ def leg_maintenance(p: Parameters, book: Book, j: int, quantity: float) -> float
     return requirement(p, i, quantity, value)[1]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def closing_order(p: Parameters, book: Book) -> I64:
     """Positions in the order to close them: most maintenance margin freed per unit of cost first.
 
@@ -59,7 +59,7 @@ def closing_order(p: Parameters, book: Book) -> I64:
     return order
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _recovery(p: Parameters, book: Book, net: F64, j: int, quantity: float, others: float, target: float) -> float:
     """Adjusted equity minus target x maintenance margin with position j reduced to `quantity` at the mark.
 
@@ -73,7 +73,7 @@ def _recovery(p: Parameters, book: Book, net: F64, j: int, quantity: float, othe
     return adjusted - target * (others + leg_maintenance(p, book, j, quantity))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _candidates(p: Parameters, book: Book, j: int, lots: int) -> I64:
     """Closed sizes (lots, ascending, ending with all) between which recovery has no jump and bends one way."""
     i = book.instrument[j]
@@ -90,7 +90,7 @@ def _candidates(p: Parameters, book: Book, j: int, lots: int) -> I64:
     return np.unique(np.array(found))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def smallest_close(p: Parameters, book: Book, net: F64, j: int, lots: int, others: float, target: float) -> int:
     """The fewest lots of position j whose close reaches the target; -1 where no size of it does.
 
@@ -139,7 +139,7 @@ def smallest_close(p: Parameters, book: Book, net: F64, j: int, lots: int, other
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def closing_sizes(p: Parameters, book: Book, lots: I64, target: float) -> I64:
     """Lots to close of each position (>= 0), the least that brings the book to `target`, best legs first.
 

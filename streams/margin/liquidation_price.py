@@ -22,7 +22,7 @@ FACTOR_MAX = 1e9
 JUMP = 1e-12
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _excess(p: Parameters, book: Book, moved: Book, net: F64, underlying: int, factor: float) -> float:
     """Adjusted equity minus maintenance margin with the underlying at `factor`; `moved` and `net` are scratch."""
     for j in range(book.instrument.shape[0]):
@@ -35,7 +35,7 @@ def _excess(p: Parameters, book: Book, moved: Book, net: F64, underlying: int, f
     return equity_of(p, moved, net)[1] - book_requirement(p, moved)[1]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _edge_factors(p: Parameters, book: Book, underlying: int) -> list[float]:
     """Factors where a position on the underlying meets a tier edge or its size premium takes over or lets go."""
     factors = [1.0]
@@ -66,7 +66,7 @@ def _edge_factors(p: Parameters, book: Book, underlying: int) -> list[float]:
     return factors
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _net_factors(p: Parameters, book: Book, underlying: int, factors: list[float]) -> None:
     """Add the factors where a net asset is zero or at a haircut edge: net = fixed + direct x f + inverse / f."""
     for k in range(book.asset.shape[0]):
@@ -98,7 +98,7 @@ def _net_factors(p: Parameters, book: Book, underlying: int, factors: list[float
                 factors.append((-constant + root) / (2.0 * direct))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _bisect(
     p: Parameters, book: Book, moved: Book, net: F64, underlying: int, low: float, high: float, rising: bool
 ) -> float:
@@ -116,7 +116,7 @@ def _bisect(
     return high if rising else low
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _curved(p: Parameters, book: Book, underlying: int) -> bool:
     """Whether the excess is no straight line between bends: a value moves with the factor's square or inverse."""
     for j in range(book.instrument.shape[0]):
@@ -127,7 +127,7 @@ def _curved(p: Parameters, book: Book, underlying: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _turn(
     p: Parameters, book: Book, moved: Book, net: F64, underlying: int, low: float, high: float, sign: float
 ) -> float:
@@ -150,7 +150,7 @@ def _turn(
     return np.nan
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def liquidation_factor(p: Parameters, book: Book, underlying: int) -> float:
     """The factor nearest to 1 where adjusted equity meets maintenance margin; nan where there is none.
 
