@@ -25,7 +25,7 @@ def add_pages(app: faust.App, settings: Settings, partitions: Partitions, group:
 
     def held(shard: int) -> Margin | None:
         task = partitions.tasks.get(TopicPartition(journal, shard))
-        return task.role if task is not None and isinstance(task.role, Margin) else None
+        return task.role if task is not None and task.ready and isinstance(task.role, Margin) else None
 
     async def elsewhere(web: Any, shard: int, path: str) -> Any:
         url = await owner_of(settings.client(), group, TopicPartition(journal, shard))
@@ -61,7 +61,7 @@ def add_pages(app: faust.App, settings: Settings, partitions: Partitions, group:
 
     @app.page("/health")
     async def health(web: Any, request: Any) -> Any:  # noqa: ARG001
-        ready = bool(partitions.tasks) and all(task.ready for task in partitions.tasks.values())
+        ready = app.consumer.settled
         return web.json({"ready": ready, "partitions": len(partitions.tasks)}, status=200 if ready else 503)
 
     @app.page("/metrics")

@@ -146,7 +146,7 @@ class Consumer(driver.Consumer):
         # number.
         self._rebalance = 0
         self._resuming = -1
-        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._assigned: frozenset[TopicPartition] | None = None  # while the group is settling it
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -156,6 +156,7 @@ class Consumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """End all leases (an eager rebalance takes everything), then let Faust stop its streams."""
         self._rebalance += 1
+        self._assigned = None
         leases = await self._end_leases()
         try:
             await super().on_partitions_revoked(revoked)
@@ -188,9 +189,11 @@ class Consumer(driver.Consumer):
         lost.
         """
         super().resume_flow()
-        if self._resuming == self._rebalance and not self._leases and not self.should_stop:
-            self._leases = {tp: Lease(tp, self._wake.set) for tp in sorted(self._assigned)}
-            self._opening = [asyncio.create_task(self._begin(lease)) for lease in self._leases.values()]
+        assigned = self._assigned
+        if self._resuming != self._rebalance or assigned is None or self._leases or self.should_stop:
+            return
+        self._leases = {tp: Lease(tp, self._wake.set) for tp in sorted(assigned)}
+        self._opening = [asyncio.create_task(self._begin(lease)) for lease in self._leases.values()]
 
     async def _begin(self, lease: Lease) -> None:
         try:
@@ -224,8 +227,15 @@ class Consumer(driver.Consumer):
         timer.daemon = True
         timer.start()
         self._rebalance += 1
+        self._assigned = None
         await self._owner.close(await self._end_leases())
         await super().on_stop()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the group has said what we hold, be it nothing, and all of that is open."""
+        leases = self._leases
+        return leases.keys() == self._assigned and all(lease.position is not None for lease in leases.values())
 
     # -- delivery
 
