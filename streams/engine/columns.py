@@ -70,15 +70,17 @@ def grown(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
 
 def with_rows(table: Any, rows: int) -> Any:
     """The table with room for `rows` books or accounts."""
+    if rows <= len(table.start):
+        return table
     return table._replace(**{n: grown(getattr(table, n), rows) for n in table._fields if n in PER_ROW})
 
 
 def with_room(table: Any, rows: int, extra: int) -> Any:
     """The table with at least `extra` unused entries; packs it where at least a quarter of it is holes."""
-    entries = [n for n in table._fields if n not in PER_ROW and n != "top"]
     top = int(table.top[0])
-    if top + extra <= len(getattr(table, entries[0])):
+    if top + extra <= len(table[-1]):
         return table
+    entries = [n for n in table._fields if n not in PER_ROW and n != "top"]
     used = int(table.capacity[:rows].sum())
     if 4 * used <= 3 * top:
         order = np.argsort(table.start[:rows], kind="stable")

@@ -38,6 +38,8 @@ class Standing:
     def grow(self, books: int) -> None:
         """Room for `books`; new ones stand at the start."""
         self.books = books
+        if books <= len(self.status):
+            return
         for name in ("status", "called", "step", "step_offset", "step_time", "step_ratio", "level_set"):
             setattr(self, name, grown(getattr(self, name), books))
 

@@ -6,14 +6,14 @@ The records of a state are a function of the state alone, so equal states have e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from streams.engine.columns import balance_entry, position_entry
 from streams.engine.invariants import InvariantViolation
+from streams.engine.ledger import Ledger
 from streams.engine.shard import Shard
 
 TERMS_KEY = b"~terms"
@@ -21,6 +21,8 @@ SHARD_KEY = b"~shard"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+#: The number of an account, and the rest of its record as it is.
+_peek = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw, msgspec.Raw]).decode
 
 
 def account_record(shard: Shard, account: int) -> bytes:
@@ -186,45 +188,46 @@ def _restore_shard(shard: Shard, value: bytes) -> None:
 
 
 def _restore_accounts(shard: Shard, latest: dict[bytes, Any]) -> None:
-    rows = sorted((_decode(value)[0], key) for key, value in latest.items())
-    if [row for row, _ in rows] != list(range(len(rows))):
+    rows = sorted((_peek(value)[0], key) for key, value in latest.items())
+    if [number for number, _ in rows] != list(range(len(rows))):
         raise InvariantViolation(f"accounts of shard {shard.partition} must be numbered without a gap")
     ledger = shard.ledger
     for account, key in rows:
         _, settings, head, hashes, books = _decode(latest[key])
-        if ledger.account(key.decode()) != account:
-            raise InvariantViolation(f"account {key.decode()} must be number {account}")
+        name = key.decode()
+        ledger.account(name)
         if settings is not None:
-            shard.settings[key.decode()] = settings
+            shard.settings[name] = settings
             ledger.isolated_by_default[account] = settings.get("mode") == "isolated"
-        _restore_ring(shard, account, head, np.frombuffer(hashes, dtype=np.uint64))
+        _restore_ring(ledger, account, head, np.frombuffer(hashes, dtype=np.uint64))
         for record in books:
             book = ledger.book(account, record[0])
             shard.grow()
             _restore_book(shard, book, record)
 
 
-def _restore_ring(shard: Shard, account: int, head: int, hashes: Any) -> None:
-    ledger = shard.ledger
+def _restore_ring(ledger: Ledger, account: int, head: int, hashes: Any) -> None:
     ledger.reserve(0, 0, len(hashes))
-    top = int(ledger.recent.top[0])
-    ledger.recent.start[account] = top
-    ledger.recent.size[account] = ledger.recent.capacity[account] = len(hashes)
     ledger.recent.head[account] = head
-    ledger.recent.hash[top : top + len(hashes)] = hashes
-    ledger.recent.top[0] = top + len(hashes)
+    _restore_run(ledger.recent, account, (hashes,))
 
 
 def _restore_book(shard: Shard, book: int, record: tuple[Any, ...]) -> None:
-    ledger, standing, terms = shard.ledger, shard.standing, shard.posting
+    ledger, standing = shard.ledger, shard.standing
     ledger.taken_over[book] = record[1]
     standing.status[book], standing.called[book], standing.step[book] = record[2:5]
     standing.step_offset[book], standing.step_time[book], standing.step_ratio[book] = record[5:8]
-    keys, lots, costs, funding = record[8]
-    assets, amounts = record[9]
-    ledger.reserve(4 * len(keys), 4 * len(assets), 0)
-    for key, *amount in zip(keys, lots, costs, funding, strict=True):
-        entry = position_entry(ledger.positions, book, key, terms.instrument_rank)
-        ledger.positions.lots[entry], ledger.positions.cost[entry], ledger.positions.funding[entry] = amount
-    for key, held in zip(assets, amounts, strict=True):
-        ledger.balances.amount[balance_entry(ledger.balances, book, key, terms.asset_rank)] = held
+    positions, balances = record[8], record[9]
+    ledger.reserve(len(positions[0]), len(balances[0]), 0)
+    _restore_run(ledger.positions, book, positions)
+    _restore_run(ledger.balances, book, balances)
+
+
+def _restore_run(table: Any, row: int, columns: Sequence[Sequence[int]]) -> None:
+    """Write the entries of a book or account, which are in their order, at the end of a table that has room."""
+    top, count = int(table.top[0]), len(columns[0])
+    table.start[row] = top
+    table.size[row] = table.capacity[row] = count
+    table.top[0] = top + count
+    for column, values in zip(table[-len(columns) :], columns, strict=True):
+        column[top : top + count] = values
