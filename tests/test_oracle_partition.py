@@ -207,7 +207,7 @@ class TestCatchingUp:
         assert told(partition.due(T + 2, T + 2, backlog=True)).mode == CATCHING_UP
 
     def test_live_before_any_time_is_known(self) -> None:
-        """By the event clock a partition without a symbol has no time, and the shards wait for its word all the same."""
+        """By the event clock a partition without a symbol has no time; the shards wait for its word all the same."""
         update = told(new_partition(1, 2).due(0, None))
         assert (update.mode, update.time) == (LIVE, 0)
 
