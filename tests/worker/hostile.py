@@ -37,6 +37,9 @@ KEY_FIELDS = {"oracle-prices": "symbol", "funding-rates": "instrument", "instrum
 BOMB_BYTES = 16 << 20
 HEAVY_SHARE = 0.01
 SENT_AT_ONCE = 2_000
+#: What producers compress with, and who of the good ones does.
+CODECS = ("", "gzip", "snappy", "lz4", "zstd")
+CODEC_OF = {"fills": "lz4", "collateral": "zstd", "accounts": "snappy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +106,15 @@ def mixed(random: Random, number: int, now_ms: int) -> Iterator[Kind | Good]:
 
 async def send(run: Run, messages: Iterator[Kind | Good], random: Random, now_ms: int) -> None:
     """Send, some of it compressed, and note where each message went."""
-    plain, packed = (
-        AIOKafkaProducer(
+    producers = {
+        codec: AIOKafkaProducer(
             bootstrap_servers=run.bootstrap, linger_ms=5, max_batch_size=128 << 10, max_request_size=64 << 20,
-            compression_type=compression,
+            compression_type=codec or None,
         )
-        for compression in (None, "gzip")
-    )  # fmt: skip
-    await plain.start()
-    await packed.start()
+        for codec in CODECS
+    }  # fmt: skip
+    for producer in producers.values():
+        await producer.start()
     waiting: list[tuple[Any, Any]] = []
 
     async def settle() -> None:
@@ -126,22 +129,22 @@ async def send(run: Run, messages: Iterator[Kind | Good], random: Random, now_ms
             if isinstance(message, Good):
                 kind, good, key, value, headers = None, message, message.key, message.value, ()
                 # A partition's good messages keep their order: one producer each.
-                producer = packed if message.topic in ("collateral", "accounts") else plain
+                codec = CODEC_OF.get(message.topic, "")
             else:
                 kind, good, headers = message, None, message.headers
                 key, value = made(message, random, number, now_ms)
-                producer = packed if random.random() < 0.3 and len(value or b"") < 100_000 else plain
+                codec = random.choice(CODECS)
                 if kind.name == "fills: a megabyte" and random.random() < 0.2:
-                    value, producer = b" " * BOMB_BYTES, packed
+                    value, codec = b" " * BOMB_BYTES, "gzip"
             timestamp = stamp(random)
-            future = await _sent(producer, f"{run.prefix}.{message.topic}", key, value, timestamp, headers)
+            future = await _sent(producers[codec], f"{run.prefix}.{message.topic}", key, value, timestamp, headers)
             waiting.append((future, (timestamp, key, *_kept(value), kind, good)))
             if len(waiting) >= SENT_AT_ONCE:
                 await settle()
         await settle()
     finally:
-        await plain.stop()
-        await packed.stop()
+        for producer in producers.values():
+            await producer.stop()
 
 
 async def _sent(
