@@ -1,0 +1,27 @@
+"""Compiled kernels are those of the present source."""
+
+import os
+from pathlib import Path
+
+import streams
+from streams import kernels_folder
+
+
+def test_kernels_are_kept_by_the_source_of_all_of_them(tmp_path: Path) -> None:
+    """After an update a kernel that had inlined another file's old rule would go on deciding by it."""
+    for name, text in {"margin/a.py": "@njit\n1", "engine/b.py": "@njit\n2", "engine/c.py": "plain"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = kernels_folder(tmp_path)
+    (tmp_path / "engine/c.py").write_text("plain, and changed")
+    assert kernels_folder(tmp_path) == before
+    (tmp_path / "margin/a.py").write_text("@njit\n3")
+    assert kernels_folder(tmp_path) != before
+
+
+def test_the_folder_is_set_before_numba_is_imported() -> None:
+    """It reads the setting once."""
+    import numba
+
+    assert os.environ["NUMBA_CACHE_DIR"] == numba.config.CACHE_DIR
+    assert Path(os.environ["NUMBA_CACHE_DIR"]).parent.parent == Path(streams.__file__).parent
