@@ -143,7 +143,7 @@ def test_funding_at_an_absurd_mark_is_a_dead_letter(name: str) -> None:
     made = market()
     made.marks({}, {name: 1e18})
     sent = made.funding(Rate(name, "1", T))
-    assert [letter["code"] for letter in of(sent, "dead-letters")] == ["ledger_range"]
+    assert [letter["reason_code"] for letter in of(sent, "dead-letters")] == ["ledger_range"]
     made.marks(PRICES)
     made.funding(Rate("BTC-PERP", "0.0001", T + 1))
     close(made, "alice", "-0.5")
@@ -213,7 +213,7 @@ def test_funding_owed_past_the_range_rejects_the_fill() -> None:
     assert made.shard.ledger.rows["out_of_range"] == 0
     sent = made.fills(Fill("one", "whale", "BTC-PERP", "-0.001", "50000", mode="isolated"))
     # 4.8e12 owed: past 4.6e12
-    assert [letter["code"] for letter in of(sent, "dead-letters")] == ["ledger_range"]
+    assert [letter["reason_code"] for letter in of(sent, "dead-letters")] == ["ledger_range"]
     assert made.position("whale", "BTC-PERP", "BTC-PERP") == ("8000000", "800000")
     # a take-over moves it whole: the house has no range
     made.marks({"BTC": 50_000.0})

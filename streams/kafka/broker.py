@@ -228,7 +228,7 @@ class LocalBroker:
             java.insert(1, f"-XX:SharedArchiveFile={classes}")
         if not (logs / "meta.properties").exists():
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            storage = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+            storage = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
             done = subprocess.run([*java, *storage], capture_output=True, text=True, check=False)
             if done.returncode:
                 raise BrokerError(f"{logs} must be formatted: {_last_line(done.stdout + done.stderr)}")
@@ -359,7 +359,8 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 def main_broker(port: int, data_dir: Path, kind: Kind | None = None) -> int:
     """Run a broker until Ctrl-C or SIGTERM; return the exit code: 0 stopped, 1 died, 2 refused to start."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell that starts us in the background ignores SIGINT for us
+        signal.signal(number, signal.default_int_handler)
     broker: LocalBroker | None = None
     try:
         if kind != "noida" and not jars_path().is_dir():
