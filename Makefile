@@ -3,7 +3,7 @@ PY := .venv/bin/python
 UV := .venv/bin/uv
 STAMP := .venv/.ready
 
-.PHONY: setup demo test chaos lint schemas lock clean
+.PHONY: setup demo test chaos hostile lint schemas lock clean
 setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
@@ -26,6 +26,10 @@ test: lint
 # Kills, freezes and cuts off workers and their broker for many minutes; CROSSMARGIN_CHAOS_SEED repeats a run.
 chaos: setup
 	CROSSMARGIN_CHAOS=1 $(PY) -m pytest -s --timeout 1800 tests/faults/test_worker_faults.py
+
+# 100,000 hostile messages among as many good ones, through a real worker.
+hostile: setup
+	$(PY) -m tests.worker.hostile 100000
 
 demo: setup
 	.venv/bin/crossmargin demo
