@@ -243,7 +243,8 @@ def test_the_same_id_of_another_account_is_no_duplicate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "later", "applied"), [(256, 255, 0), (256, 256, 1), (3, 2, 0), (3, 3, 1), (1, 1, 1)]
+    ("window", "later", "applied"),
+    [(256, 255, 0), (256, 256, 1), (3, 2, 0), (3, 3, 1), (1, 1, 1), (3000, 2999, 0), (3000, 3000, 1)],
 )
 def test_an_id_is_remembered_for_as_many_ids_as_the_window_says(window: int, later: int, applied: int) -> None:
     """Last id of the window: still a duplicate; one more: forgotten, as documented."""

@@ -192,7 +192,9 @@ class Ledger:
     def make_room(self) -> None:
         """Room for at least one more row of any size in every table."""
         self.reserve(
-            2 * int(self.positions.size.max(initial=0)) + 64, 2 * int(self.balances.size.max(initial=0)) + 64, 1024
+            2 * int(self.positions.size.max(initial=0)) + 64,
+            2 * int(self.balances.size.max(initial=0)) + 64,
+            2 * int(self.recent.size.max(initial=0)) + 1024,
         )
 
     def reserve(self, positions: int, balances: int, hashes: int) -> None:
