@@ -58,8 +58,7 @@ class HaircutTier(Record, frozen=True, kw_only=True):
 class Instrument(Record, frozen=True, kw_only=True, tag_field="kind", tag="instrument"):
     """An instrument with its risk parameters, replacing those before; the message key is its id. Type,
     underlying, settlement, multiplier and precisions of an id never change. To end an instrument send
-    `closed: true`, and a tombstone only after its last position is closed: a tombstone alone forgets how to
-    scale its fills.
+    `closed: true`, or a tombstone, which closes it under its last terms.
 
     Parameters
     ----------

@@ -161,6 +161,14 @@ _TABLE = (
         carries="a refused message as it came; where it came from and why it was refused in headers",
     ),
     Topic(
+        name="terms-changelog",
+        role="own",
+        key="id",
+        partitions="one",
+        cleanup="compact",
+        carries="the instruments, assets, orders and rules that were accepted, for recovery",
+    ),
+    Topic(
         name="margin-changelog",
         role="own",
         key="row of the fold state",

@@ -108,7 +108,9 @@ def source_progress(settings: Settings) -> SourceProgress:
 def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
     """The app of one worker; `counts` are the partitions of its topics."""
     client = settings.client()
-    terms = TermsReader(client, settings.topic("instruments"), Terms(settings.message_bytes_max))
+    terms = TermsReader(
+        client, settings.topic("instruments"), settings.topic("terms-changelog"), Terms(settings.message_bytes_max)
+    )
     progress = source_progress(settings)
 
     def read_to_ms(now_ms: int) -> int | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.dead_letters import Refused
-from streams.ingest.terms import Terms
+from streams.ingest.terms import POSITION_KEY, Terms
 from tests.ingest_samples import BTC_FUTURE, BTC_PERP, BYTES_MAX, ETH, ETH_INVERSE, USDC, encoded, published
 
 TIER = {"notional_from": "0", "initial_margin": "0.10", "maintenance_margin": "0.05"}
@@ -311,6 +311,19 @@ def test_verdicts_are_the_same_when_the_table_is_ahead():
         "tombstone",
         "bad_key",
     ]
+
+
+def test_what_was_accepted_outlives_its_message():
+    """Compaction keeps the latest record of an id, be it a refused one: a start must not take it for the first."""
+    before = published(USDC)
+    add(before, BTC_PERP)
+    changelog = [before.entry(0, b"USDC", encoded(USDC)), before.entry(1, b"BTC-PERP", encoded(BTC_PERP))]
+    after = Terms(BYTES_MAX)
+    after.restore([*changelog, (POSITION_KEY, b"3")])
+    assert after.next_offset == 3
+    assert after.instruments == before.instruments
+    assert refusal({**BTC_PERP, "price_precision": 2}, after)[0] == "identity_changed"
+    assert [record["version"] for record in add(after, {**BTC_PERP, "initial_margin": "0.2"})] == [0, 4]
 
 
 def test_look_ups_do_not_stop_at_bad_records():

@@ -37,6 +37,7 @@ class Ingest:
         self._topic = logical
         self._terms = context.terms
         self._journal = settings.topic("journal")
+        self._changelog = context.partition("terms-changelog", 0)
         self._dead_letters = context.partition("dead-letters", tp.partition)
         self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
 
@@ -58,6 +59,7 @@ class Ingest:
         for letter in result.dead_letters:
             self._records[self._dead_letters].append(Record(letter.key, letter.value, letter.headers))
             DEAD_LETTERS.labels(letter.code).inc()
+        self._records[self._changelog] += [Record(key, value) for key, value in result.changelog]
         SOURCE_ROWS.labels(self._topic).inc(result.rows)
         UNKNOWN_FIELDS.labels(self._topic).inc(result.unknown_fields)
         return True

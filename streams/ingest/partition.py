@@ -9,7 +9,7 @@ from streams.ingest.blocks import BlockWriter
 from streams.ingest.checks import Shards
 from streams.ingest.collateral import CollateralWriter
 from streams.ingest.fills import FillWriter
-from streams.ingest.terms import Terms, check_size
+from streams.ingest.terms import POSITION_KEY, Terms, check_size
 from streams.ingest.writers import AccountWriter, Batch, FundingWriter, TermsWriter, Writer
 
 #: offset, key, value, timestamp (epoch ms) of a source message
@@ -33,6 +33,7 @@ class IngestResult:
     ----------
     blocks : (journal partition, block), ordered; to be written in one transaction with the dead letters
     dead_letters : in order of source offset
+    changelog : key and value of records for the recovery of the terms, for the same transaction; of `instruments`
     rows : messages taken
     unknown_fields : fields passed over because the record does not know them
     newest_ms : the latest time in the accepted messages, epoch ms; 0 where there is none
@@ -42,6 +43,7 @@ class IngestResult:
 
     blocks: list[tuple[int, Block]] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    changelog: list[tuple[bytes, bytes]] = field(default_factory=list)
     rows: int = 0
     unknown_fields: int = 0
     newest_ms: int = 0
@@ -119,9 +121,13 @@ class IngestPartition:
         if unknown_ids:
             blocks.abandon()
             return IngestResult(unknown_ids=frozenset(unknown_ids))
+        next_offset = messages[-1][0] + 1
+        if self.topic == "instruments":
+            batch.changelog.append((POSITION_KEY, str(next_offset).encode()))
         return IngestResult(
-            blocks=blocks.finish(messages[-1][0] + 1),
+            blocks=blocks.finish(next_offset),
             dead_letters=dead_letters,
+            changelog=batch.changelog,
             rows=len(messages),
             unknown_fields=self._writer.unknown_fields - unknown_fields,
             newest_ms=newest_ms,

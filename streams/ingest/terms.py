@@ -2,6 +2,9 @@
 
 A verdict depends only on the records before it. A record that was folded already gets its old verdict again,
 so the worker that ingests `instruments` and the others that only look things up share one table.
+
+The table has a changelog of what was accepted, and a start goes on from there: `instruments` is compacted, so a
+message that was refused, if it is the latest of its id, removes the accepted one before it from that topic.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast
+
+import orjson
 
 from schemas.codec import Reader
 from schemas.dead_letters import Refused
@@ -23,6 +28,9 @@ from schemas.instruments import (
     unit_value,
 )
 from streams.ingest.term_rules import TermsRecord, normalised
+
+#: Changelog key of the offset up to which the changelog covers `instruments`. No published id is called so.
+POSITION_KEY = b"~position"
 
 _UNIT_MAX = 1 << 62
 _Reason = tuple[str, str]
@@ -126,6 +134,26 @@ class Terms:
             raise
         return [] if record is None else self._take(record)
 
+    def entry(self, offset: int, key: bytes | None, value: bytes | None) -> tuple[bytes, bytes] | None:
+        """The changelog record of a message that `add` has taken; None where it changes nothing."""
+        id = key_text(key)
+        record = self._closings[offset] if value is None else self._record(offset, id, value)
+        return None if record is None else (id.encode(), orjson.dumps((self._first_version[id], record)))
+
+    def restore(self, changelog: Iterable[tuple[bytes, bytes]]) -> None:
+        """Become, from new, the table whose changelog this is; of one key the last record holds."""
+        latest = dict(changelog)
+        self.next_offset = int(latest.pop(POSITION_KEY, b"0"))
+        for key, value in latest.items():
+            first_version, record = orjson.loads(value)
+            self._records[key.decode()] = record
+            self._first_version[key.decode()] = first_version
+        records = list(self._records.values())
+        for record in [record for record in records if record["kind"] == "asset"]:
+            self.assets[record["id"]] = _asset_terms(record)
+        for record in [record for record in records if record["kind"] == "instrument"]:
+            self._make_usable(record)
+
     def find_instrument(self, id: str, field: str = "instrument") -> InstrumentTerms:
         """The instrument; raises `Refused` unknown_instrument, unknown_asset (its settlement), bad_terms."""
         found = self.instruments.get(id)
@@ -181,7 +209,7 @@ class Terms:
         self._records[id] = record
         self._first_version.setdefault(id, record["version"])
         if record["kind"] == "asset":
-            self.assets[id] = AssetTerms(id=id, precision=record["precision"], closed=record["closed"], record=record)
+            self.assets[id] = _asset_terms(record)
             for other in self._settling_in(id):
                 self._make_usable(other)
         elif record["kind"] == "instrument":
@@ -231,6 +259,10 @@ class Terms:
         id = key_text(key)
         record = self._closings[offset] if value is None else self._record(offset, id, value)
         return [] if record is None else self._told(record)
+
+
+def _asset_terms(record: TermsRecord) -> AssetTerms:
+    return AssetTerms(id=record["id"], precision=record["precision"], closed=record["closed"], record=record)
 
 
 def key_text(key: bytes | None) -> str:

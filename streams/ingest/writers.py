@@ -4,7 +4,7 @@ A writer turns one message into rows of journal blocks, or refuses it; it checks
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from schemas.accounts import AccountSettings
@@ -30,11 +30,13 @@ class Batch:
     terms : instruments and assets as far as they have been read
     latest_ms : the latest time a message may have, epoch ms
     blocks : where rows go
+    changelog : records for the recovery of `terms`; of `instruments` only
     """
 
     terms: Terms
     latest_ms: int
     blocks: BlockWriter
+    changelog: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 class Writer(ABC):
@@ -148,3 +150,6 @@ class TermsWriter(Writer):
         for record in batch.terms.add(offset, key, value):
             for shard in range(self.shards.count):
                 batch.blocks.draft(shard, offset).add_terms(record)
+        entry = batch.terms.entry(offset, key, value)
+        if entry is not None:
+            batch.changelog.append(entry)

@@ -1,4 +1,7 @@
-"""The `instruments` topic read to its end, again and again: one table of terms for all agents of a worker."""
+"""The `instruments` topic read to its end, again and again: one table of terms for all agents of a worker.
+
+It begins where the table's changelog ends, and only where that is empty at the beginning of the topic.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.ingest.terms import Terms
+from streams.kafka.changelog import read_to_end
 
 POLL_MS = 50
 FETCH_MAX_WAIT_MS = 100
@@ -17,10 +21,11 @@ FETCH_MAX_WAIT_MS = 100
 class TermsReader:
     """Folds `instruments` into `terms`; `refresh()` returns when everything committed so far is in it."""
 
-    def __init__(self, client: Mapping[str, Any], topic: str, terms: Terms) -> None:
+    def __init__(self, client: Mapping[str, Any], topic: str, changelog: str, terms: Terms) -> None:
         self.terms = terms
         self._client = client
         self._tp = TopicPartition(topic, 0)
+        self._changelog = changelog
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
         self._waiting: asyncio.Task[None] | None = None
@@ -53,9 +58,15 @@ class TermsReader:
             )
             await consumer.start()
             consumer.assign([self._tp])
-            await consumer.seek_to_beginning(self._tp)
+            self.terms.restore(await self._accepted())
+            first = (await consumer.beginning_offsets([self._tp]))[self._tp]
+            consumer.seek(self._tp, max(first, self.terms.next_offset))
             self._consumer = consumer
         return self._consumer
+
+    async def _accepted(self) -> list[tuple[bytes, bytes]]:
+        parts = [part async for part in read_to_end(self._client, self._changelog, 0)]
+        return [(record.key, record.value) for part in parts for record in part]
 
     async def stop(self) -> None:
         """Close the connection."""

@@ -138,6 +138,25 @@ def test_equal_input_gives_equal_bytes(data, topic):
     assert written() == written()
 
 
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_restored_table_of_terms_goes_on_as_the_unbroken_one(data):
+    """A worker that starts again must give every record the verdict that it had, or would have had."""
+    messages = batch(data.draw, "instruments", spoiled("instruments") | good("instruments"))
+    cut = data.draw(st.integers(0, len(messages)))
+    unbroken, restored = published(), published()
+    first = partition("instruments").take(messages[:cut], unbroken, NOW_MS, final=True)
+    restored.restore(first.changelog)
+
+    def written(terms):
+        result = partition("instruments").take(messages[cut:], terms, NOW_MS, final=True)
+        return [(shard, block.encode()) for shard, block in result.blocks], result.dead_letters, result.changelog
+
+    assert written(unbroken) == written(restored)
+    assert unbroken.instruments == restored.instruments
+    assert unbroken.assets == restored.assets
+
+
 @given(st.lists(st.tuples(st.binary(max_size=4) | st.none(), spoiled("instruments") | good("instruments")), max_size=9))
 @settings(max_examples=40, deadline=None)
 def test_terms_never_raise_anything_else(records):

@@ -1,0 +1,70 @@
+"""A bad message on the compacted topic `instruments`, and a worker that starts after compaction kept it alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+
+from streams.kafka.broker import LocalBroker
+from tests.worker.harness import Message, Worker, read_all, running, send_all, until
+from tests.worker.hostile_terms import BTC_PERP, USDC
+
+pytestmark = pytest.mark.kafka
+
+
+def fill(prefix: str, number: int) -> Message:
+    record = {"fill_id": f"f{number}", "account": "alice", "instrument": "BTC-PERP", "quantity": "0.001"}
+    record |= {"price": "50000", "time": int(time.time() * 1000)}
+    return f"{prefix}.fills", b"alice", json.dumps(record).encode(), None
+
+
+def terms(prefix: str, record: dict[str, Any]) -> Message:
+    return f"{prefix}.instruments", record["id"].encode(), json.dumps(record).encode(), None
+
+
+def quantity(worker: Worker) -> str:
+    try:
+        return str(worker.get("/accounts/alice")["positions"][0]["quantity"])
+    except (OSError, LookupError):
+        return ""
+
+
+async def create(bootstrap: str, topic: str) -> None:
+    """The topic as its user may have it: one that `forget` may cut."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"cleanup.policy": "compact,delete"})])
+    await admin.close()
+
+
+async def forget(bootstrap: str, topic: str, before: int) -> None:
+    """Remove what compaction would remove, at once."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=before)})
+    await admin.close()
+
+
+def test_terms_outlive_the_message_that_brought_them(broker: LocalBroker, tmp_path: Path) -> None:
+    """One bad message would stop every worker for good, or have all good fills of the instrument refused."""
+    prefix = "terms"
+    asyncio.run(create(broker.bootstrap, f"{prefix}.instruments"))
+    worker = Worker(broker.bootstrap, prefix, tmp_path / "worker.log", partitions=1)
+    with running(worker):
+        good = [terms(prefix, USDC), terms(prefix, BTC_PERP), fill(prefix, 1)]
+        asyncio.run(send_all(broker.bootstrap, good))
+        until(lambda: quantity(worker) == "0.001")
+        asyncio.run(send_all(broker.bootstrap, [terms(prefix, BTC_PERP | {"price_precision": 2})]))
+        until(lambda: asyncio.run(read_all(broker.bootstrap, f"{prefix}.dead-letters")))
+    asyncio.run(forget(broker.bootstrap, f"{prefix}.instruments", 2))
+    with running(worker):
+        asyncio.run(send_all(broker.bootstrap, [fill(prefix, 2)]))
+        until(lambda: quantity(worker) == "0.002")
+    assert len(asyncio.run(read_all(broker.bootstrap, f"{prefix}.dead-letters"))) == 1
