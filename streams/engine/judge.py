@@ -27,6 +27,7 @@ from streams.engine.valuation import (
     BANKRUPT,
     LIQUIDATION,
     MARGIN_CALL,
+    OK,
     UNPRICED,
     Numbers,
     statuses_of,
@@ -88,7 +89,9 @@ def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> lis
         timeout_ms = shard.terms.rules.liquidation_timeout_ms
         due = standing.step_due(book, time=time, ratio=ratio, timeout_ms=timeout_ms)
         waits = status == UNPRICED or (status == LIQUIDATION and not due)
-    if waits:
+    called = bool(standing.called[book])
+    quiet = status in (OK, MARGIN_CALL) and standing.step[book] == 0 and called == (status == MARGIN_CALL)
+    if waits or quiet:
         standing.status[book] = status
         return []
     cause, view = cause_of(shard, offset, book), view_of(shard, book)
@@ -100,7 +103,6 @@ def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> lis
         record = _event(shard, cause, "liquidation_cleared", view, status)
         out.append(output("liquidations", account, {**record, "replaces": _last_step(shard, cause, book)}))
         standing.step[book] = 0
-    called = bool(standing.called[book])
     if called != (status == MARGIN_CALL):
         levels = standing.sets[standing.level_set[book]]
         level = levels.margin_call_exit if called else levels.margin_call
