@@ -102,7 +102,7 @@ def check_numbers(market: Market, reference: ReferenceShard) -> None:
             assert float(Fraction(shown[field])) == pytest.approx(float(value), rel=1e-12, abs=1e-12 * scale), field
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(journals())
 def test_the_engine_equals_the_reference(steps: list[Step]) -> None:
     """Money that the fast ledger misplaces, or an account that it judges otherwise, is found by the slow one."""
