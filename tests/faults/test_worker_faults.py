@@ -201,7 +201,8 @@ def test_workers_that_die_inside_transactions(broker: LocalBroker, tmp_path: Pat
 
 
 @pytest.mark.skipif(not LONG, reason="long; make chaos runs it")
-def test_anything_at_any_time(own_broker: LocalBroker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("membership", ["dynamic", "static"])
+def test_anything_at_any_time(own_broker: LocalBroker, tmp_path: Path, membership: str) -> None:
     """Faults come together: a rebalance is under way when a worker dies, the broker goes while another thaws."""
     given = settings(own_broker.bootstrap, "anything", "wall")
     squad = Squad(given, tmp_path, restarts_max=60)
@@ -210,7 +211,7 @@ def test_anything_at_any_time(own_broker: LocalBroker, tmp_path: Path) -> None:
     names = ("one", "two", "three")
     try:
         for name in names:
-            squad.start(name)
+            squad.start(name, instance_id=name if membership == "static" else "")
         rush.start()
         squad.until(rush.opened.is_set, 120, "the accounts")
         for turn in range(ACTIONS):
@@ -238,15 +239,36 @@ def test_anything_at_any_time(own_broker: LocalBroker, tmp_path: Path) -> None:
         squad.end()
 
 
-def test_without_the_guard_the_comparison_fails(broker: LocalBroker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ("killed", "frozen") if LONG else ("killed",))
+def test_without_the_guard_the_comparison_fails(broker: LocalBroker, tmp_path: Path, fault: str) -> None:
     """A comparison that passes anything would prove nothing."""
-    given = settings(broker.bootstrap, "unguarded", "event")
+    given = settings(broker.bootstrap, f"unguarded-{fault}", "event")
     squad = Squad(given, tmp_path, UNGUARDED)
     rush = Rush(given, seed=SEED, accounts=ACCOUNTS, minutes=MINUTES // 2)
     squad.say(f"seed {SEED}")
     try:
-        killed(squad, rush, random.Random(SEED), 3 if LONG else 1)
+        if fault == "killed":
+            killed(squad, rush, random.Random(SEED), 1)
+        else:
+            thawed_unfenced(squad, rush)
         _, found = concluded(squad, rush)
         assert any("too many" in problem for problem in found.problems), f"seed {SEED}\n{found}"
     finally:
         squad.end()
+
+
+def thawed_unfenced(squad: Squad, rush: Rush) -> None:
+    """Freeze one of two workers in the middle of its work, until the other has it; nothing stops it afterwards."""
+    squad.start("one")
+    squad.start("two")
+    rush.start()
+    squad.until_held("one", "two")
+    squad.until(rush.opened.is_set, 60, "the accounts")
+    rush.allowed = 0.5
+    squad.sleep(1.0)
+    squad.signal("one", signal.SIGSTOP)
+    squad.until_held("two")
+    squad.sleep(1.0)
+    squad.signal("one", signal.SIGCONT)
+    squad.until_held("one", "two")
+    assert squad.stopped == [], "nothing fences these workers"
