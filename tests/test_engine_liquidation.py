@@ -275,6 +275,19 @@ def test_a_reopened_account_is_judged_as_a_new_one() -> None:
     assert (step["step"], step["replaces"]) == (1, None)
 
 
+def test_a_call_of_the_former_life_is_over() -> None:
+    """Else the new account would be cleared of a call that it never had, or never be called."""
+    market = Market()
+    market.deposit("alice", "5000")
+    market.fills(Fill("open", "alice", "BTC-PERP", "1", "50000"))
+    # 3,000 against 2,400; then 1,000 under water
+    assert events(market.marks({"BTC": 47_900.0}, after=1)) == ["alice called"]
+    assert events(market.marks({"BTC": 44_000.0}, after=1)) == ["alice bankrupt"]
+    assert events(market.deposit("alice", "2500")) == []
+    # 2,500 against 2,200
+    assert events(market.fills(Fill("new", "alice", "BTC-PERP", "1", "44000"))) == ["alice called"]
+
+
 def test_a_late_fill_of_the_liquidation_posts_to_the_house() -> None:
     """The order was out when the book was taken over: its fill belongs to whoever has the book."""
     market, first, _ = bankrupt()
