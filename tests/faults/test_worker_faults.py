@@ -247,7 +247,8 @@ def test_without_the_guard_the_comparison_fails(broker: LocalBroker, tmp_path: P
     """A comparison that passes anything would prove nothing."""
     given = settings(broker.bootstrap, f"unguarded-{fault}", "event")
     squad = Squad(given, tmp_path, UNGUARDED)
-    rush = Rush(given, seed=SEED, accounts=ACCOUNTS, minutes=MINUTES // 2)
+    # at this pace it is still busy when the one kill comes
+    rush = Rush(given, seed=SEED, accounts=ACCOUNTS, minutes=MINUTES // 2, pace_s=0.1)
     squad.say(f"seed {SEED}")
     try:
         if fault == "killed":
