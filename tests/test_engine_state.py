@@ -122,6 +122,17 @@ def test_an_open_step_goes_on_after_a_restart() -> None:
     ]
 
 
+@pytest.mark.parametrize(("stop", "go"), [("pause_liquidations", "resume_liquidations"), ("halt", "resume")])
+def test_orders_of_operators_survive_a_restart(stop: str, go: str) -> None:
+    """A desk that stopped the machine must not find it running because a worker was restarted."""
+    market = Market((*STANDARD, control(stop, "BTC")))
+    market.deposit("alice", "5000")
+    market.fills(Fill("t", "alice", "BTC-PERP", "1", "50000"))
+    market.shard = restored(market.shard)
+    assert events(market.collateral(Leg("w", "alice", "-2600", type="withdrawal"))) == ["alice called"]
+    assert events(market.tell(control(go, "BTC", version=2))) == ["alice liquidation"]
+
+
 def test_levels_and_modes_of_accounts_survive_a_restart() -> None:
     """They are told once, perhaps years ago."""
     market = Market()
