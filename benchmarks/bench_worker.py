@@ -11,10 +11,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from schemas.sharding import shard_of
 from streams.app import prepare_topics
@@ -92,6 +92,36 @@ def book(number: int) -> tuple[str, ...]:
     return tuple(SYMBOLS[(number + step) % len(SYMBOLS)] for step in range(4))
 
 
+class Usage(NamedTuple):
+    """Processor seconds so far: of the worker, the broker, ourselves, and of the machine; `at` is monotonic seconds."""
+
+    at: float
+    worker: float
+    broker: float
+    load: float
+    machine: float
+
+    def since(self, before: Usage) -> str:
+        """How many cores each used since then."""
+        passed = self.at - before.at
+        worker, broker, load, machine = (
+            (now - then) / passed for now, then in zip(self[1:], before[1:], strict=True)
+        )
+        others = machine - worker - broker - load
+        return f"cores used: worker {worker:.2f}, broker {broker:.2f}, load generator {load:.2f}, others {others:.2f}"
+
+
+def _seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _busy() -> float:
+    """Time that the machine's cores did not idle, or were taken by the host."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 class Bench:
     """One worker with all roles, on topics of its own; a context manager that starts the clients, not the worker.
 
@@ -102,6 +132,7 @@ class Bench:
 
     def __init__(self, broker: LocalBroker, folder: Path, prefix: str, **settings: Any) -> None:
         self.prefix = prefix
+        self._broker = broker
         self.log_path = folder / f"{prefix}.log"
         self._port = free_port()
         self._given = {
@@ -120,11 +151,16 @@ class Bench:
         self._turn = 0
 
     async def __aenter__(self) -> Self:
+        self._admin = AIOKafkaAdminClient(**self._client)
+        await self._admin.start()
+        # Quotes carry the broker's own time, to count latencies from.
+        config = {"message.timestamp.type": "LogAppendTime"}
+        quotes = NewTopic(f"{self.prefix}.oracle-prices", PARTITIONS, 1, topic_configs=config)
+        await self._admin.create_topics([quotes])
         self.counts = await prepare_topics(load(self._given))
         self.producer = AIOKafkaProducer(**self._client, max_batch_size=600_000, max_request_size=1_000_000)
         self.consumer = AIOKafkaConsumer(**self._client, isolation_level="read_committed")
-        self._admin = AIOKafkaAdminClient(**self._client)
-        for client in (self.producer, self.consumer, self._admin):
+        for client in (self.producer, self.consumer):
             await client.start()
         return self
 
@@ -174,11 +210,13 @@ class Bench:
         found = {line.split(":")[0]: int(line.split()[1]) for line in status.splitlines() if line.startswith("Vm")}
         return found["VmRSS"] / 1024, found["VmHWM"] / 1024
 
-    def cpu_seconds(self) -> float:
-        """User and system time of the worker."""
+    def usage(self) -> Usage:
+        """Processor time so far."""
         assert self._process is not None
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        assert self._broker.pid is not None
+        return Usage(
+            time.monotonic(), _seconds(self._process.pid), _seconds(self._broker.pid), _seconds(os.getpid()), _busy()
+        )
 
     async def until(self, holds: Callable[[], Any], step: float = 0.1) -> Any:
         """What `holds()` returns once it is true; the worker must live that long."""

@@ -24,6 +24,7 @@ from schemas.journal import Block
 from schemas.sharding import shard_of
 from streams.kafka.broker import LocalBroker
 
+SESSION_SECONDS = 10
 ROWS: list[tuple[str, str, str]] = []
 
 
@@ -68,12 +69,12 @@ async def fills_backlog(bench: Bench, count: int = 500_000, accounts: int = 10_0
     ready = asyncio.create_task(bench.start())
     while (first := await bench.committed("ingest", "fills")) == before:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-    began, cpu, left = time.monotonic(), bench.cpu_seconds(), before + count - first
+    began, usage, left = time.monotonic(), bench.usage(), before + count - first
     await ready
     ingested = await bench.wait_ingested()
     applied = await bench.wait_applied()
-    used = (bench.cpu_seconds() - cpu) / (applied - began)
-    under = f"backlog of {count:,} fills, {accounts:,} accounts, {PARTITIONS} shards, worker used {used:.2f} cores"
+    used = bench.usage().since(usage)
+    under = f"backlog of {count:,} fills, {accounts:,} accounts, {PARTITIONS} shards; {used}"
     row("fills/s into the journal, backlog", f"{left / (ingested - began):,.0f}", under)
     row("fills/s, JSON to durable state, backlog", f"{left / (applied - began):,.0f}", under)
 
@@ -84,7 +85,7 @@ async def fills_live(bench: Bench, accounts: int = 10_000, seconds: float = 15.0
     await seeded(bench, accounts)
     sent = 0
     for rate in (2_000, 5_000, 10_000, 20_000, 40_000):
-        began, cpu, dark, number = time.monotonic(), bench.cpu_seconds(), 0, 0
+        began, usage, dark, number = time.monotonic(), bench.usage(), 0, 0
         while (passed := time.monotonic() - began) < seconds:
             await bench.send("oracle-prices", _wiggled(number))
             wanted = int(rate * min(seconds, passed + 0.1)) - number
@@ -95,11 +96,11 @@ async def fills_live(bench: Bench, accounts: int = 10_000, seconds: float = 15.0
         ended = time.monotonic()
         await bench.wait_ingested()
         tail = await bench.wait_applied() - ended
-        used = (bench.cpu_seconds() - cpu) / (time.monotonic() - began)
+        used = bench.usage().since(usage)
         row(
             f"fills offered live at {number / (ended - began):,.0f}/s",
             f"durable {tail:.2f} s after the last, {dark} looks not live",
-            f"{seconds:.0f} s, {accounts:,} accounts, quotes each 0.1 s, worker used {used:.2f} cores",
+            f"{seconds:.0f} s, {accounts:,} accounts, quotes each 0.1 s; {used}",
         )
         if tail > 3.0:
             break
@@ -116,7 +117,7 @@ async def marks(bench: Bench, accounts: int, seconds: float = 8.0) -> None:
     for rate in (100, 1_000, 5_000, 20_000):
         starts, taken = await bench.ends("journal"), bench.metric("crossmargin_source_rows_total")
         before = {name: bench.metric(f"crossmargin_apply_seconds_{name}") for name in ("sum", "count")}
-        began, cpu, number = time.monotonic(), bench.cpu_seconds(), 0
+        began, usage, number = time.monotonic(), bench.usage(), 0
         while (passed := time.monotonic() - began) < seconds:
             wanted = int(rate * min(seconds, passed + 0.02)) - number
             rows = (_quoted(number + at) for at in range(wanted))
@@ -128,7 +129,7 @@ async def marks(bench: Bench, accounts: int, seconds: float = 8.0) -> None:
         while await bench.committed("oracle", "oracle-prices") < ends:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         tail = await bench.wait_applied() - ended
-        used = (bench.cpu_seconds() - cpu) / (time.monotonic() - began)
+        used = bench.usage().since(usage)
         after = {name: bench.metric(f"crossmargin_apply_seconds_{name}") for name in ("sum", "count")}
         blocks = sum(Block.decode(record.value).kind == "marks" for record in await bench.records("journal", starts))
         apply_ms = 1000 * (after["sum"] - before["sum"]) / max(1.0, after["count"] - before["count"])
@@ -137,8 +138,8 @@ async def marks(bench: Bench, accounts: int, seconds: float = 8.0) -> None:
             f"quotes offered at {number / (ended - began):,.0f}/s, {accounts:,} accounts",
             f"{took / (ended - began + tail):,.0f} quotes/s taken, {blocks / PARTITIONS / (ended - began):.1f} marks "
             f"blocks/s in each shard, {apply_ms:.2f} ms to judge one",
-            f"{seconds:.0f} s, {PARTITIONS} price partitions, {PARTITIONS} shards, behind by {tail:.2f} s at the end, "
-            f"worker used {used:.2f} cores",
+            f"{seconds:.0f} s, {PARTITIONS} price partitions, {PARTITIONS} shards, behind by {tail:.2f} s at the end; "
+            f"{used}",
         )
         if tail > 3.0:
             break
@@ -169,6 +170,7 @@ async def latency(bench: Bench, accounts: int = 10_000, seconds: float = 60.0) -
     stopping = asyncio.Event()
     reader = asyncio.create_task(_hear(bench, heard, stopping))
     await asyncio.sleep(1.0)
+    usage = bench.usage()
     began, number, filled, price = time.monotonic(), 0, 1 << 30, 50_000.0
     below = iter(lines.items())
     name, line = next(below)
@@ -195,6 +197,7 @@ async def latency(bench: Bench, accounts: int = 10_000, seconds: float = 60.0) -
         await bench.send("fills", _fills(wanted, accounts, filled))
         filled += wanted
         await asyncio.sleep(0.01)
+    used = bench.usage().since(usage)
     await asyncio.sleep(2.0)
     stopping.set()
     await reader
@@ -205,7 +208,8 @@ async def latency(bench: Bench, accounts: int = 10_000, seconds: float = 60.0) -
         "price to liquidation, on the wire",
         f"p50 {quantile(ms, 0.5):.0f} ms, p90 {quantile(ms, 0.9):.0f} ms, p99 {quantile(ms, 0.99):.0f} ms, "
         f"most {max(ms):.0f} ms",
-        f"{len(ms)} liquidations in {seconds:.0f} s, {accounts:,} accounts, {quotes_s} quotes/s, {fills_s} fills/s",
+        f"{len(ms)} liquidations in {seconds:.0f} s, {accounts:,} accounts, {quotes_s} quotes/s, {fills_s} fills/s; "
+        f"{used}",
     )
 
 
@@ -251,14 +255,15 @@ async def memory(bench: Bench, accounts: int = 100_000) -> None:
     row("memory of an account", f"{(full - empty) * 1024 / accounts:.1f} KiB", under)
     await bench.stop(kill=True)
     bench.log_path.unlink()
+    await asyncio.sleep(SESSION_SECONDS + 1)  # until the broker forgets the dead member, the group stands still
     seconds = await bench.start()
     opened = [float(text) for text in re.findall(r"journal\[\d+\] opened at \d+ in ([0-9.]+) s", bench.log())]
     restored, most = bench.memory_mib()
     starts = dict.fromkeys(await bench.ends("margin-changelog"), 0)
     size = sum(len(record.value or b"") for record in await bench.records("margin-changelog", starts))
     row(
-        "restore after kill -9",
-        f"{max(opened):.1f} s for the slowest of {len(opened)} shards, ready {seconds:.1f} s after the start",
+        "restore of a killed worker",
+        f"{max(opened):.1f} s for the slowest of {len(opened)} shards, ready {seconds:.1f} s after its start",
         f"{under}, changelog {size / 2**20:.0f} MiB, {restored:.0f} MiB resident, {most:.0f} MiB at most",
     )
 
@@ -275,7 +280,7 @@ PARTS: dict[str, list[Callable[[Bench], Awaitable[None]]]] = {
 async def measure(names: list[str], broker: LocalBroker, folder: Path) -> None:
     for name in names:
         for number, part in enumerate(PARTS[name]):
-            settings = {"quote_age_ms_max": 3_600_000, "session_seconds": 20}
+            settings = {"quote_age_ms_max": 3_600_000, "session_seconds": SESSION_SECONDS}
             async with Bench(broker, folder, f"{name}{number}", **settings) as bench:
                 await part(bench)
 
