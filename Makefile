@@ -17,6 +17,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 lint: setup
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check schemas streams tests benchmarks
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 

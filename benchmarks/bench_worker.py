@@ -104,9 +104,7 @@ class Usage(NamedTuple):
     def since(self, before: Usage) -> str:
         """How many cores each used since then."""
         passed = self.at - before.at
-        worker, broker, load, machine = (
-            (now - then) / passed for now, then in zip(self[1:], before[1:], strict=True)
-        )
+        worker, broker, load, machine = ((now - then) / passed for now, then in zip(self[1:], before[1:], strict=True))
         others = machine - worker - broker - load
         return f"cores used: worker {worker:.2f}, broker {broker:.2f}, load generator {load:.2f}, others {others:.2f}"
 

@@ -293,9 +293,7 @@ async def crash(_bootstrap: str) -> None:
             out(f"  {name:57} {'' if delay is None else f'{delay * 1e3:.1f} ms in: '}{said}")
 
 
-async def _crash_once(
-    broker: LocalBroker, topic: str, delay: float | None, timeout: int, down: float
-) -> str:
+async def _crash_once(broker: LocalBroker, topic: str, delay: float | None, timeout: int, down: float) -> str:
     mark = os.urandom(4).hex().encode()
     producer = transactional(
         broker.bootstrap, f"crash-{mark.decode()}", transaction_timeout_ms=timeout, retry_backoff_ms=20
@@ -532,9 +530,7 @@ async def offsets(bootstrap: str) -> None:
     await member.stop()
 
 
-async def _stale(
-    bootstrap: str, topic: str, where: TopicPartition, reader: AIOKafkaConsumer, successor: bool
-) -> None:
+async def _stale(bootstrap: str, topic: str, where: TopicPartition, reader: AIOKafkaConsumer, successor: bool) -> None:
     trials, stale, differ = 100, 0, 0
     results: Counter[str] = Counter()
     latest = transactional(bootstrap, f"stale-{successor}", retry_backoff_ms=5)

@@ -75,7 +75,7 @@ class Instrument(Record, frozen=True, kw_only=True, tag_field="kind", tag="instr
     tiers : rates by position notional, ascending; where given they replace the two flat rates
     tier_method : marginal charges each slice at its own rate, whole the whole position at the tier reached
     size_premium_factor : rate = max(r, 0.8 r + factor x sqrt(|quantity| x multiplier)), 0: no premium
-    liquidation_fee : fraction of the closed notional, 0 to 1, kept for liquidation fills
+    liquidation_fee : fraction of the closed notional, 0 to below 1, kept for liquidation fills
     open_interest : notional of all open positions, in the reporting currency
     open_interest_lower : where the initial rate begins to rise with open interest
     open_interest_upper : where it has reached 1

@@ -114,8 +114,7 @@ class Block:
     def encode(self) -> bytes:
         """The block's bytes; equal blocks give equal bytes."""
         arrays = [
-            np.ascontiguousarray(self.columns.get(name, ()), dtype=kind)
-            for name, kind in COLUMNS[self.kind].items()
+            np.ascontiguousarray(self.columns.get(name, ()), dtype=kind) for name, kind in COLUMNS[self.kind].items()
         ]
         header = orjson.dumps(
             {

@@ -227,6 +227,9 @@ class Market:
             "liquidation": [self.answered(row.answers, row.account, row.bucket) for row in rows],
             **self.coordinates([row.id for row in rows]),
         }
+        for at in range(1, len(rows)):  # the two legs of one source row
+            if (rows[at].id, rows[at - 1].leg, rows[at].leg) == (rows[at - 1].id, 0, 1):
+                columns["source_offset"][at] = at - 1
         names = {"accounts": accounts, "assets": assets, "instruments": buckets}
         return Block(kind="collateral", source=source("collateral", len(rows)), names=names, columns=columns)
 
@@ -290,7 +293,7 @@ class Market:
 
     def coordinates(self, ids: list[str]) -> Json:
         """Columns that say where a row came from."""
-        return {"source_offset": range(len(ids)), **pack_ids(ids)}
+        return {"source_offset": list(range(len(ids))), **pack_ids(ids)}
 
     def answered(self, identity: str | None, account: str, bucket: str) -> int:
         """The journal offset in a liquidation id."""

@@ -28,6 +28,7 @@ BTC_PERP = {
 }
 ETH_INVERSE = {**BTC_PERP, "id": "ETH-INV", "type": "inverse_perpetual", "settlement": "ETH", "quantity_precision": 0}
 BIG_INVERSE = {**ETH_INVERSE, "id": "BIG-INV", "multiplier": "1000000000"}
+FINE_INVERSE = {**ETH_INVERSE, "id": "FINE-INV", "price_precision": 0, "quantity_precision": 9, "multiplier": "0.01"}
 BTC_FUTURE = {**BTC_PERP, "id": "BTC-DEC", "type": "future", "expiry": 1_766_649_600_000}
 CLOSED_PERP = {**BTC_PERP, "id": "OLD-PERP", "closed": True}
 
@@ -80,7 +81,7 @@ def published(*records: dict[str, Any]) -> Terms:
 
 def all_terms() -> Terms:
     """A table with every sample instrument and asset."""
-    return published(USDC, ETH, OLD, BTC_PERP, ETH_INVERSE, BIG_INVERSE, BTC_FUTURE, CLOSED_PERP)
+    return published(USDC, ETH, OLD, BTC_PERP, ETH_INVERSE, BIG_INVERSE, FINE_INVERSE, BTC_FUTURE, CLOSED_PERP)
 
 
 def partition(topic: str, **settings: Any) -> IngestPartition:

@@ -292,6 +292,20 @@ def test_a_deposit_past_the_range_is_rejected_and_nothing_changes() -> None:
     assert market.house("~external") == "-2400000000007"
 
 
+def test_of_a_conversion_past_the_range_neither_leg_posts() -> None:
+    """Giving the coins without getting the money would take them for nothing."""
+    market = ledger()
+    market.collateral(Leg("d1", "alice", HALF), Leg("d2", "alice", "2", "ETH"))
+    legs = Leg("c", "alice", "-1", "ETH", type="conversion"), Leg("c", "alice", HALF, type="conversion", leg=1)
+    for order in (legs, (legs[0]._replace(amount="1"), legs[1]._replace(amount="7"))):
+        sent = market.collateral(*order, Leg(f"d{len(market.journal)}", "bob", "7"))
+    assert [market.balance("alice", asset) for asset in ("USDC", "ETH")] == ["2400000000007", "3"]
+    assert market.shard.ledger.rows["out_of_range"] == 2
+    assert of(sent, "dead-letters") == []
+    (letter,) = of(market.collateral(*(leg._replace(id="again") for leg in legs)), "dead-letters")
+    assert letter["source_offset"] == 0
+
+
 def test_a_rejected_id_may_come_again_corrected() -> None:
     """Remembering the id of a row that was not applied would refuse its correction."""
     market = ledger()

@@ -30,8 +30,8 @@ def without(record, field):
 
 HOSTILE = [
     # code, topic, message, what the reason says
-    ("tombstone", "fills", None, "must not be null on fills"),
-    ("tombstone", "collateral", None, "must not be null on collateral"),
+    ("tombstone", "fills", None, "must not be null on a topic that is not compacted"),
+    ("tombstone", "collateral", None, "must not be null on a topic that is not compacted"),
     ("over_size", "fills", b"{" + b" " * BYTES_MAX, "at most 262144 bytes, found 262145"),
     ("not_utf8", "fills", b'{"fill_id": "\xfe\xff"}', "must be UTF-8, found byte 0xfe at 13"),
     ("not_utf8", "fills", b'{"a": "\xc3\x28"}', "must be UTF-8"),
@@ -86,6 +86,12 @@ HOSTILE = [
     ("over_range", "fills", fill(quantity=10**50), "a number of more than 40 digits"),
     ("over_range", "fills", b'{"price": ' + b"9" * 100_000 + b"}", "price must have at most 40 digits"),
     ("over_range", "fills", fill(price="1" + "0" * 30), "price must be below 2**62 ticks"),
+    (
+        "over_range",  # one lot of it is worth 10**(8-9-2) / ticks
+        "fills",
+        fill(instrument="FINE-INV", quantity="1", price="5000000000000000"),
+        "price must be below 2**62 / 1000 ticks, found '5000000000000000'",
+    ),
     ("over_range", "collateral", deposit(amount=10**13), "amount must be below 2**62 minor units of 'USDC'"),
     ("over_range", "funding-rates", {**FUNDING, "rate": "1.5"}, "rate must be -1 to 1, found '1.5'"),
     ("product_over_range", "fills", fill(quantity="2147483", price="50000000"), "quantity x price must be below"),

@@ -4,7 +4,17 @@ import pytest
 
 from schemas.dead_letters import Refused
 from streams.ingest.terms import POSITION_KEY, Terms
-from tests.ingest_samples import BTC_FUTURE, BTC_PERP, BYTES_MAX, ETH, ETH_INVERSE, USDC, encoded, published
+from tests.ingest_samples import (
+    BTC_FUTURE,
+    BTC_PERP,
+    BYTES_MAX,
+    ETH,
+    ETH_INVERSE,
+    FINE_INVERSE,
+    USDC,
+    encoded,
+    published,
+)
 
 TIER = {"notional_from": "0", "initial_margin": "0.10", "maintenance_margin": "0.05"}
 STEEPER = {"notional_from": "1000000", "initial_margin": "0.20", "maintenance_margin": "0.10"}
@@ -53,6 +63,7 @@ BROKEN = [
     ("missing_field", {**BTC_PERP, "tiers": [{"notional_from": "0"}]}, "initial_margin must be given in tiers[0]"),
     ("bad_terms", {**BTC_PERP, "size_premium_factor": "-1"}, "size_premium_factor must be at least 0"),
     ("bad_terms", {**BTC_PERP, "liquidation_fee": "2"}, "liquidation_fee must be 0 to 1"),
+    ("bad_terms", {**BTC_PERP, "liquidation_fee": "1"}, "liquidation_fee must be below 1, found '1'"),
     ("bad_terms", {**BTC_PERP, "open_interest_lower": "1"}, "must be given together, found one"),
     (
         "bad_terms",
@@ -214,13 +225,14 @@ def test_risk_parameters_may_change():
 
 
 def test_units():
-    """Linear: minor units of a lot at a tick: 1 x 10**(6-1-3). Inverse: numerator 100 x 10**(8+1-0)."""
-    terms = published(USDC, ETH, BTC_PERP, {**ETH_INVERSE, "multiplier": "100"}, BTC_FUTURE)
-    found = {id: (terms.unit, terms.inverse, terms.perpetual) for id, terms in terms.instruments.items()}
+    """Linear: minor units of a lot at a tick: 1 x 10**(6-1-3). Inverse: 100 x 10**(8+1-0), 0.01 x 10**(8+0-9)."""
+    terms = published(USDC, ETH, BTC_PERP, {**ETH_INVERSE, "multiplier": "100"}, FINE_INVERSE, BTC_FUTURE)
+    found = {id: (terms.unit, terms.divisor, terms.inverse, terms.perpetual) for id, terms in terms.instruments.items()}
     assert found == {
-        "BTC-PERP": (100, False, True),
-        "ETH-INV": (100 * 10**9, True, True),
-        "BTC-DEC": (100, False, False),
+        "BTC-PERP": (100, 1, False, True),
+        "ETH-INV": (100 * 10**9, 1, True, True),
+        "FINE-INV": (1, 1000, True, True),
+        "BTC-DEC": (100, 1, False, False),
     }
 
 

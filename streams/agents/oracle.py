@@ -111,9 +111,10 @@ class Oracle:
         names, columns, extra = update.block()
         terms: list[dict[str, Any]] = []
         for name in names["instruments"]:
-            if name not in self._told:
+            known = self._context.terms.terms.instruments.get(name)
+            if known is not None and name not in self._told:  # one whose terms are gone was told before they went
                 self._told.add(name)
-                terms += self._context.terms.terms.instruments[name].records
+                terms += known.records
         unique = {record["id"]: record for record in terms}
         block = JournalBlock(kind="marks", names=names, columns=columns, extra=extra, terms=list(unique.values()))
         value = block.encode()

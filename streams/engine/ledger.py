@@ -169,6 +169,7 @@ class Ledger:
                 columns["amount"],
                 columns["leg"],
                 columns["liquidation"],
+                columns["source_offset"],
                 self.taken_over,
                 columns["id_end"],
                 columns["id_bytes"],
@@ -190,11 +191,11 @@ class Ledger:
         self._absorb(totals, terms)
 
     def make_room(self) -> None:
-        """Room for at least one more row of any size in every table."""
+        """Room for at least one more row of any size in every table, or two legs of a transfer."""
         self.reserve(
             2 * int(self.positions.size.max(initial=0)) + 64,
-            2 * int(self.balances.size.max(initial=0)) + 64,
-            2 * int(self.recent.size.max(initial=0)) + 1024,
+            4 * int(self.balances.size.max(initial=0)) + 64,
+            4 * int(self.recent.size.max(initial=0)) + 1024,
         )
 
     def reserve(self, positions: int, balances: int, hashes: int) -> None:

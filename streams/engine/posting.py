@@ -291,6 +291,7 @@ def post_transfers(
     amount: I64,
     leg: npt.NDArray[np.int8],
     liquidation: I64,
+    source_offset: I64,
     taken_over: I64,
     id_end: I32,
     id_bytes: npt.NDArray[np.uint8],
@@ -298,33 +299,49 @@ def post_transfers(
     outcome: npt.NDArray[np.int8],
     first: int,
 ) -> int:
-    """Post legs of transfers from row `first` on; the row to go on from after making room, or the number of rows."""
-    for row in range(first, account.shape[0]):
-        a, b = account[row], book[row]
-        if balances.top[0] + 2 * balances.size[b] + 1 > balances.key.shape[0]:
-            return row
-        if recent.top[0] + 2 * recent.size[a] + 4 > recent.hash.shape[0]:
-            return row
-        start = id_end[row - 1] if row > 0 else 0
-        identity = identity_hash(id_bytes, start, id_end[row], 2 + leg[row])
-        if seen_before(recent, a, identity):
-            outcome[row] = DUPLICATE
-            continue
-        if 0 <= liquidation[row] <= taken_over[b]:
-            add(totals.assets, HOUSE, asset[row], amount[row])
-            outcome[row] = TO_HOUSE
-        else:
-            at = find(balances.start[b], balances.size[b], balances.key, asset[row])
-            held = balances.amount[at] if at >= 0 else 0
-            if not (fits(amount[row]) and fits(held + amount[row])):
-                outcome[row] = OUT_OF_RANGE
+    """Post transfers from row `first` on; the row to go on from after making room, or the number of rows.
+
+    Of the two legs of one source row that stand in the block neither posts where one would be out of range.
+    """
+    rows = account.shape[0]
+    row = first
+    while row < rows:
+        end = row + 1
+        if end < rows and leg[row] == 0 and leg[end] == 1 and source_offset[row] == source_offset[end]:
+            end += 1
+        all_fit = True
+        identities = np.empty(2, dtype=np.uint64)
+        for at in range(row, end):
+            a, b = account[at], book[at]
+            # twice the room of one leg: the other may be of the same book
+            if balances.top[0] + 4 * balances.size[b] + 4 > balances.key.shape[0]:
+                return row
+            if recent.top[0] + 4 * recent.size[a] + 8 > recent.hash.shape[0]:
+                return row
+            start = id_end[at - 1] if at > 0 else 0
+            identities[at - row] = identity_hash(id_bytes, start, id_end[at], 2 + leg[at])
+            if seen_before(recent, a, identities[at - row]):
+                outcome[at] = DUPLICATE
                 continue
-            at = balance_entry(balances, b, asset[row], terms.asset_rank)
-            balances.amount[at] += amount[row]
-            outcome[row] = APPLIED
-        add(totals.assets, EXTERNAL, asset[row], -amount[row])
-        remember(recent, a, identity, window)
-    return account.shape[0]
+            outcome[at] = TO_HOUSE if 0 <= liquidation[at] <= taken_over[b] else APPLIED
+            if outcome[at] == APPLIED:
+                entry = find(balances.start[b], balances.size[b], balances.key, asset[at])
+                held = balances.amount[entry] if entry >= 0 else 0
+                all_fit = all_fit and fits(amount[at]) and fits(held + amount[at])
+        for at in range(row, end):
+            if outcome[at] == DUPLICATE:
+                continue
+            if not all_fit:
+                outcome[at] = OUT_OF_RANGE
+                continue
+            add(totals.assets, EXTERNAL, asset[at], -amount[at])
+            if outcome[at] == TO_HOUSE:
+                add(totals.assets, HOUSE, asset[at], amount[at])
+            else:
+                balances.amount[balance_entry(balances, book[at], asset[at], terms.asset_rank)] += amount[at]
+            remember(recent, account[at], identities[at - row], window)
+        row = end
+    return rows
 
 
 @njit(cache=True)

@@ -112,25 +112,29 @@ class Shard:
 
     def _fills(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         indexes = [self.terms.instrument_index[name] for name in block.names["instruments"]]
-        return self._posted(*self.ledger.fills(block, self.posting, indexes, self._window()))
+        posted = self.ledger.fills(block, self.posting, indexes, self._window())
+        return self._posted(block.columns["source_offset"], *posted)
 
     def _transfers(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         assets = [self.terms.asset_index[name] for name in block.names["assets"]]
         instruments = [self.terms.instrument_index[name] for name in block.names.get("instruments", ())]
-        return self._posted(*self.ledger.transfers(block, self.posting, assets, instruments, self._window()))
+        posted = self.ledger.transfers(block, self.posting, assets, instruments, self._window())
+        return self._posted(block.columns["source_offset"], *posted)
 
     def _window(self) -> int:
         self.window = self.window or self.terms.rules.duplicate_window
         return self.window
 
-    def _posted(self, books: I64, outcome: Any) -> tuple[I64, list[tuple[int, str]]]:
+    def _posted(self, source_offset: I64, books: I64, outcome: Any) -> tuple[I64, list[tuple[int, str]]]:
         """Books that rows were applied to, and the rows that were not for being out of range."""
         self.grow()
         self.touched.update(self.ledger.book_account[books].tolist())
         applied = np.unique(books[outcome == APPLIED])
         judge.reopen(self, applied)
         reason = "the account's balance, cost and position must stay below 2**62 minor units and 2**53 lots"
-        return applied, [(row, reason) for row in np.nonzero(outcome == OUT_OF_RANGE)[0].tolist()]
+        refused = np.nonzero(outcome == OUT_OF_RANGE)[0]
+        _, first = np.unique(source_offset[refused], return_index=True)  # one letter for both legs of a transfer
+        return applied, [(row, reason) for row in refused[first].tolist()]
 
     def _accounts(self, block: Block) -> I64:
         books: list[int] = []

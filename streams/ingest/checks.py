@@ -42,8 +42,9 @@ def price_ticks(value: object, instrument: InstrumentTerms, field: str) -> int:
     ticks = scaled(value, instrument.price_precision, field)
     if ticks <= 0:
         raise Refused("non_positive_price", f"{field} must be above 0, found {shown(value)}")
-    if ticks >= AMOUNT_MAX:
-        raise Refused("over_range", f"{field} must be below 2**62 ticks, found {shown(value)}")
+    if ticks * instrument.divisor >= AMOUNT_MAX:
+        bound = "2**62" if instrument.divisor == 1 else f"2**62 / {instrument.divisor}"
+        raise Refused("over_range", f"{field} must be below {bound} ticks, found {shown(value)}")
     return ticks
 
 

@@ -135,13 +135,11 @@ class IngestPartition:
 
     def _write(self, message: Message, batch: Batch) -> int:
         offset, key, value, _ = message
-        if value is not None:
-            check_size(value, self._message_bytes_max)
-            return self._writer.write(offset, key, value, batch)
-        if not self._writer.compacted:
-            raise Refused("tombstone", f"the value must not be null on {self.topic}, found null")
-        self._writer.tombstone(offset, key, batch)
-        return 0
+        if value is None:
+            self._writer.tombstone(offset, key, batch)
+            return 0
+        check_size(value, self._message_bytes_max)
+        return self._writer.write(offset, key, value, batch)
 
     def _dead_letter(self, refused: Refused, message: Message) -> DeadLetter:
         offset, key, value, timestamp = message

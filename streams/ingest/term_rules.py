@@ -72,7 +72,7 @@ def _instrument(record: Instrument) -> TermsRecord:
         **_margin_rates(record),
         "tier_method": record.tier_method,
         "size_premium_factor": plain(_number(record.size_premium_factor, "size_premium_factor", 0)),
-        "liquidation_fee": plain(_fraction(record.liquidation_fee, "liquidation_fee")),
+        "liquidation_fee": plain(_below_one(record.liquidation_fee, "liquidation_fee")),
         **_open_interest(record),
         **_expiry(record),
         "closed": record.closed,
@@ -257,6 +257,13 @@ def _number(value: object, field: str, low: int, high: int | None = None) -> Dec
 
 def _fraction(value: object, field: str) -> Decimal:
     return _number(value, field, 0, 1)
+
+
+def _below_one(value: object, field: str) -> Decimal:
+    number = _fraction(value, field)
+    if number == 1:
+        raise Refused("bad_terms", f"{field} must be below 1, found {shown(value)}")
+    return number
 
 
 def _fraction_or(value: object, field: str, default: Decimal) -> str:

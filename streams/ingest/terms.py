@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, cast
 
 import orjson
@@ -56,7 +57,7 @@ class InstrumentTerms:
     asset : the settlement asset, whose minor unit fees are counted in
     inverse : P&L is paid in coins
     perpetual : it pays funding
-    unit : linear: minor units = lots x ticks x unit; inverse: minor units are at most lots x unit / ticks
+    unit, divisor : linear: minor units = lots x ticks x unit; inverse: lots x unit / (ticks x divisor)
     records : what the journal carries: the asset's record and the instrument's own
     """
 
@@ -67,6 +68,7 @@ class InstrumentTerms:
     inverse: bool
     perpetual: bool
     unit: int
+    divisor: int
     closed: bool
     records: tuple[TermsRecord, TermsRecord]
 
@@ -232,7 +234,8 @@ class Terms:
             asset=asset,
             inverse=record["type"] in INVERSE_TYPES,
             perpetual=record["type"] in PERPETUAL_TYPES,
-            unit=unit,
+            unit=unit.numerator,
+            divisor=unit.denominator,
             closed=record["closed"],
             records=(asset.record, record),
         )
@@ -291,7 +294,7 @@ def _check_identity(before: Mapping[str, Any], record: Mapping[str, Any]) -> Non
             )
 
 
-def _unit(record: Mapping[str, Any], asset: AssetTerms) -> int:
+def _unit(record: Mapping[str, Any], asset: AssetTerms) -> Fraction:
     unit = unit_value(
         type=record["type"],
         multiplier=Decimal(record["multiplier"]),
@@ -301,7 +304,7 @@ def _unit(record: Mapping[str, Any], asset: AssetTerms) -> int:
     )
     is_inverse = record["type"] in INVERSE_TYPES
     if (is_inverse or unit.denominator == 1) and unit.numerator < _UNIT_MAX:
-        return unit.numerator
+        return unit
     raise Refused(
         "bad_terms",
         "multiplier x 10**(asset precision - price_precision - quantity_precision) must be an integer below "

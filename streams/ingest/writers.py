@@ -45,11 +45,9 @@ class Writer(ABC):
     Attributes
     ----------
     kind : of the blocks it fills
-    compacted : whether null values are tombstones, which `write` then understands
     """
 
     kind: ClassVar[str]
-    compacted: ClassVar[bool] = False
     record: ClassVar[type[Record]]
 
     def __init__(self, shards: Shards) -> None:
@@ -71,9 +69,15 @@ class Writer(ABC):
             nothing was written.
         """
 
-    def tombstone(self, offset: int, key: bytes | None, batch: Batch) -> None:
-        """Put the meaning of a null value into the blocks; of compacted topics only."""
-        raise NotImplementedError
+    def tombstone(self, _offset: int, _key: bytes | None, _batch: Batch) -> None:
+        """Put the meaning of a null value into the blocks; it has one on compacted topics only.
+
+        Raises
+        ------
+        Refused
+            nothing was written.
+        """
+        raise Refused("tombstone", "the value must not be null on a topic that is not compacted, found null")
 
 
 class FundingWriter(Writer):
@@ -105,7 +109,6 @@ class AccountWriter(Writer):
     """`accounts` -> blocks of settings, each in its account's journal partition."""
 
     kind = "accounts"
-    compacted = True
     record = AccountSettings
 
     def write(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
@@ -134,7 +137,6 @@ class TermsWriter(Writer):
     """`instruments` -> blocks of terms, every record in every journal partition. Their reader is the table's."""
 
     kind = "terms"
-    compacted = True
     record = Record
 
     def write(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:

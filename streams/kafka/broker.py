@@ -47,9 +47,7 @@ PORTS = range(20000, 32000)
 
 # Chosen by measurement (docs/broker.md): of four settings these start fastest and write no slower.
 JVM_FLAGS = ["-Xms1G", "-Xmx1G", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=1"]
-LOG_FLAGS = [
-    "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"
-]
+LOG_FLAGS = ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"]
 
 NOISE = re.compile(r" INFO |^\s+at ")  # lines of a log that do not say what went wrong
 
@@ -98,8 +96,12 @@ class LocalBroker:
     """
 
     def __init__(
-        self, data_dir: str | os.PathLike[str], port: int = 0, *,
-        kind: Kind | None = None, settings: Mapping[str, str] | None = None
+        self,
+        data_dir: str | os.PathLike[str],
+        port: int = 0,
+        *,
+        kind: Kind | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.log_path = self.data_dir / "broker.log"
@@ -150,9 +152,14 @@ class LocalBroker:
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log, lock:  # the child holds the lock on
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data_dir,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.data_dir,
                 start_new_session=True,  # Ctrl-C reaches the parent only, which then stops the broker cleanly
-                preexec_fn=_die_with_parent(), pass_fds=[lock.fileno()]
+                preexec_fn=_die_with_parent(),
+                pass_fds=[lock.fileno()],
             )
         atexit.register(self.kill)
         try:
@@ -388,12 +395,8 @@ def main_broker(port: int, data_dir: Path, kind: Kind | None = None) -> int:
 
 @click.command("broker")
 @click.option("--port", default=9092, show_default=True, help="Port on 127.0.0.1; 0 picks a free one.")
-@click.option(
-    "--data-dir", default=".kafka", show_default=True, type=click.Path(path_type=Path), help="Data and log."
-)
-@click.option(
-    "--kind", type=click.Choice(["kafka", "noida"]), help="Force one broker; default: the best there is."
-)
+@click.option("--data-dir", default=".kafka", show_default=True, type=click.Path(path_type=Path), help="Data and log.")
+@click.option("--kind", type=click.Choice(["kafka", "noida"]), help="Force one broker; default: the best there is.")
 def broker_command(port: int, data_dir: Path, kind: Kind | None) -> None:
     """Run a local Kafka broker, without Docker, until Ctrl-C or SIGTERM."""
     sys.exit(main_broker(port, data_dir, kind))

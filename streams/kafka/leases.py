@@ -25,7 +25,6 @@ class Lease:
     position: int | None = None  #: the next offset to fetch; None until the owner has said where to begin
     delivered: int = 0  #: the end of the last block delivered
     in_flight: int = 0  #: blocks delivered and not yet released
-    end: int = 0  #: the end of committed data in the partition, as of the last fetch
 
     def begin(self, offset: int) -> None:
         """Set where reading begins."""

@@ -82,16 +82,12 @@ async def ensure_topics(
 
 
 async def _create(admin: AIOKafkaAdminClient, needs: Iterable[TopicNeed], replication: int) -> None:
-    topics = [
-        NewTopic(need.name, need.partitions, replication, topic_configs=dict(need.config)) for need in needs
-    ]
+    topics = [NewTopic(need.name, need.partitions, replication, topic_configs=dict(need.config)) for need in needs]
     answer = await admin.create_topics(topics)
     for name, code, *why in answer.topic_errors:
         error = errors.for_code(code)
         if error not in (errors.NoError, errors.TopicAlreadyExistsError):  # another worker was quicker
-            raise TopicsUnfit(
-                f"topic {name} must be created, found {error.__name__} {' '.join(map(str, why))}"
-            )
+            raise TopicsUnfit(f"topic {name} must be created, found {error.__name__} {' '.join(map(str, why))}")
 
 
 async def _ready(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
@@ -103,9 +99,7 @@ async def _ready(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, 
             return counts
         if time.monotonic() > until:
             late = ", ".join(sorted(set(names) - counts.keys()))
-            raise TopicsUnfit(
-                f"topics must have leaders within {READY_SECONDS_MAX:g} s, still without: {late}"
-            )
+            raise TopicsUnfit(f"topics must have leaders within {READY_SECONDS_MAX:g} s, still without: {late}")
         await asyncio.sleep(0.05)
 
 
@@ -117,7 +111,5 @@ async def _counts(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str,
         for topic in found
         if topic["error_code"] == 0
         and topic["partitions"]
-        and all(
-            partition["error_code"] == 0 and partition["leader"] >= 0 for partition in topic["partitions"]
-        )
+        and all(partition["error_code"] == 0 and partition["leader"] >= 0 for partition in topic["partitions"])
     }

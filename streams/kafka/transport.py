@@ -65,12 +65,11 @@ def faust_settings(
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one fetch took of one partition: the position before and after, the end there is, and the records."""
+    """What one fetch took of one partition: the position before and after, and the records."""
 
     tp: TopicPartition
     before: int
     after: int
-    end: int
     records: Sequence[ConsumerRecord]
 
 
@@ -125,8 +124,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             after = {tp: await consumer.position(tp) for tp in partitions}
             moved = [tp for tp in partitions if before[tp] != after[tp]]
             if moved:
-                ends = {tp: consumer.last_stable_offset(tp) or 0 for tp in moved}
-                return [Fetched(tp, before[tp], after[tp], ends[tp], records.get(tp, ())) for tp in moved]
+                return [Fetched(tp, before[tp], after[tp], records.get(tp, ())) for tp in moved]
         return []
 
 
@@ -292,7 +290,6 @@ class Consumer(driver.Consumer):
     async def _deliver(self, fetched: Fetched, lease: Lease) -> None:
         if fetched.before != lease.position:
             fatal(f"{partition_name(lease.tp)} must be read from {lease.position}, was from {fetched.before}")
-        lease.end = fetched.end
         for block in lease.cut(fetched.records, fetched.after, self._owner.fetching.block_records_max):
             if not lease.alive:  # a rebalance came while the queue was closed
                 return

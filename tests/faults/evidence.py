@@ -61,9 +61,7 @@ async def _collect(settings: Settings) -> Evidence:
     return Evidence(settings, records, ends, committed)
 
 
-async def _read(
-    consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
-) -> tuple[Records, Mapping[int, int]]:
+async def _read(consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> tuple[Records, Mapping[int, int]]:
     consumer.assign(partitions)
     await consumer.seek_to_beginning(*partitions)
     ends = await consumer.end_offsets(partitions)
@@ -75,9 +73,7 @@ async def _read(
     return found, {tp.partition: end for tp, end in ends.items()}
 
 
-async def _committed(
-    admin: AIOKafkaAdminClient, settings: Settings, role: str
-) -> Mapping[tuple[str, int], int]:
+async def _committed(admin: AIOKafkaAdminClient, settings: Settings, role: str) -> Mapping[tuple[str, int], int]:
     logical = {settings.topic(name): name for name in TOPICS}
     found = await admin.list_consumer_group_offsets(f"{settings.prefix}-{role}")
     return {(logical[tp.topic], tp.partition): meta.offset for tp, meta in found.items()}

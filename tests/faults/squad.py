@@ -175,7 +175,6 @@ def reason(worker: Worker) -> str:
     return lines[-1].split("stopped: ", 1)[1] if lines else "nothing said"
 
 
-
 def _health(worker: Worker) -> dict[str, Any]:
     try:
         found: dict[str, Any] = worker.get("/health")

@@ -106,9 +106,7 @@ def killed(squad: Squad, rush: Rush, rng: random.Random, kills: int) -> None:
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_killed_workers_and_a_killed_broker_change_nothing(
-    own_broker: LocalBroker, tmp_path: Path, clock: str
-) -> None:
+def test_killed_workers_and_a_killed_broker_change_nothing(own_broker: LocalBroker, tmp_path: Path, clock: str) -> None:
     """A crash between a fill and its commit would book the fill twice, or send a liquidation order twice."""
     given = settings(own_broker.bootstrap, "killed", clock)
     squad, rush = Squad(given, tmp_path), Rush(given, seed=SEED, accounts=ACCOUNTS, minutes=MINUTES)

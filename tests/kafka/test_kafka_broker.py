@@ -139,9 +139,7 @@ def test_the_command_takes_the_broker_along_when_it_ends(tmp_path: Path, number:
     assert _wait_dead(int(children[0]), 10)
 
 
-def test_without_java_the_fallback_runs_and_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_java_the_fallback_runs_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A first look must be possible without Java, and nobody may take that broker for the real one."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)

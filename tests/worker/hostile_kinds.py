@@ -115,8 +115,12 @@ def _bytes_of_any_topic(table: _Table) -> None:
     add("not_object", "string", lambda _r, _n, now: json.dumps(text(record(now)).decode()).encode())
     add("nested_too_deep", "arrays", lambda r, *_: b"[" * r.randrange(2_000, 60_000), heavy=True)
     add("nested_too_deep", "objects", lambda *_: b'{"price":' * 20_000, heavy=True)
-    add("nested_too_deep", "deep unknown field",
-        lambda _r, _n, now: text(record(now))[:-1] + b', "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", heavy=True)
+    add(
+        "nested_too_deep",
+        "deep unknown field",
+        lambda _r, _n, now: text(record(now))[:-1] + b', "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+        heavy=True,
+    )
     add("over_size", "a byte too long", lambda _r, _n, now: text(record(now)).ljust(MESSAGE_BYTES_MAX + 1), heavy=True)
     add("over_size", "a megabyte", lambda r, *_: r.randbytes(1000) * (VALUE_BYTES_MAX // 1000), heavy=True)
 
@@ -135,19 +139,31 @@ def _fields(table: _Table, **fields: str) -> None:
             table.changed("over_range", f"{name} 1e999999", **{name: "1e999999"})
             table.changed("over_range", f"{name} 1e-999999", **{name: "1e-999999"})
             table.changed("over_range", f"{name} of 10,000 digits", **{name: "9" * 10_000})
-            table.add("over_range", f"{name} an integer of 10,000 digits",
-                      lambda _r, _n, now, name=name: _raw(record(now), name, b"7" * 10_000))
-            table.add("over_range", f"{name} bare 1e999999",
-                      lambda _r, _n, now, name=name: _raw(record(now), name, b"1e999999"))
+            table.add(
+                "over_range",
+                f"{name} an integer of 10,000 digits",
+                lambda _r, _n, now, name=name: _raw(record(now), name, b"7" * 10_000),
+            )
+            table.add(
+                "over_range",
+                f"{name} bare 1e999999",
+                lambda _r, _n, now, name=name: _raw(record(now), name, b"1e999999"),
+            )
         if kind == "time":
             table.changed("mistyped_field", f"{name} in words", **{name: "now"})
             table.changed("mistyped_field", f"{name} 30 February", **{name: "2025-02-30T00:00:00Z"})
             table.changed("mistyped_field", f"{name} in seconds, a fraction", **{name: 1_760_130_900.5})
             table.changed("bad_time", f"{name} before 1970", **{name: -1})
-            table.add("future_time", f"{name} in an hour",
-                      lambda _r, _n, now, name=name: record(now, **{name: now + 3_600_000}))
-            table.add("future_time", f"{name} in microseconds",
-                      lambda _r, _n, now, name=name: record(now, **{name: now * 1000}))
+            table.add(
+                "future_time",
+                f"{name} in an hour",
+                lambda _r, _n, now, name=name: record(now, **{name: now + 3_600_000}),
+            )
+            table.add(
+                "future_time",
+                f"{name} in microseconds",
+                lambda _r, _n, now, name=name: record(now, **{name: now * 1000}),
+            )
         if kind == "text":
             _texts(table, name)
 
@@ -163,11 +179,15 @@ def _texts(table: _Table, name: str) -> None:
     changed("illegal_id", f"{name} of 200 characters", **{name: "n" * 200})
     record = table.record
     for what, escape in (("lone surrogate", b"\\ud800"), ("raw control character", b"\x01"), ("bad escape", b"\\x41")):
-        table.add("not_json", f"{name} with {what}",
-                  lambda _r, _n, now, escape=escape: _raw(record(now), name, b'"a' + escape + b'"'))
+        table.add(
+            "not_json",
+            f"{name} with {what}",
+            lambda _r, _n, now, escape=escape: _raw(record(now), name, b'"a' + escape + b'"'),
+        )
     for what, raw in (("a raw surrogate", b"\xed\xa0\x80"), ("an overlong byte", b"\xc0\xaf"), ("half", b"\xe2\x82")):
-        table.add("not_utf8", f"{name} with {what}",
-                  lambda _r, _n, now, raw=raw: _raw(record(now), name, b'"a' + raw + b'"'))
+        table.add(
+            "not_utf8", f"{name} with {what}", lambda _r, _n, now, raw=raw: _raw(record(now), name, b'"a' + raw + b'"')
+        )
 
 
 def _ids(table: _Table, *names: str) -> None:
@@ -224,8 +244,9 @@ def _collateral(table: _Table) -> None:
     changed("contradiction", "a conversion into itself", type="conversion", to_asset="USDC", to_amount="1")
     changed("missing_field", "a conversion into nothing", type="conversion")
     changed("bad_value", "type", type="loan")
-    changed("bad_liquidation_id", "liquidation id", type="conversion", to_asset="ETH", to_amount="1",
-            liquidation_id="L1")
+    changed(
+        "bad_liquidation_id", "liquidation id", type="conversion", to_asset="ETH", to_amount="1", liquidation_id="L1"
+    )
 
 
 def _funding(table: _Table) -> None:
@@ -292,8 +313,11 @@ def _instruments(table: _Table) -> None:
     changed("illegal_id", "called cross", id="cross")
     changed("illegal_id", "called ~x", id="~x")
     table.add("bad_terms", "a window of nothing", lambda *_: {"kind": "engine", "id": "~engine", "duplicate_window": 0})
-    table.add("illegal_id", "a control without a name",
-              lambda *_: {"kind": "control", "id": "~control:", "action": "pause_liquidations"})
+    table.add(
+        "illegal_id",
+        "a control without a name",
+        lambda *_: {"kind": "control", "id": "~control:", "action": "pause_liquidations"},
+    )
 
 
 def _tier(start: str) -> dict[str, str]:

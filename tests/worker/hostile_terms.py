@@ -17,8 +17,14 @@ BTC_PERP: dict[str, Any] = {
     "initial_margin": "0.10",
     "maintenance_margin": "0.05",
 }
-ETH_INVERSE = {**BTC_PERP, "id": "ETH-INV", "type": "inverse_perpetual", "underlying": "ETH", "settlement": "ETH",
-               "quantity_precision": 0}
+ETH_INVERSE = {
+    **BTC_PERP,
+    "id": "ETH-INV",
+    "type": "inverse_perpetual",
+    "underlying": "ETH",
+    "settlement": "ETH",
+    "quantity_precision": 0,
+}
 #: Its positions are opened before its first funding rate and never traded, so the two topics' order is free.
 FUND_PERP = {**BTC_PERP, "id": "FUND-PERP"}
 #: Nobody quotes it, so its isolated positions, which have no margin of their own, are never judged.
