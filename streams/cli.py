@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from streams.settings import Settings, SettingsError, load
+from streams.settings import Settings, SettingsError, described, load
 
 #: Subcommand -> module and attribute; imported on use, so that `--help` and small commands start at once.
 COMMANDS = {
@@ -56,11 +56,12 @@ def main() -> None:
 
 
 def _setting_options(command: Any) -> Any:
+    meanings, defaults = described(), Settings()
     for setting in reversed(fields(Settings)):
-        flag = "--" + setting.name.replace("_", "-")
-        command = click.option(flag, setting.name, metavar=str(setting.type), help=f"default {setting.default}")(
-            command
-        )
+        default = getattr(defaults, setting.name)
+        shown = ",".join(default) if isinstance(default, tuple) else str(default or "")
+        help = f"{meanings[setting.name]} [default: {shown}]" if shown else meanings[setting.name]
+        command = click.option("--" + setting.name.replace("_", "-"), setting.name, metavar="VALUE", help=help)(command)
     return command
 
 

@@ -17,6 +17,20 @@ from schemas.topics import TOPICS
 
 ROLES = ("ingest", "oracle", "margin")
 ENVIRONMENT = "CROSSMARGIN_"
+_DAY_MS = 86_400_000
+_RANGES = (
+    ("partitions", 1, 10_000),
+    ("replication", 1, 1_000),
+    ("flush_interval_ms", 1, _DAY_MS),
+    ("max_source_skew_ms", 0, _DAY_MS),
+    ("max_future_ms", 0, 365 * _DAY_MS),
+    ("heartbeat_ms", 1, _DAY_MS),
+    ("quote_age_ms_max", 1, 365 * _DAY_MS),
+    ("message_bytes_max", 1, 1 << 30),
+    ("session_seconds", 1, 86_400),
+    ("transaction_timeout_ms", 100, _DAY_MS),
+    ("web_port", 1, 65_535),
+)
 
 
 class SettingsError(ValueError):
@@ -28,7 +42,7 @@ class Settings:
     """Parameters
     ----------
     broker : bootstrap servers, comma separated
-    prefix : names the consumer groups, transactional ids and default topic names of this installation
+    prefix : names the consumer groups and transactional ids of this installation
     partitions : shards; a number other than that of the journal is refused at start
     roles : which of ingest, oracle, margin this worker runs
     topics : names that differ from `<topic_prefix><logical name>`, as logical=name,logical=name
@@ -45,8 +59,10 @@ class Settings:
     session_seconds : a worker that is not heard of for this long loses its partitions
     instance_id : static membership of the group: a restart within the session causes no rebalance
     transaction_timeout_ms : the broker aborts the open transaction of a dead writer after this long
-    web_host, web_port, web_url : where the worker answers over HTTP, and how others reach it there
-    security_protocol, sasl_*, ssl_* : as of Kafka clients
+    web_host, web_port : where the worker answers over HTTP
+    web_url : how other workers reach it there, where that differs
+    security_protocol, sasl_mechanism, sasl_username, sasl_password : as of Kafka clients
+    ssl_cafile, ssl_certfile, ssl_keyfile : as of Kafka clients
     """
 
     broker: str = "localhost:9092"
@@ -83,8 +99,9 @@ class Settings:
         _require(bool(self.roles) and set(self.roles) <= set(ROLES), "roles", f"some of {', '.join(ROLES)}", self.roles)
         unknown = set(self.topics) - set(TOPICS)
         _require(not unknown, "topics", f"names of {', '.join(TOPICS)}", ", ".join(sorted(unknown)))
-        for name in ("partitions", "replication", "flush_interval_ms", "heartbeat_ms", "quote_age_ms_max"):
-            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            _require(low <= value <= high, name, f"from {low} to {high}", value)
         protocols = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
         _require(
             self.security_protocol in protocols,
@@ -142,6 +159,16 @@ def _parsed(name: str, kind: str, text: str) -> Any:
         _require(all(len(pair) == 2 for pair in pairs), name, "logical=name,logical=name", text)
         return {logical.strip(): own.strip() for logical, own in pairs}
     return text
+
+
+def described() -> dict[str, str]:
+    """What each setting means, as the docstring of `Settings` says."""
+    meanings: dict[str, str] = {}
+    for line in (Settings.__doc__ or "").splitlines():
+        names, colon, meaning = line.strip().partition(" : ")
+        if colon:
+            meanings.update((name.strip(), meaning) for name in names.split(","))
+    return meanings
 
 
 def load(flags: Mapping[str, str | None], environment: Mapping[str, str] | None = None) -> Settings:

@@ -38,9 +38,11 @@ def test_topics_can_be_named_one_by_one() -> None:
     ("flags", "line"),
     [
         ({"partitions": "x"}, "partitions must be a number, found 'x'"),
-        ({"partitions": "0"}, "partitions must be at least 1, found 0"),
+        ({"partitions": "0"}, "partitions must be from 1 to 10000, found 0"),
         ({"roles": "margin,trader"}, "roles must be some of ingest, oracle, margin"),
         ({"roles": ""}, "roles must be some of ingest, oracle, margin"),
+        ({"session_seconds": "nan"}, "session_seconds must be from 1 to 86400, found nan"),
+        ({"web_port": "99999"}, "web_port must be from 1 to 65535, found 99999"),
         ({"clock": "sun"}, "clock must be wall or event, found sun"),
         ({"topics": "fils=a"}, "topics must be names of"),
         ({"topics": "fills"}, "topics must be logical=name,logical=name, found fills"),

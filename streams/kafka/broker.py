@@ -383,7 +383,7 @@ def main_broker(port: int, data_dir: Path, kind: Kind | None = None) -> int:
         code = broker.wait()
         click.echo(f"Error: {broker.name} ended with code {code}; log:\n{broker.log_tail()}", err=True)
         return 1
-    except BrokerError as error:
+    except (BrokerError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         return 2
     except KeyboardInterrupt:
@@ -394,7 +394,13 @@ def main_broker(port: int, data_dir: Path, kind: Kind | None = None) -> int:
 
 
 @click.command("broker")
-@click.option("--port", default=9092, show_default=True, help="Port on 127.0.0.1; 0 picks a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9092,
+    show_default=True,
+    help="Port on 127.0.0.1; 0 picks a free one.",
+)
 @click.option("--data-dir", default=".kafka", show_default=True, type=click.Path(path_type=Path), help="Data and log.")
 @click.option("--kind", type=click.Choice(["kafka", "noida"]), help="Force one broker; default: the best there is.")
 def broker_command(port: int, data_dir: Path, kind: Kind | None) -> None:
