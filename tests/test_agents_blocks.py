@@ -12,8 +12,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from streams.agents import blocks
 from streams.agents.blocks import Flushing, Opening, PartitionTask, RoleSpec
+from streams.kafka.batches import Record
 from streams.kafka.leases import Block, Lease
-from streams.kafka.transactions import Record, TransactionFailed
+from streams.kafka.transactions import TransactionFailed
 
 TP = TopicPartition("fills", 2)
 OUT = TopicPartition("out", 0)

@@ -19,11 +19,12 @@ from typing import Any, Protocol
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from streams.kafka.batches import Record
 from streams.kafka.changelog import first_offset, read_to_end
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Block, Fetching, Lease, partition_name
 from streams.kafka.threads import LoopThread
-from streams.kafka.transactions import PartitionWriter, Record, TransactionFailed
+from streams.kafka.transactions import PartitionWriter, TransactionFailed
 
 log = logging.getLogger("crossmargin")
 

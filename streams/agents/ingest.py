@@ -12,8 +12,8 @@ from schemas.topics import TOPICS
 from streams.agents.blocks import Opening
 from streams.agents.context import Context
 from streams.ingest.partition import WRITERS, IngestPartition
+from streams.kafka.batches import Record
 from streams.kafka.leases import Block
-from streams.kafka.transactions import Record
 from streams.metrics import DEAD_LETTERS, SOURCE_ROWS, UNKNOWN_FIELDS
 
 #: Logical topics that are ingested, in the order of the table of topics.

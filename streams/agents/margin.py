@@ -12,8 +12,8 @@ from streams.agents.blocks import Opening
 from streams.agents.context import Context
 from streams.engine import state
 from streams.engine.shard import Shard
+from streams.kafka.batches import Record
 from streams.kafka.leases import Block
-from streams.kafka.transactions import Record
 from streams.metrics import ACCOUNTS, APPLY_SECONDS, JOURNAL_BLOCKS, OUTPUTS
 
 #: Outputs that somebody waits for: a block that gives one is written at once.

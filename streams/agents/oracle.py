@@ -17,8 +17,8 @@ from streams.agents.blocks import Opening
 from streams.agents.context import Context
 from streams.engine.report import decimal_text
 from streams.ingest.quotes import QuotePartition
+from streams.kafka.batches import Record
 from streams.kafka.leases import Block
-from streams.kafka.transactions import Record
 from streams.metrics import DEAD_LETTERS, QUOTES_REFUSED, SOURCE_ROWS
 from streams.oracle.marks import MarksUpdate, SymbolMark
 from streams.oracle.partition import OraclePartition

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from schemas.journal import RULES_VERSION, Block
-from streams.engine import judge, marking
+from streams.engine import judge, marking, summaries
 from streams.engine.decisions import Output, output
 from streams.engine.invariants import InvariantViolation
 from streams.engine.ledger import Ledger
@@ -105,8 +105,8 @@ class Shard:
             books = whole if everything or settled.size or not was_live else posted
             out, accounts = judge.judge(self, offset, books, touched)
             if block.kind == "marks":
-                accounts |= judge.sweep(self)
-            out += judge.summaries(self, offset, sorted(accounts))
+                accounts |= summaries.sweep(self)
+            out += summaries.summaries(self, offset, sorted(accounts))
         self.next_offset = offset + 1
         return out + [self._rejection(block, offset, row, reason) for row, reason in rejected]
 

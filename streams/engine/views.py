@@ -11,6 +11,7 @@ from streams.engine import judge
 from streams.engine.ledger import CROSS
 from streams.engine.report import margin_report
 from streams.engine.shard import Shard
+from streams.engine.summaries import balances_of
 from streams.engine.valuation import STATUSES
 
 
@@ -25,7 +26,7 @@ def account_view(shard: Shard, name: str) -> dict[str, Any] | None:
         instrument = int(ledger.book_instrument[book])
         report = margin_report(judge.view_of(shard, book), int(shard.standing.status[book]))
         report["bucket"] = "cross" if instrument == CROSS else terms.instruments[instrument]
-        (report["balances"],) = judge.balances_of(shard, np.array([book]))
+        (report["balances"],) = balances_of(shard, np.array([book]))
         report["liquidation_step"] = int(shard.standing.step[book])
         books.append(report)
     return {

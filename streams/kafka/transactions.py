@@ -10,32 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.kafka import aiokafka_patches
+from streams.kafka.batches import BATCH_BYTES_MAX, Record, build_batches
 from streams.kafka.offsets import committed_offsets
 
-Headers = Sequence[tuple[str, bytes]]
-
 aiokafka_patches.apply()
-
-#: A batch takes this much at most; the broker's ``message.max.bytes`` is 1 MiB by default and counts the
-#: whole batch.
-BATCH_BYTES_MAX = 900_000
-#: What a record's length, offsets, timestamp and batch header take at most, beside key, value and headers.
-RECORD_OVERHEAD_BYTES = 128
-
-
-class Record(NamedTuple):
-    """One record to write; a ``value`` of None is a tombstone, a ``timestamp_ms`` of None is now."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
-    timestamp_ms: int | None = None
 
 
 class TransactionFailed(Exception):
@@ -121,7 +105,7 @@ class PartitionWriter:
             When the transaction is not known to be committed: fenced, timed out, refused. The process must
             end.
         """
-        batches = {tp: _batches(self._producer, tp, rows) for tp, rows in records.items() if rows}
+        batches = {tp: build_batches(self._producer, tp, rows) for tp, rows in records.items() if rows}
         began = time.perf_counter()
         try:
             await self._producer.begin_transaction()
@@ -141,20 +125,3 @@ class PartitionWriter:
     async def _send(self, tp: TopicPartition, batches: Sequence[Any]) -> None:
         sent = [await self._producer.send_batch(batch, tp.topic, partition=tp.partition) for batch in batches]
         await asyncio.gather(*sent)
-
-
-def _batches(producer: Any, tp: TopicPartition, records: Sequence[Record]) -> list[Any]:
-    """Build the batches of one partition, in order; a new one begins where the last is full."""
-    batches = [producer.create_batch()]
-    for record in records:
-        key, value, headers, timestamp_ms = record
-        size = len(key or b"") + len(value or b"") + RECORD_OVERHEAD_BYTES
-        size += sum(len(name) + len(data) + 8 for name, data in headers)
-        if size > BATCH_BYTES_MAX:
-            raise ValueError(f"a record must be <= {BATCH_BYTES_MAX} bytes, found {size} ({tp.topic}[{tp.partition}])")
-        added = batches[-1].append(key=key, value=value, timestamp=timestamp_ms, headers=list(headers))
-        if added is None:  # full
-            batches.append(producer.create_batch())
-            batches[-1].append(key=key, value=value, timestamp=timestamp_ms, headers=list(headers))
-    batches[-1].close()
-    return batches

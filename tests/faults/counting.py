@@ -14,10 +14,11 @@ from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from streams.kafka.batches import Record
 from streams.kafka.broker import LocalBroker
 from streams.kafka.changelog import read_to_end
 from streams.kafka.topics import TopicNeed, ensure_topics
-from streams.kafka.transactions import PartitionWriter, Record
+from streams.kafka.transactions import PartitionWriter
 
 WORKER = Path(__file__).with_name("counting_worker.py")
 

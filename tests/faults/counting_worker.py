@@ -19,8 +19,9 @@ from aiokafka import TopicPartition
 
 from streams.agents import blocks
 from streams.agents.blocks import Flushing, Opening, Partitions, RoleSpec
+from streams.kafka.batches import Record
 from streams.kafka.leases import Block, Fetching
-from streams.kafka.transactions import PartitionWriter, Record
+from streams.kafka.transactions import PartitionWriter
 from streams.kafka.transport import faust_settings
 
 APPLIED = b"~applied"

@@ -14,7 +14,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams.agents import blocks
 from streams.cli import main
-from streams.kafka.transactions import BATCH_BYTES_MAX, PartitionWriter, Record, _batches
+from streams.kafka.batches import BATCH_BYTES_MAX, Record, build_batches
+from streams.kafka.transactions import PartitionWriter
 
 #: What lies between the records and their offset; wide, so that one kill hits it surely.
 GAP_SECONDS = 0.5
@@ -39,7 +40,7 @@ class UnguardedWriter(PartitionWriter):
     ) -> None:
         for tp, rows in records.items():
             if rows:
-                await self._send(tp, _batches(self._producer, tp, rows))
+                await self._send(tp, build_batches(self._producer, tp, rows))
         await asyncio.sleep(GAP_SECONDS)
         if offsets:
             await commit_offsets(self._client, group, offsets)

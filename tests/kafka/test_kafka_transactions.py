@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
+from streams.kafka.batches import BATCH_BYTES_MAX, Record
 from streams.kafka.broker import LocalBroker
 from streams.kafka.changelog import first_offset, read_to_end
 from streams.kafka.topics import TopicNeed, ensure_topics
-from streams.kafka.transactions import BATCH_BYTES_MAX, PartitionWriter, Record, TransactionFailed
+from streams.kafka.transactions import PartitionWriter, TransactionFailed
 
 pytestmark = pytest.mark.kafka
 

@@ -13,8 +13,9 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from faults.counting import CountingRun
 from faust.transport.drivers import TRANSPORTS
 
+from streams.kafka.batches import Record
 from streams.kafka.broker import LocalBroker
-from streams.kafka.transactions import PartitionWriter, Record
+from streams.kafka.transactions import PartitionWriter
 from streams.kafka.transport import Transport, faust_settings
 
 pytestmark = pytest.mark.kafka
