@@ -191,7 +191,7 @@ def _order(order: Mapping[str, Any]) -> str:
 def _margin_account(record: Tailed) -> str:
     summary = orjson.loads(record.value or b"")
     parts = [f"{amount} {asset}" for asset, amount in summary["balances"].items()]
-    parts += [f"{bucket['instrument']} {bucket['status']}" for bucket in summary["isolated"]]
+    parts += [f"{bucket['bucket']} {bucket['status']}" for bucket in summary["isolated"]]
     head = f"{_clock(summary['time'])} {summary['status']:<11} {summary['account']:<16}"
     return f"{head} {_margin(summary)}  {', '.join(parts)}"
 

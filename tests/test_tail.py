@@ -12,9 +12,13 @@ from click.testing import CliRunner
 
 from schemas.journal import Block
 from schemas.topics import TOPICS
+from streams.engine.shard import Shard
 from streams.kafka.broker import LocalBroker
 from streams.kafka.topics import TopicNeed, ensure_topics
 from streams.tail import Tailed, json_line, readable, tail_command
+from tests.golden.journals import HERE, read_journal
+
+CRASH = HERE / "crash" / "journal.bin"
 
 REPORT = {
     "account": "alice",
@@ -25,7 +29,7 @@ REPORT = {
     "positions": [{"instrument": "BTC-PERP", "quantity": "0.5"}],
 }
 EVENT = {"id": "x", "account": "alice", "bucket": "cross", "time": 1_760_130_900_000, "report": REPORT}
-ISOLATED = {"instrument": "BTC-PERP", "status": "ok"}
+ISOLATED = {"bucket": "BTC-PERP", "status": "ok"}
 ORDERS = [
     {"instrument": "BTC-PERP", "quantity": "-0.4", "limit_price": "49000.5", "expected_fee": "98.0"},
     {"sell_asset": "ETH", "amount": "2", "buy_asset": "USDC", "limit_price": "1999"},
@@ -77,6 +81,18 @@ def record(value: Any, key: bytes | None = b"alice", headers: Mapping[str, str] 
 def test_outputs_are_told_in_one_line(topic: str, value: dict[str, Any], line: str) -> None:
     """Someone who watches a crash reads whom, how bad and what to close, not JSON."""
     assert readable(topic)(record(value)) == f"3@17       2025-10-10 21:15:00.000 {line}"
+
+
+def test_every_output_of_a_real_run_can_be_told() -> None:
+    """The lines above are told of records written by hand; these are the engine's own."""
+    shard = Shard(0)
+    told = set()
+    for offset, data in enumerate(read_journal(CRASH)):
+        for sent in shard.apply(offset, data):
+            told.add((sent.topic, *readable(sent.topic)(record(sent.value, sent.key)).split()[3:4]))
+    kinds = {"called", "cleared", "liquidation", "liquidation_cleared", "bankrupt"}
+    assert {kind for topic, kind in told if topic in ("margin-calls", "liquidations")} == kinds
+    assert ("margin-accounts", "bankrupt") in told
 
 
 def test_dead_letter_says_why_and_where_from() -> None:
