@@ -8,7 +8,6 @@ offsets. Each topic is a source of its own, so a fill may be booked before a pri
 from __future__ import annotations
 
 import logging
-import signal
 from collections import defaultdict
 from datetime import timedelta
 from typing import Any
@@ -97,9 +96,8 @@ def message_of(keyed: tuple[str, dict[str, Any]]) -> KafkaSinkMessage:
 
 
 def main() -> None:
-    """Run until SIGTERM; bytewax has no final snapshot, what came after the last one is read again."""
+    """Run until SIGTERM ends the process; bytewax makes no last snapshot, what came after the newest is read again."""
     options = options_of("bytewax")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not any(options.state_dir.glob("part-*.sqlite3")):
         init_db_dir(options.state_dir, 1)
     recovery = RecoveryConfig(options.state_dir, timedelta(0))
