@@ -59,10 +59,12 @@ class Verdict:
     ----------
     problems : one line each; none where everything is as it must be
     compared : what was held against its counterpart, and how many of it
+    shards : of the undisturbed fold
     """
 
     problems: list[str] = field(default_factory=list)
     compared: Counter[str] = field(default_factory=Counter)
+    shards: list[Shard] = field(default_factory=list)
 
     def __str__(self) -> str:
         told = ", ".join(f"{number:,} {what}" for what, number in self.compared.items())
@@ -87,15 +89,15 @@ def verdict(evidence: Evidence, script: Script | None = None) -> Verdict:
         lambda: oracle_problems(evidence, found.compared),
         lambda: _offset_problems(evidence),
         lambda: _id_problems(evidence),
-        lambda: _fold_problems(evidence, script, found.compared),
+        lambda: _fold_problems(evidence, script, found),
     ]
     for check in checks:
         found.problems += check()
     return found
 
 
-def _fold_problems(evidence: Evidence, script: Script | None, compared: Counter[str]) -> Iterator[str]:
-    folds = {}
+def _fold_problems(evidence: Evidence, script: Script | None, found: Verdict) -> Iterator[str]:
+    folds, compared = {}, found.compared
     for partition, journal in evidence.records["journal"].items():
         try:
             folds[partition] = Fold.of(partition, journal)
@@ -119,7 +121,8 @@ def _fold_problems(evidence: Evidence, script: Script | None, compared: Counter[
         compared["state records"] += len(kept)
         wanted = dict(state.records(fold.shard))
         yield from _table_problems(f"margin-changelog[{partition}]", kept, wanted, msgspec.msgpack.decode)
-    shards = [shard_view(fold.shard) for fold in folds.values()]
+    found.shards = [fold.shard for fold in folds.values()]
+    shards = [shard_view(shard) for shard in found.shards]
     checks = conservation(shards)
     if script is not None:  # positions apart: what a bankrupt account held is the house's, whenever that was
         checks += agreement(shards, script.tally, script.universe)[:3]

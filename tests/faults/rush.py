@@ -7,11 +7,13 @@ heard so far, restamps messages for a worker on the wall clock, and mixes in mes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
 from collections.abc import Iterable
 
+from faults.load import LOAD_SECONDS, Load
 from faults.rows import BAD_KEY
 
 from schemas.topics import TOPICS
@@ -92,6 +94,7 @@ class Rush:
     settings : of the workers
     minutes : bars of the market, twelve steps each
     pace_s : shortest time between two steps
+    fills_s : further fills a second, of accounts that do nothing but trade, whatever the market does
 
     Attributes
     ----------
@@ -101,9 +104,20 @@ class Rush:
     opened : set once the accounts are there and the market runs freely
     """
 
-    def __init__(self, settings: Settings, *, seed: int, accounts: int, minutes: int, pace_s: float = 0.05) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        seed: int,
+        accounts: int,
+        minutes: int,
+        pace_s: float = 0.05,
+        fills_s: int = 0,
+    ) -> None:
         self.script: Script = prepare(market(seed, minutes), accounts=accounts, seed=seed, step_ms=STEP_MS)
         self.script.funding_ms = FUNDING_MS
+        self._load = Load(self.script.venue, seed, fills_s)
+        self.script.books += self._load.books()
         self.opened = threading.Event()
         self.allowed = 0.0
         self.sent = self.heard = 0
@@ -143,8 +157,12 @@ class Rush:
         )
         line = RushLine(cluster, wall=settings.clock == "wall", seed=self._seed, patience_s=90.0)
 
+        loading: list[asyncio.Task[None]] = []
+
         async def paced(score: Score) -> None:
             line.rushing = True
+            if not loading:
+                loading.append(asyncio.create_task(self._loaded(line, score)))
             self.step = score.step
             self.opened.set()
             await asyncio.sleep(self._pace_s)
@@ -157,8 +175,26 @@ class Rush:
             await line.start()
             play = Play(self.script, line, paced)
             await play.run()
+            await _ended(loading)
             line.rushing = False
             await play._hear(None)
             self.sent, self.heard, self.repeated = line.sent, play.score.out, play.score.repeated
         finally:
+            await _ended(loading)
             await line.stop()
+
+    async def _loaded(self, line: RushLine, score: Score) -> None:
+        """Send the further fills, until cancelled."""
+        while self._load.fills_s:
+            messages = self._load.next(score.prices, score.time)
+            for message in messages:
+                self.script.tally.note(message)
+            await asyncio.shield(line.send(messages))
+            await asyncio.sleep(LOAD_SECONDS)
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

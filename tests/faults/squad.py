@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from faults.evidence import Evidence, collect
+from faults.schedule import Fault
 from worker.harness import Worker
 
+from streams.kafka.broker import LocalBroker
 from streams.kafka.fatal import EXIT_CODE
 from streams.settings import Settings
 
@@ -25,12 +29,12 @@ class Squad:
     Parameters
     ----------
     command : what to run in place of `crossmargin worker`
-    mortal : workers may end by SIGKILL too, that of their own
     restarts_max : workers that are started again more often than this loop for ever
 
     Attributes
     ----------
     stopped : names of workers that stopped themselves and were started again
+    struck : how many faults of each kind struck
     """
 
     def __init__(
@@ -39,12 +43,11 @@ class Squad:
         log_dir: Path,
         command: list[str] | None = None,
         *,
-        mortal: bool = False,
         restarts_max: int = 6,
     ) -> None:
         self.settings = settings
         self.stopped: list[str] = []
-        self._mortal = mortal
+        self.struck: Counter[str] = Counter()
         self._restarts_max = restarts_max
         self._log_dir = log_dir
         self.command = command
@@ -60,6 +63,7 @@ class Squad:
         """Start a worker, and tend it from now on."""
         given = {key: value for key, value in asdict(self.settings).items() if value != getattr(Settings(), key)}
         given.pop("broker"), given.pop("prefix")
+        given["fate"] = self._fate(name)  # of workers that can be told to crash
         worker = Worker(self.settings.broker, self.settings.prefix, self._log_dir / f"{name}.log", **given | settings)
         if self.command:
             worker.command = self.command
@@ -104,12 +108,70 @@ class Squad:
             code = worker.process.poll()
             if code is None:
                 continue
-            died = self._mortal and code == -signal.SIGKILL
-            assert died or code == EXIT_CODE, f"{name} ended with {code}:\n{worker.log()}"
+            assert code == EXIT_CODE, f"{name} ended with {code}:\n{worker.log()}"
             self.stopped.append(name)
-            self.say(f"{name} died" if died else f"{name} stopped itself: {reason(worker)}")
+            self.say(f"{name} stopped itself: {reason(worker)}")
             assert len(self.stopped) <= self._restarts_max, f"{name} must not stop itself for ever:\n{worker.log()}"
             worker.start()
+
+    # -- faults
+
+    def strike(self, fault: Fault, broker: LocalBroker) -> None:
+        """Do what a schedule says, and have everybody started again."""
+        self.struck[fault.kind] += 1
+        match fault.kind:
+            case "kill":
+                self.restart(fault.name, self.kill(fault.name))
+            case "crash":
+                self.crash(fault)
+            case "leave":
+                self.restart(fault.name, self.terminate(fault.name, codes=(0, EXIT_CODE, -signal.SIGTERM)))
+            case "pause":
+                self.signal(fault.name, signal.SIGSTOP)
+                self.sleep(fault.seconds)
+                self.signal(fault.name, signal.SIGCONT)
+            case "freeze":
+                self.fence(fault.name)
+            case "broker":
+                broker.kill()
+                self.sleep(fault.seconds)
+                broker.start()
+                self.say(f"broker back in {broker.start_seconds:.1f} s")
+
+    def crash(self, fault: Fault, seconds: float = 60.0) -> None:
+        """Have a worker of `crashing_worker` kill itself inside a transaction."""
+        point, step = fault.where
+        fate = {"role": "", "point": point, "step": step, "turn": fault.turn, "seconds": fault.seconds}
+        new = self._fate(fault.name).with_suffix(".new")
+        new.write_text(json.dumps(fate))
+        new.rename(self._fate(fault.name))
+        worker = self.release(fault.name)
+        process = worker.process
+        assert process is not None
+        self.until(lambda: process.poll() is not None, seconds, f"the crash of {fault.name}")
+        self._fate(fault.name).unlink()
+        assert process.returncode == -signal.SIGKILL, f"{fault.name} ended with {process.returncode}:\n{worker.log()}"
+        self.restart(fault.name, worker)
+
+    def fence(self, name: str) -> None:
+        """Freeze a worker until the others hold its partitions; thawed, it must find that out and end."""
+        frozen = self.release(name)
+        frozen.signal(signal.SIGSTOP)
+        self.until_held(*self._tended)
+        self.sleep(1.0)
+        began = time.monotonic()
+        frozen.signal(signal.SIGCONT)
+        process = frozen.process
+        assert process is not None
+        self.until(lambda: process.poll() is not None, 30, "the end of the thawed worker")
+        self.say(f"{name} thawed, ended with {process.returncode} after {time.monotonic() - began:.2f} s")
+        assert process.returncode == EXIT_CODE, frozen.log()
+        self.restart(name, frozen)
+
+    def _fate(self, name: str) -> Path:
+        return self._log_dir / f"{name}.fate"
+
+    # -- waiting
 
     def until(self, condition: Callable[[], Any], seconds: float, what: str) -> None:
         """Tend the workers until the condition holds."""
