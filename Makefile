@@ -2,8 +2,9 @@
 PY := .venv/bin/python
 UV := .venv/bin/uv
 STAMP := .venv/.ready
+BENCH_STAMP := .venv-bench/.ready
 
-.PHONY: setup demo test chaos hostile lint schemas lock clean
+.PHONY: setup demo test chaos hostile bench bench-quick lint schemas lock clean
 setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
@@ -26,11 +27,25 @@ test: lint
 
 # Kills, freezes and cuts off workers and their broker for many minutes; CROSSMARGIN_CHAOS_SEED repeats a run.
 chaos: setup
-	CROSSMARGIN_CHAOS=1 $(PY) -m pytest -s --timeout 1800 tests/faults/test_worker_faults.py
+	CROSSMARGIN_CHAOS=1 $(PY) -m pytest -s --timeout 1800 tests/faults/test_campaign.py tests/faults/test_source_faults.py \
+	  tests/faults/test_worker_faults.py
 
 # 100,000 hostile messages among as many good ones, through a real worker.
 hostile: setup
 	$(PY) -m tests.worker.hostile 100000
+
+# All benchmarks, peers beside us, one report: build/bench/index.html (docs/benchmarks.md). Leave the machine alone.
+bench: setup $(BENCH_STAMP)
+	$(PY) -m benchmarks
+
+# The same at sizes that only show that everything works.
+bench-quick: setup $(BENCH_STAMP)
+	$(PY) -m benchmarks --quick
+
+$(BENCH_STAMP): benchmarks/peers/requirements.lock | setup
+	python3.11 -m venv .venv-bench
+	$(UV) pip install -q --python .venv-bench/bin/python -r benchmarks/peers/requirements.lock
+	touch $@
 
 demo: setup
 	.venv/bin/crossmargin demo
@@ -41,6 +56,8 @@ schemas: setup
 lock: setup
 	$(UV) pip compile -q --upgrade pyproject.toml --extra dev --extra devbroker --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate -o requirements.lock
+	$(UV) pip compile -q --upgrade benchmarks/peers/requirements.in --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate -o benchmarks/peers/requirements.lock
 
 clean:
-	rm -rf .venv .kafka
+	rm -rf .venv .venv-bench .kafka build
