@@ -7,7 +7,6 @@ open transaction. This module knows records and offsets; it knows nothing of wha
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from aiokafka.errors import KafkaError
 from streams.kafka import aiokafka_patches
 from streams.kafka.batches import BATCH_BYTES_MAX, Record, build_batches
 from streams.kafka.offsets import committed_offsets
+from streams.kafka.transactor import Transactor
 
 aiokafka_patches.apply()
 
@@ -62,11 +62,11 @@ class PartitionWriter:
             "linger_ms": 0,
             "max_batch_size": BATCH_BYTES_MAX,
             "max_request_size": BATCH_BYTES_MAX,
-            # Batches of a partition without a leader fail after this long; the transaction has timed out by then.
             "request_timeout_ms": transaction_timeout_ms + 5_000,
             "retry_backoff_ms": 20,
         }
         self._producer: Any = None  # made by `start`, in the event loop that it shall live in
+        self._transactor: Transactor | None = None
 
     async def start(self) -> None:
         """Fence the writer before us, settle its open transaction, and be ready to write.
@@ -76,6 +76,8 @@ class PartitionWriter:
         """
         self._producer = AIOKafkaProducer(**self._settings)
         await self._producer.start()
+        # Data without a leader is given up after this long; the transaction has timed out by then.
+        self._transactor = Transactor(self._producer, data_seconds_max=self._settings["request_timeout_ms"] / 1000)
 
     async def stop(self) -> None:
         """Close the connections; an open transaction is left to the next writer or the broker's time-out."""
@@ -105,23 +107,12 @@ class PartitionWriter:
             When the transaction is not known to be committed: fenced, timed out, refused. The process must
             end.
         """
+        assert self._transactor is not None
         batches = {tp: build_batches(self._producer, tp, rows) for tp, rows in records.items() if rows}
         began = time.perf_counter()
         try:
-            await self._producer.begin_transaction()
-            writes = [self._send(tp, parts) for tp, parts in batches.items()]
-            if offsets:
-                # In parallel with the batches: it takes two round trips to other sockets.
-                writes.append(self._producer.send_offsets_to_transaction(dict(offsets), group))
-            await asyncio.gather(*writes)
-            await self._producer.commit_transaction()
-        except (KafkaError, AssertionError) as error:
-            # aiokafka asserts its own state machine: a fenced producer can fail as "Invalid state
-            # transition".
+            await self._transactor.commit(batches, offsets, group)
+        except KafkaError as error:
             raise TransactionFailed(f"transaction of {self.transactional_id} must commit, found {error!r}") from error
         if self._observe is not None:
             self._observe(time.perf_counter() - began)
-
-    async def _send(self, tp: TopicPartition, batches: Sequence[Any]) -> None:
-        sent = [await self._producer.send_batch(batch, tp.topic, partition=tp.partition) for batch in batches]
-        await asyncio.gather(*sent)

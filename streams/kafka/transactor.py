@@ -1,0 +1,225 @@
+"""The requests of a transaction, in the fewest round trips that Kafka allows.
+
+aiokafka's sender asks one thing after another, and sends data while the coordinator still adds the group's offsets: the
+broker refuses that data once ("concurrent transactions") and has to be sent it again. Here partitions and group are
+added first, in two requests on one socket, then data and offsets go out together, then the end: three waits. What
+each answer means, and what may be asked again, is as in aiokafka's sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import aiokafka.errors as errors
+from aiokafka import TopicPartition
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    TxnOffsetCommitRequest,
+)
+
+#: Seconds until a question is put again while the broker settles the transaction before, which takes 1-5 ms
+#: (KAFKA-5477); and after any other fault that passes.
+SETTLING_SECONDS = 0.002
+FAULT_SECONDS = 0.02
+ALL_REPLICAS = -1
+
+_SETTLING = errors.ConcurrentTransactions.errno
+#: A broker of Kafka 4 says this of data that comes while it settles the transaction before.
+_SETTLING_DATA = errors.NotEnoughReplicasError.errno
+#: The coordinator is another one, or not ready.
+_MOVED = {
+    errors.CoordinatorNotAvailableError.errno,
+    errors.NotCoordinatorError.errno,
+    errors.RequestTimedOutError.errno,
+}
+_PASSING = _MOVED | {
+    _SETTLING,
+    errors.CoordinatorLoadInProgressError.errno,
+    errors.UnknownTopicOrPartitionError.errno,
+}
+#: Nothing was done because of another partition's error in the same request.
+_NOT_ATTEMPTED = errors.OperationNotAttempted.errno
+
+
+class Transactor:
+    """Commits transactions of one started transactional producer, one at a time.
+
+    Parameters
+    ----------
+    producer : AIOKafkaProducer
+        Started: its id is the broker's latest of this transactional id. It must send nothing itself meanwhile.
+    data_seconds_max : float
+        Data that no leader took for so long is given up; the transaction has timed out by then.
+    """
+
+    def __init__(self, producer: Any, *, data_seconds_max: float) -> None:
+        self._producer = producer
+        self._client = producer.client
+        self._state = producer._txn_manager
+        self._sender = producer._sender
+        self._data_seconds_max = data_seconds_max
+        self._open = False
+
+    async def commit(
+        self, batches: Mapping[TopicPartition, Sequence[Any]], offsets: Mapping[TopicPartition, int], group: str
+    ) -> None:
+        """Write batches and source offsets; when it returns, the broker has decided to commit them.
+
+        Passing faults (no connection, another leader or coordinator) are waited out.
+
+        Raises
+        ------
+        KafkaError
+            The transaction is not known to be committed, and no other can follow on this producer.
+        """
+        if self._open:
+            raise errors.IllegalStateError("the transaction before must be ended, found it open")
+        if not batches and not offsets:
+            return
+        self._open = True
+        # One after the other on the coordinator's socket. Data before both are added is refused.
+        steps = [self._add_partitions(batches)] if batches else []
+        await asyncio.gather(*steps, *([self._add_group(group)] if offsets else []))
+        steps = [self._send(batches)] if batches else []
+        await asyncio.gather(*steps, *([self._commit_offsets(offsets, group)] if offsets else []))
+        await self._end()
+        self._open = False
+
+    # -- the coordinators' part
+
+    async def _add_partitions(self, tps: Iterable[TopicPartition]) -> None:
+        request = AddPartitionsToTxnRequest(**self._identity(), topics=_by_topic((tp, tp.partition) for tp in tps))
+        await self._ask_own(request, _partition_codes)
+
+    async def _add_group(self, group: str) -> None:
+        await self._ask_own(AddOffsetsToTxnRequest(**self._identity(), group_id=group), _code)
+
+    async def _commit_offsets(self, offsets: Mapping[TopicPartition, int], group: str) -> None:
+        topics = _by_topic((tp, (tp.partition, offset, "")) for tp, offset in sorted(offsets.items()))
+        request = TxnOffsetCommitRequest(**self._identity(), group_id=group, topics=topics)
+        await self._ask(CoordinationType.GROUP, group, request, _partition_codes)
+
+    async def _end(self) -> None:
+        await self._ask_own(EndTxnRequest(**self._identity(), transaction_result=True), _code)
+
+    def _identity(self) -> dict[str, Any]:
+        state = self._state
+        return {
+            "transactional_id": state.transactional_id,
+            "producer_id": state.producer_id,
+            "producer_epoch": state.producer_epoch,
+        }
+
+    async def _ask_own(self, request: Any, codes_of: Callable[[Any], Iterable[int]]) -> None:
+        await self._ask(CoordinationType.TRANSACTION, self._state.transactional_id, request, codes_of)
+
+    async def _ask(self, kind: Any, key: str, request: Any, codes_of: Callable[[Any], Iterable[int]]) -> None:
+        """Ask a coordinator until it has done what is asked; each of these may be done twice."""
+        while True:
+            node = await self._sender._find_coordinator(kind, key)
+            try:
+                answer = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
+            except errors.IncompatibleBrokerVersion:
+                raise
+            except errors.KafkaError:  # no connection, or lost before the answer
+                codes = {errors.CoordinatorNotAvailableError.errno}
+            else:
+                codes = set(codes_of(answer)) - {0}
+            if not codes:
+                return
+            for code in codes - _PASSING - {_NOT_ATTEMPTED}:
+                raise _refusal(code)
+            if codes & _MOVED:
+                self._sender._coordinator_dead(kind)
+            await asyncio.sleep(SETTLING_SECONDS if codes <= {_SETTLING, _NOT_ATTEMPTED} else FAULT_SECONDS)
+
+    # -- the leaders' part
+
+    async def _send(self, batches: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        """Send all batches to the leaders of their partitions, of each partition one after the other."""
+        left = {tp: deque(self._numbered(tp, batch) for batch in own) for tp, own in batches.items()}
+        until = time.monotonic() + self._data_seconds_max
+        while left:
+            led: defaultdict[int, dict[TopicPartition, bytes]] = defaultdict(dict)
+            for tp, parts in left.items():
+                await self._client._wait_on_metadata(tp.topic)
+                led[self._client.cluster.leader_for_partition(tp)][tp] = parts[0]
+            answers = await asyncio.gather(*(self._produce(node, data) for node, data in led.items()))
+            faults = 0.0
+            for tp, code in (pair for answer in answers for pair in answer.items()):
+                if code in (0, errors.DuplicateSequenceNumber.errno):  # written now, or when the answer was lost
+                    left[tp].popleft()
+                elif code == _SETTLING_DATA:
+                    faults = max(faults, SETTLING_SECONDS)
+                elif _error(code).retriable:
+                    faults = FAULT_SECONDS
+                else:
+                    raise _refusal(code)
+            left = {tp: parts for tp, parts in left.items() if parts}
+            if faults:
+                if time.monotonic() > until:
+                    names = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in left)
+                    raise errors.KafkaTimeoutError(f"data must be taken within {self._data_seconds_max:g} s: {names}")
+                await asyncio.sleep(faults)
+            if faults == FAULT_SECONDS:
+                await self._client.force_metadata_update()
+
+    def _numbered(self, tp: TopicPartition, batch: Any) -> bytes:
+        """A batch's bytes with the next sequence numbers of its partition, by which the broker knows a repetition."""
+        state = self._state
+        batch._set_producer_state(state.producer_id, state.producer_epoch, state.sequence_number(tp))
+        state.increment_sequence_number(tp, batch.record_count())
+        data: bytes = batch._build()
+        return data
+
+    async def _produce(self, node: int | None, data: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, int]:
+        """One request to a leader; the error code of each partition, 0 where it is written."""
+        if node is None or node < 0:
+            return dict.fromkeys(data, errors.LeaderNotAvailableError.errno)
+        request = ProduceRequest(
+            transactional_id=self._state.transactional_id,
+            required_acks=ALL_REPLICAS,
+            timeout=int(self._data_seconds_max * 1000),
+            topics=_by_topic((tp, (tp.partition, part)) for tp, part in data.items()),
+        )
+        try:
+            answer = await self._client.send(node, request)
+        except errors.KafkaError as error:
+            if not error.retriable:
+                raise
+            return dict.fromkeys(data, errors.RequestTimedOutError.errno)
+        return {TopicPartition(topic, row[0]): row[1] for topic, rows in answer.topics for row in rows}
+
+
+def _by_topic(rows: Iterable[tuple[TopicPartition, Any]]) -> list[tuple[str, list[Any]]]:
+    """Entries of partitions as requests have them."""
+    topics: defaultdict[str, list[Any]] = defaultdict(list)
+    for tp, entry in rows:
+        topics[tp.topic].append(entry)
+    return list(topics.items())
+
+
+def _code(answer: Any) -> Iterable[int]:
+    return (answer.error_code,)
+
+
+def _partition_codes(answer: Any) -> Iterable[int]:
+    return (code for _, partitions in answer.errors for _, code in partitions)
+
+
+def _error(code: int) -> Any:
+    return errors.for_code(code)
+
+
+def _refusal(code: int) -> Exception:
+    """The error of a code; a newer producer of the same transactional id shows as an epoch that is not valid."""
+    error: Exception = errors.ProducerFenced() if code == errors.InvalidProducerEpoch.errno else _error(code)()
+    return error

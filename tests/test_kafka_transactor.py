@@ -1,0 +1,207 @@
+"""A transaction's requests: their order, what is asked again, and what ends the writer; the broker is a script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from types import SimpleNamespace
+from typing import Any
+
+import aiokafka.errors as errors
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    TxnOffsetCommitRequest,
+)
+
+from streams.kafka import transactor as module
+from streams.kafka.transactor import Transactor
+
+A, B = TopicPartition("out", 0), TopicPartition("out", 1)
+SOURCE = TopicPartition("source", 7)
+NAMES = {
+    AddPartitionsToTxnRequest: "partitions",
+    AddOffsetsToTxnRequest: "group",
+    ProduceRequest: "data",
+    TxnOffsetCommitRequest: "offsets",
+    EndTxnRequest: "end",
+}
+CONCURRENT = errors.ConcurrentTransactions.errno
+FENCED = errors.InvalidProducerEpoch.errno
+LOST = -99  # the connection ends before the answer
+
+
+class Batch:
+    """Stands for a closed batch builder; its bytes are its first sequence number."""
+
+    def __init__(self, count: int = 1) -> None:
+        self._count = count
+
+    def record_count(self) -> int:
+        return self._count
+
+    def _set_producer_state(self, _id: int, _epoch: int, sequence: int) -> None:
+        self._bytes = b"%d" % sequence
+
+    def _build(self) -> bytes:
+        return self._bytes
+
+
+class Broker:
+    """Client, sender and state of a producer: answers each kind of request with the next code of its list, then 0."""
+
+    def __init__(self, **answers: list[int]) -> None:
+        self.answers = {name: deque(codes) for name, codes in answers.items()}
+        self.asked: list[str] = []
+        self.log: list[str] = []
+        self.data: list[list[Any]] = []
+        self.moved = 0
+        self.leaders: dict[TopicPartition, int] = {}
+        self.refreshed = 0
+        self.client = self
+        self._sender = self
+        self.cluster = self
+        self.transactional_id, self.producer_id, self.producer_epoch = "writer", 5, 1
+        self._txn_manager = self
+        self._sequence: defaultdict[TopicPartition, int] = defaultdict(int)
+
+    def sequence_number(self, tp: TopicPartition) -> int:
+        return self._sequence[tp]
+
+    def increment_sequence_number(self, tp: TopicPartition, count: int) -> None:
+        self._sequence[tp] += count
+
+    async def _find_coordinator(self, _kind: Any, _key: str) -> int:
+        return 1
+
+    def _coordinator_dead(self, _kind: Any) -> None:
+        self.moved += 1
+
+    async def _wait_on_metadata(self, _topic: str) -> None:
+        pass
+
+    def leader_for_partition(self, tp: TopicPartition) -> int:
+        return self.leaders.get(tp, 1)
+
+    async def force_metadata_update(self) -> None:
+        self.refreshed += 1
+        self.leaders.clear()
+
+    async def send(self, _node: int, request: Any, **_: Any) -> Any:
+        name = NAMES[type(request)]
+        self.asked.append(name)
+        self.log.append(f"{name} asked")
+        await asyncio.sleep(0)
+        codes = self.answers.get(name)
+        code = codes.popleft() if codes else 0
+        self.log.append(f"{name} answered")
+        if code == LOST:
+            raise errors.KafkaConnectionError("lost")
+        if name == "data":
+            self.data.append(request._topics)
+        rows = [(topic, [row if isinstance(row, int) else row[0] for row in own])
+                for topic, own in getattr(request, "_topics", [])]  # fmt: skip
+        topics = [(topic, [(partition, code) for partition in own]) for topic, own in rows]
+        return SimpleNamespace(error_code=code, errors=topics, topics=topics)
+
+
+def commit(broker: Broker, *, batches: dict[TopicPartition, list[Any]] | None = None, times: int = 1) -> None:
+    async def go() -> None:
+        transactor = Transactor(broker, data_seconds_max=0.05)
+        for _ in range(times):
+            own = {A: [Batch()]} if batches is None else batches
+            await transactor.commit(own, {SOURCE: 9}, "group")
+
+    asyncio.run(go())
+
+
+def test_data_goes_out_when_all_is_added_and_the_end_comes_last() -> None:
+    """Data that arrives while the group is being added is refused; an end before the data would commit without it."""
+    broker = Broker()
+    commit(broker, batches={A: [Batch()], B: [Batch()]})
+    first, then, last = broker.log[:4], broker.log[4:8], broker.log[8:]
+    assert first == ["partitions asked", "group asked", "partitions answered", "group answered"]
+    assert set(then) == {"data asked", "data answered", "offsets asked", "offsets answered"}
+    assert last == ["end asked", "end answered"]
+
+
+@pytest.mark.parametrize("what", ["partitions", "group", "data", "offsets", "end"])
+@pytest.mark.parametrize("fault", [CONCURRENT, LOST, errors.NotCoordinatorError.errno])
+def test_a_fault_that_passes_is_waited_out(what: str, fault: int) -> None:
+    """A restart of the broker, or the transaction before still being settled, must not end a worker."""
+    fault = errors.NotLeaderForPartitionError.errno if what == "data" and fault != LOST else fault
+    broker = Broker(**{what: [fault, fault]})
+    commit(broker)
+    assert broker.asked.count(what) == 3
+    assert broker.log[-1] == "end answered"
+    assert broker.asked.count("end") == (3 if what == "end" else 1)
+
+
+@pytest.mark.parametrize("what", ["partitions", "group", "data", "offsets", "end"])
+def test_a_fenced_writer_stops_at_once(what: str) -> None:
+    """Whoever lost the partition must not go on to the end of the transaction."""
+    broker = Broker(**{what: [FENCED]})
+    with pytest.raises(errors.ProducerFenced):
+        commit(broker)
+    assert broker.asked.count(what) == 1
+    assert what == "end" or "end" not in broker.asked
+
+
+def test_data_is_repeated_with_the_same_numbers_and_in_order() -> None:
+    """The broker knows a repetition by its sequence numbers: with new ones it would be written twice."""
+    duplicate = errors.DuplicateSequenceNumber.errno
+    broker = Broker(data=[LOST, duplicate, module._SETTLING_DATA, 0])
+    commit(broker, batches={A: [Batch(3), Batch(2)]})
+    assert broker.asked.count("data") == 4
+    assert [topics[0][1][0] for topics in broker.data] == [(0, b"0"), (0, b"3"), (0, b"3")]
+    commit(broker, batches={A: [Batch()]})
+    assert broker.data[-1][0][1][0] == (0, b"5")
+
+
+def test_data_without_a_leader_is_given_up_in_time() -> None:
+    """The broker has ended the transaction by then; a writer that waits for ever would look alive and do nothing."""
+    broker = Broker(data=[errors.NotLeaderForPartitionError.errno] * 1000)
+    with pytest.raises(errors.KafkaTimeoutError, match=r"data must be taken within 0.05 s: out\[0\]"):
+        commit(broker)
+    assert broker.refreshed > 1
+    assert "end" not in broker.asked
+    leaderless = Broker()
+    leaderless.leaders = {A: -1}
+    commit(leaderless)
+    assert leaderless.refreshed == 1
+
+
+def test_an_error_that_stays_is_raised_also_beside_one_that_passes() -> None:
+    """A refused topic must end the worker, not have it ask for ever."""
+    broker = Broker(offsets=[errors.GroupAuthorizationFailedError.errno])
+    with pytest.raises(errors.GroupAuthorizationFailedError):
+        commit(broker)
+
+
+def test_no_transaction_follows_one_that_failed() -> None:
+    """What was left open would be committed together with the next one."""
+    broker = Broker(data=[errors.MessageSizeTooLargeError.errno])
+    transactor = Transactor(broker, data_seconds_max=1.0)
+
+    async def go() -> None:
+        with pytest.raises(errors.MessageSizeTooLargeError):
+            await transactor.commit({A: [Batch()]}, {}, "group")
+        with pytest.raises(errors.IllegalStateError, match="found it open"):
+            await transactor.commit({A: [Batch()]}, {}, "group")
+
+    asyncio.run(go())
+
+
+def test_only_what_there_is_is_asked() -> None:
+    """An offset alone, or data alone, takes no request for the other; nothing at all takes none."""
+    offsets, data, nothing = Broker(), Broker(), Broker()
+    commit(offsets, batches={})
+    asyncio.run(Transactor(data, data_seconds_max=1.0).commit({A: [Batch()]}, {}, "group"))
+    asyncio.run(Transactor(nothing, data_seconds_max=1.0).commit({}, {}, "group"))
+    assert offsets.asked == ["group", "offsets", "end"]
+    assert data.asked == ["partitions", "data", "end"]
+    assert nothing.asked == []
