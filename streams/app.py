@@ -194,8 +194,10 @@ class Worker(faust.Worker):
 def run_worker(settings: Settings) -> None:
     """Run a worker until it is told to stop; a worker that must not go on ends with exit code 3."""
     from streams.engine.warmup import warm_up
+    from streams.ingest.warmup import warm_up as warm_up_ingest
 
     warm_up()
+    warm_up_ingest()
     try:
         counts = asyncio.run(prepare_topics(settings))
     except Exception as error:

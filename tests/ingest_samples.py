@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from schemas.journal import Block
-from streams.ingest.partition import IngestPartition, IngestResult, Message
+from streams.ingest.messages import Message
+from streams.ingest.partition import IngestPartition, IngestResult
 from streams.ingest.terms import Terms
 
 NOW_MS = 1_760_130_900_000

@@ -6,13 +6,23 @@ from typing import Any
 import numpy as np
 import orjson
 
-from schemas.journal import COLUMNS, Block, pack_ids
+from schemas.journal import COLUMNS, Block, Column, pack_ids
 from streams.ingest.term_rules import TermsRecord
 
 #: A block takes no further row from here on. What one row adds at most (legs, names and terms of two
 #: instruments and four assets, each with all the tiers it may have) keeps every block below 512 KiB.
 BLOCK_BYTES = 320 * 1024
-_ROW_BYTES = 72
+ROW_BYTES = 72
+
+
+def name_weight(name: str) -> int:
+    """What a name adds to the estimated size of the block that lists it."""
+    return 4 * len(name) + 3
+
+
+def terms_weight(records: Sequence[TermsRecord]) -> int:
+    """What terms add to the estimated size of the block that tells them."""
+    return sum(len(orjson.dumps(record)) + 1 for record in records)
 
 
 class Draft:
@@ -45,20 +55,20 @@ class Draft:
         index = names.get(name)
         if index is None:
             index = names[name] = len(names)
-            self.size += 4 * len(name) + 3
+            self.size += name_weight(name)
         return index
 
     def add(self, row: tuple[int, ...], id: str | None = None) -> None:
         """Add a row of integers in the order of the kind's columns, id columns left out."""
         self._cells += row
-        self.size += _ROW_BYTES
+        self.size += ROW_BYTES
         if id is not None:
             self._ids.append(id)
             self.size += len(id) if id.isascii() else 4 * len(id)
 
-    def add_terms(self, record: TermsRecord) -> None:
-        self._terms.append(record)
-        self.size += len(orjson.dumps(record)) + 1
+    def add_terms(self, records: Sequence[TermsRecord]) -> None:
+        self._terms += records
+        self.size += terms_weight(records)
 
     def add_settings(self, settings: dict[str, Any]) -> None:
         self._settings.append(settings)
@@ -90,12 +100,11 @@ class BlockWriter:
     """
 
     def __init__(self, *, kind: str, topic: str, partition: int, first: int, told: list[set[str]]) -> None:
-        self.shards = len(told)
+        self.told = told
         self._kind = kind
         self._topic = topic
         self._partition = partition
         self._first = first
-        self._told = told
         self._newly_told: list[tuple[int, str]] = []
         self._drafts: dict[int, Draft] = {}
         self._blocks: list[tuple[int, Block]] = []
@@ -115,18 +124,22 @@ class BlockWriter:
         return draft
 
     def tell(self, shard: int, draft: Draft, records: Sequence[TermsRecord]) -> None:
-        """Put terms into the block that this source partition has not yet sent to the journal partition.
+        """Put terms into the block that this source partition has not yet sent to the journal partition."""
+        draft.add_terms(self.untold(shard, records))
+
+    def untold(self, shard: int, records: Sequence[TermsRecord]) -> list[TermsRecord]:
+        """Those of the terms that this source partition has not yet sent to the journal partition; sent from now on.
 
         The last of `records` is told only after the others, so where it is known all are.
         """
-        told = self._told[shard]
+        told = self.told[shard]
         if records[-1]["id"] in told:
-            return
-        for record in records:
-            if record["id"] not in told:
-                told.add(record["id"])
-                self._newly_told.append((shard, record["id"]))
-                draft.add_terms(record)
+            return []
+        untold = [record for record in records if record["id"] not in told]
+        for record in untold:
+            told.add(record["id"])
+            self._newly_told.append((shard, record["id"]))
+        return untold
 
     def finish(self, next_offset: int) -> list[tuple[int, Block]]:
         """(journal partition, block) of the batch that ends before `next_offset`, in order."""
@@ -138,13 +151,24 @@ class BlockWriter:
     def abandon(self) -> None:
         """Forget the batch: what it told counts as not told."""
         for shard, id in self._newly_told:
-            self._told[shard].discard(id)
+            self.told[shard].discard(id)
+
+    def put(
+        self,
+        shard: int,
+        *,
+        first: int | None,
+        next: int,
+        names: dict[str, list[str]],
+        columns: dict[str, Column],
+        terms: list[TermsRecord],
+    ) -> None:
+        """Take a whole block of the source offsets from `first` (None: where the batch begins) to before `next`."""
+        source = self._source(self._first if first is None else first, next)
+        self._blocks.append((shard, Block(kind=self._kind, source=source, names=names, columns=columns, terms=terms)))
 
     def _close(self, shard: int, draft: Draft, next_offset: int) -> None:
-        source = {
-            "topic": self._topic,
-            "partition": self._partition,
-            "first": draft.first,
-            "next": next_offset,
-        }
-        self._blocks.append((shard, draft.block(self._kind, source)))
+        self._blocks.append((shard, draft.block(self._kind, self._source(draft.first, next_offset))))
+
+    def _source(self, first: int, next: int) -> dict[str, Any]:
+        return {"topic": self._topic, "partition": self._partition, "first": first, "next": next}

@@ -11,7 +11,7 @@ from schemas.fields import legal_id, shown
 from schemas.journal import TRANSFER_TYPES
 from streams.ingest.checks import answered, event_time, minor_units
 from streams.ingest.terms import AssetTerms, InstrumentTerms, Terms
-from streams.ingest.writers import Batch, Writer
+from streams.ingest.writers import Batch, RowWriter
 
 _TYPE = {type: code for code, type in enumerate(TRANSFER_TYPES)}
 _SIGNED = ("adjustment", "opening")
@@ -28,13 +28,13 @@ class _Leg(NamedTuple):
     bucket: InstrumentTerms | None
 
 
-class CollateralWriter(Writer):
+class CollateralWriter(RowWriter):
     """Splits a movement of collateral into its legs."""
 
     kind = "collateral"
     record = Transfer
 
-    def write(self, offset: int, _key: bytes | None, value: bytes, batch: Batch) -> int:
+    def write_row(self, offset: int, _key: bytes | None, value: bytes, batch: Batch) -> int:
         transfer: Transfer = self.reader.read(value)
         legal_id(transfer.transfer_id, "transfer_id")
         time = event_time(transfer.time, batch.latest_ms)

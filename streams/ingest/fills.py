@@ -1,25 +1,103 @@
-"""`fills` -> blocks of fills, each row in its account's journal partition."""
+"""`fills` -> blocks of fills, each row in its account's journal partition.
+
+Plain messages become rows in a kernel; every other one is read by itself, in its place, and that reading defines what a
+fill means.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from schemas.dead_letters import Refused
 from schemas.fields import legal_id, scaled, shown
 from schemas.fills import Fill
 from schemas.journal import FILL_KINDS
-from streams.ingest.checks import AMOUNT_MAX, answered, event_time, minor_units, price_ticks
-from streams.ingest.terms import InstrumentTerms
-from streams.ingest.writers import Batch, Writer
+from streams.ingest.checks import AMOUNT_MAX, Shards, answered, event_time, minor_units, price_ticks
+from streams.ingest.fill_blocks import put_blocks
+from streams.ingest.fill_rows import LOTS_MAX, FillRows, plain_fills
+from streams.ingest.instrument_table import InstrumentTable
+from streams.ingest.messages import Message, Messages
+from streams.ingest.scan import Bytes, fields_of, scan
+from streams.ingest.terms import InstrumentTerms, Terms, check_size
+from streams.ingest.writers import Batch, Writer, Written, no_value
 
-_LOTS_MAX = 1 << 31
 _KIND = {kind: code for code, kind in enumerate(FILL_KINDS)}
 _MODE = {None: -1, "cross": 0, "isolated": 1}
+_FIELDS = fields_of(Fill)
+
+
+class FillRow(NamedTuple):
+    """One fill, scaled to lots, ticks and minor units; codes as in the columns of a block of fills."""
+
+    account: str
+    fill_id: str
+    instrument: str
+    lots: int
+    ticks: int
+    fee: int
+    time: int
+    mode: int
+    fill_kind: int
+    liquidation: int
 
 
 class FillWriter(Writer):
-    """Scales a fill to lots, ticks and minor units."""
+    """Scales fills to lots, ticks and minor units."""
 
     kind = "fills"
     record = Fill
 
-    def write(self, offset: int, _key: bytes | None, value: bytes, batch: Batch) -> int:
+    def __init__(self, shards: Shards) -> None:
+        super().__init__(shards)
+        self._table = InstrumentTable(Terms(0))
+
+    def write(self, messages: Sequence[Message], batch: Batch) -> Written:
+        if not self._table.is_of(batch.terms):
+            self._table = InstrumentTable(batch.terms)
+        columns = Messages.of(messages)
+        spans = scan(columns.data, columns.value_start, columns.value_length, _FIELDS)
+        spans.plain[columns.value_length > batch.bytes_max] = False
+        rows = plain_fills(columns.data, spans, self._table.columns, batch.latest_ms)
+        read: dict[int, FillRow] = {}
+        refused: list[tuple[Message, Refused]] = []
+        for index in np.flatnonzero(~rows.accepted).tolist():
+            message = messages[index]
+            try:
+                read[index] = self.read(message[2], batch)
+            except Refused as reason:
+                refused.append((message, reason))
+        text = self._add(read, rows, columns.data)
+        put_blocks(rows, columns.offset, text, self._table, batch.blocks)
+        return Written(int(rows.time[rows.accepted].max(initial=0)), refused)
+
+    def _add(self, read: Mapping[int, FillRow], rows: FillRows, text: Bytes) -> Bytes:
+        """Put what was read by itself in its place among the rows; returns the text with its names."""
+        if not read:
+            return text
+        names = [name.encode() for row in read.values() for name in (row.account, row.fill_id)]
+        bounds = len(text) + np.cumsum([0, *map(len, names)])
+        at = list(read)
+        rows.accepted[at] = True
+        rows.account_start[at], rows.account_end[at] = bounds[:-1:2], bounds[1::2]
+        rows.id_start[at], rows.id_end[at] = bounds[1::2], bounds[2::2]
+        rows.instrument[at] = [self._table.number[row.instrument] for row in read.values()]
+        cells = np.array([row[3:] for row in read.values()], dtype=np.int64)
+        for name, column in zip(FillRow._fields[3:], cells.T, strict=True):
+            getattr(rows, name)[at] = column
+        return np.frombuffer(text.tobytes() + b"".join(names), np.uint8)
+
+    def read(self, value: bytes | None, batch: Batch) -> FillRow:
+        """The fill in one message.
+
+        Raises
+        ------
+        Refused
+            what is wrong with it, the first fault by the order of `schemas.dead_letters.REASONS`.
+        """
+        if value is None:
+            raise no_value()
+        check_size(value, batch.bytes_max)
         fill: Fill = self.reader.read(value)
         legal_id(fill.fill_id, "fill_id")
         shard = self.shards.of(fill.account)
@@ -31,25 +109,18 @@ class FillWriter(Writer):
         mode, liquidation = _MODE[fill.margin_mode], -1
         if fill.liquidation_id is not None:
             mode, liquidation = _answer(fill, fill.liquidation_id, shard)
-
-        draft = batch.blocks.draft(shard, offset)
-        batch.blocks.tell(shard, draft, instrument.records)
-        draft.add(
-            (
-                draft.index("accounts", fill.account),
-                draft.index("instruments", instrument.id),
-                lots,
-                ticks,
-                fee,
-                time,
-                mode,
-                _KIND[fill.kind],
-                liquidation,
-                offset,
-            ),
-            fill.fill_id,
+        return FillRow(
+            account=fill.account,
+            fill_id=fill.fill_id,
+            instrument=instrument.id,
+            lots=lots,
+            ticks=ticks,
+            fee=fee,
+            time=time,
+            mode=mode,
+            fill_kind=_KIND[fill.kind],
+            liquidation=liquidation,
         )
-        return time
 
 
 def _amounts(fill: Fill, instrument: InstrumentTerms) -> tuple[int, int, int]:
@@ -57,7 +128,7 @@ def _amounts(fill: Fill, instrument: InstrumentTerms) -> tuple[int, int, int]:
     lots = scaled(fill.quantity, instrument.quantity_precision, "quantity")
     if lots == 0:
         raise Refused("zero_quantity", f"quantity must not be 0, found {shown(fill.quantity)}")
-    if not -_LOTS_MAX < lots < _LOTS_MAX:
+    if not -LOTS_MAX < lots < LOTS_MAX:
         raise Refused("over_range", f"quantity must be below 2**31 lots, found {shown(fill.quantity)}")
     ticks = price_ticks(fill.price, instrument, "price")
     fee = minor_units(fill.fee, instrument.asset, "fee")

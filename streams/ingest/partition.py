@@ -9,11 +9,9 @@ from streams.ingest.blocks import BlockWriter
 from streams.ingest.checks import Shards
 from streams.ingest.collateral import CollateralWriter
 from streams.ingest.fills import FillWriter
-from streams.ingest.terms import POSITION_KEY, Terms, check_size
+from streams.ingest.messages import Message
+from streams.ingest.terms import POSITION_KEY, Terms
 from streams.ingest.writers import AccountWriter, Batch, FundingWriter, TermsWriter, Writer
-
-#: offset, key, value, timestamp (epoch ms) of a source message
-Message = tuple[int, bytes | None, bytes | None, int]
 
 #: Logical topic -> what writes its messages into blocks.
 WRITERS: dict[str, type[Writer]] = {
@@ -106,19 +104,11 @@ class IngestPartition:
             first=messages[0][0],
             told=self._told,
         )
-        batch = Batch(terms, now_ms + self._max_future_ms, blocks)
+        batch = Batch(terms, now_ms + self._max_future_ms, self._message_bytes_max, blocks)
         unknown_fields = self._writer.unknown_fields
-        dead_letters: list[DeadLetter] = []
-        unknown_ids: set[str] = set()
-        newest_ms = 0
-        for message in messages:
-            try:
-                newest_ms = max(newest_ms, self._write(message, batch))
-            except Refused as refused:
-                if refused.missing is not None and not final:
-                    unknown_ids.add(refused.missing)
-                dead_letters.append(self._dead_letter(refused, message))
-        if unknown_ids:
+        newest_ms, refused = self._writer.write(messages, batch)
+        unknown_ids = {reason.missing for _, reason in refused if reason.missing is not None}
+        if unknown_ids and not final:
             blocks.abandon()
             return IngestResult(unknown_ids=frozenset(unknown_ids))
         next_offset = messages[-1][0] + 1
@@ -126,20 +116,12 @@ class IngestPartition:
             batch.changelog.append((POSITION_KEY, str(next_offset).encode()))
         return IngestResult(
             blocks=blocks.finish(next_offset),
-            dead_letters=dead_letters,
+            dead_letters=[self._dead_letter(reason, message) for message, reason in refused],
             changelog=batch.changelog,
             rows=len(messages),
             unknown_fields=self._writer.unknown_fields - unknown_fields,
             newest_ms=newest_ms,
         )
-
-    def _write(self, message: Message, batch: Batch) -> int:
-        offset, key, value, _ = message
-        if value is None:
-            self._writer.tombstone(offset, key, batch)
-            return 0
-        check_size(value, self._message_bytes_max)
-        return self._writer.write(offset, key, value, batch)
 
     def _dead_letter(self, refused: Refused, message: Message) -> DeadLetter:
         offset, key, value, timestamp = message

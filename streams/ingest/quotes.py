@@ -8,7 +8,7 @@ from schemas.dead_letters import DeadLetter, Refused, dead_letter
 from schemas.fields import NAME_CHARS_MAX, exact, legal_id, shown
 from schemas.prices import Quote
 from streams.ingest.checks import event_time
-from streams.ingest.partition import Message
+from streams.ingest.messages import Message
 from streams.ingest.terms import check_size
 
 #: symbol, source, price, confidence, time (epoch ms), sequence

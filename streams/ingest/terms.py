@@ -84,10 +84,12 @@ class Terms:
     ----------
     next_offset : the first offset not folded yet
     assets, instruments : id -> terms of what messages may use; an instrument is here once its asset is known
+    edition : changes with `assets` and `instruments`
     """
 
     def __init__(self, message_bytes_max: int) -> None:
         self.next_offset = 0
+        self.edition = 0
         self.assets: dict[str, AssetTerms] = {}
         self.instruments: dict[str, InstrumentTerms] = {}
         self._message_bytes_max = message_bytes_max
@@ -144,6 +146,7 @@ class Terms:
 
     def restore(self, changelog: Iterable[tuple[bytes, bytes]]) -> None:
         """Become, from new, the table whose changelog this is; of one key the last record holds."""
+        self.edition += 1
         latest = dict(changelog)
         self.next_offset = int(latest.pop(POSITION_KEY, b"0"))
         for key, value in latest.items():
@@ -207,6 +210,7 @@ class Terms:
             _unit(record, asset)
 
     def _take(self, record: TermsRecord) -> list[TermsRecord]:
+        self.edition += 1
         id = record["id"]
         self._records[id] = record
         self._first_version.setdefault(id, record["version"])

@@ -4,8 +4,9 @@ A writer turns one message into rows of journal blocks, or refuses it; it checks
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from schemas.accounts import AccountSettings
 from schemas.codec import Reader
@@ -14,8 +15,9 @@ from schemas.fields import Record, legal_account, scaled, shown
 from schemas.funding import FundingRate
 from streams.ingest.blocks import BlockWriter
 from streams.ingest.checks import Shards, event_time, price_ticks
+from streams.ingest.messages import Message
 from streams.ingest.term_rules import checked_levels
-from streams.ingest.terms import Terms, key_text
+from streams.ingest.terms import Terms, check_size, key_text
 
 #: Funding rates are counted in units of 1e-12.
 _RATE_PLACES = 12
@@ -29,14 +31,29 @@ class Batch:
     ----------
     terms : instruments and assets as far as they have been read
     latest_ms : the latest time a message may have, epoch ms
+    bytes_max : longer values are refused
     blocks : where rows go
     changelog : records for the recovery of `terms`; of `instruments` only
     """
 
     terms: Terms
     latest_ms: int
+    bytes_max: int
     blocks: BlockWriter
     changelog: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class Written(NamedTuple):
+    """What came of a batch besides its blocks.
+
+    Parameters
+    ----------
+    newest_ms : the latest time in the accepted messages, epoch ms; 0 where there is none
+    refused : the messages that were refused, in order, and why
+    """
+
+    newest_ms: int
+    refused: list[tuple[Message, Refused]]
 
 
 class Writer(ABC):
@@ -60,7 +77,30 @@ class Writer(ABC):
         return self.reader.unknown_fields
 
     @abstractmethod
-    def write(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
+    def write(self, messages: Sequence[Message], batch: Batch) -> Written:
+        """Put the rows of all messages that are accepted into the blocks."""
+
+
+class RowWriter(Writer):
+    """A writer that takes one message after the other."""
+
+    def write(self, messages: Sequence[Message], batch: Batch) -> Written:
+        newest_ms = 0
+        refused: list[tuple[Message, Refused]] = []
+        for message in messages:
+            offset, key, value, _ = message
+            try:
+                if value is None:
+                    self.write_tombstone(offset, key, batch)
+                else:
+                    check_size(value, batch.bytes_max)
+                    newest_ms = max(newest_ms, self.write_row(offset, key, value, batch))
+            except Refused as reason:
+                refused.append((message, reason))
+        return Written(newest_ms, refused)
+
+    @abstractmethod
+    def write_row(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
         """Put the message's rows into the blocks; returns its time in epoch ms, 0 where it has none.
 
         Raises
@@ -69,7 +109,7 @@ class Writer(ABC):
             nothing was written.
         """
 
-    def tombstone(self, _offset: int, _key: bytes | None, _batch: Batch) -> None:
+    def write_tombstone(self, _offset: int, _key: bytes | None, _batch: Batch) -> None:
         """Put the meaning of a null value into the blocks; it has one on compacted topics only.
 
         Raises
@@ -77,16 +117,21 @@ class Writer(ABC):
         Refused
             nothing was written.
         """
-        raise Refused("tombstone", "the value must not be null on a topic that is not compacted, found null")
+        raise no_value()
 
 
-class FundingWriter(Writer):
+def no_value() -> Refused:
+    """What refuses a null value on a topic that is not compacted."""
+    return Refused("tombstone", "the value must not be null on a topic that is not compacted, found null")
+
+
+class FundingWriter(RowWriter):
     """`funding-rates` -> blocks of funding, every row in every journal partition."""
 
     kind = "funding"
     record = FundingRate
 
-    def write(self, offset: int, _key: bytes | None, value: bytes, batch: Batch) -> int:
+    def write_row(self, offset: int, _key: bytes | None, value: bytes, batch: Batch) -> int:
         funding: FundingRate = self.reader.read(value)
         time = event_time(funding.time, batch.latest_ms)
         instrument = batch.terms.find_instrument(funding.instrument)
@@ -105,13 +150,13 @@ class FundingWriter(Writer):
         return time
 
 
-class AccountWriter(Writer):
+class AccountWriter(RowWriter):
     """`accounts` -> blocks of settings, each in its account's journal partition."""
 
     kind = "accounts"
     record = AccountSettings
 
-    def write(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
+    def write_row(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
         account = legal_account(key_text(key), "key")
         settings: AccountSettings = self.reader.read(value)
         if settings.account != account:
@@ -119,7 +164,7 @@ class AccountWriter(Writer):
         self._put(settings, offset, batch)
         return 0
 
-    def tombstone(self, offset: int, key: bytes | None, batch: Batch) -> None:
+    def write_tombstone(self, offset: int, key: bytes | None, batch: Batch) -> None:
         self._put(AccountSettings(account=legal_account(key_text(key), "key")), offset, batch)
 
     def _put(self, settings: AccountSettings, offset: int, batch: Batch) -> None:
@@ -133,25 +178,25 @@ class AccountWriter(Writer):
         batch.blocks.draft(self.shards.of(settings.account), offset).add_settings(row)
 
 
-class TermsWriter(Writer):
+class TermsWriter(RowWriter):
     """`instruments` -> blocks of terms, every record in every journal partition. Their reader is the table's."""
 
     kind = "terms"
     record = Record
 
-    def write(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
+    def write_row(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
         before = batch.terms.unknown_fields
         self._put(offset, key, value, batch)
         self.reader.unknown_fields += batch.terms.unknown_fields - before
         return 0
 
-    def tombstone(self, offset: int, key: bytes | None, batch: Batch) -> None:
+    def write_tombstone(self, offset: int, key: bytes | None, batch: Batch) -> None:
         self._put(offset, key, None, batch)
 
     def _put(self, offset: int, key: bytes | None, value: bytes | None, batch: Batch) -> None:
         for record in batch.terms.add(offset, key, value):
             for shard in range(self.shards.count):
-                batch.blocks.draft(shard, offset).add_terms(record)
+                batch.blocks.draft(shard, offset).add_terms([record])
         entry = batch.terms.entry(offset, key, value)
         if entry is not None:
             batch.changelog.append(entry)
