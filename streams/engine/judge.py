@@ -60,14 +60,14 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
     Order of events: by account, then bucket, so it does not depend on how the books lie in memory.
     """
     ledger, standing = shard.ledger, shard.standing
-    books = books[np.lexsort((books, ledger.book_account[books]))]
     numbers = numbers_of(shard, books)
     status = statuses_of(numbers, books, standing.levels(), standing.level_set, standing.called, standing.step)
     before = standing.status[books]
     acts = (before != BANKRUPT) & ((status != before) | (status == LIQUIDATION))
     out: list[Output] = []
     changed = set(touched.tolist())
-    for at in np.nonzero(acts)[0].tolist():
+    acting = np.nonzero(acts)[0]
+    for at in acting[np.lexsort((books[acting], ledger.book_account[books[acting]]))].tolist():
         book = int(books[at])
         maintenance = float(numbers.maintenance[at])
         ratio = float(numbers.adjusted[at]) / maintenance if maintenance > 0.0 else float("nan")
@@ -76,6 +76,7 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
             changed.add(book)
             shard.touched.add(int(ledger.book_account[book]))
         out += events
+    shard.slack.anchor(shard, books, numbers)
     return out, set(ledger.book_account[np.array(list(changed), dtype=np.int64)].tolist())
 
 

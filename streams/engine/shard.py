@@ -15,6 +15,7 @@ from streams.engine.invariants import InvariantViolation
 from streams.engine.ledger import Ledger
 from streams.engine.marking import Prices
 from streams.engine.posting import APPLIED, OUT_OF_RANGE
+from streams.engine.slack import Slack
 from streams.engine.standing import LevelSet, Standing
 from streams.engine.terms import TermsTable
 from streams.margin.parameters import I64
@@ -38,6 +39,7 @@ class Shard:
         self.ledger = Ledger()
         self.standing = Standing()
         self.prices = Prices()
+        self.slack = Slack()
         self.settings: dict[str, dict[str, Any]] = {}  # accounts that said how they want to be margined
         self.settled: dict[int, int] = {}  # expired instrument -> settlement price in ticks
         self.sweep = (0, 0)  # interval of shard time, and accounts summarised in it so far
@@ -95,14 +97,18 @@ class Shard:
             rejected = marking.fund(self, block)
             everything = True
         elif block.kind == "marks":
+            waiting = len(self.prices.pending_funding)
             marking.mark(self, block)
-            everything = True
+            everything = everything or len(self.prices.pending_funding) != waiting
         settled = marking.settle_expired(self)
         out: list[Output] = []
         if self.prices.live:
             whole: I64 = np.arange(self.ledger.books, dtype=np.int64)
             touched = np.union1d(posted, settled) if was_live else whole
-            books = whole if everything or settled.size or not was_live else posted
+            if everything or settled.size or not was_live:
+                books = whole
+            else:
+                books = self.slack.woken(self) if block.kind == "marks" else posted
             out, accounts = judge.judge(self, offset, books, touched)
             if block.kind == "marks":
                 accounts |= summaries.sweep(self)
