@@ -31,9 +31,6 @@ log = logging.getLogger("crossmargin")
 #: An idle partition's offset is committed again this often, in seconds: the broker forgets offsets of a group
 #: without members after ``offsets.retention.minutes`` (7 days), and idle transactional ids as well.
 REFRESH_SECONDS = 3600.0
-#: Passes of the event loop between two blocks of any partition. A transaction in the air takes about a dozen;
-#: it must go on while blocks are folded, or it is late, or even timed out.
-PASSES_BETWEEN_BLOCKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +67,19 @@ class RoleSpec:
     """A role: its name, its source topics, and how to make the part of one partition.
 
     Offsets are committed to the group ``<prefix>-<name>``.
+
+    Attributes
+    ----------
+    pause_ms : int
+        Flushes of a partition begin at least this far apart, unless ``rows_max`` are waiting. What comes alone goes
+        out at once; of a stream, what comes meanwhile goes out together.
     """
 
     name: str
     topics: frozenset[str]
     create: Callable[[TopicPartition], Role]
     tick_ms: int | None = None
+    pause_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,7 @@ class PartitionTask:
         self.committed: int | None = None  #: the offset last committed
         self._group = f"{prefix}-{spec.name}"
         self._tick_seconds = None if spec.tick_ms is None else spec.tick_ms / 1000
+        self._pause_seconds = spec.pause_ms / 1000
         self._client = client
         self._flushing = flushing
         self._turn = turn
@@ -139,6 +144,7 @@ class PartitionTask:
         self._urgent = self._closing = False
         self._rows = 0
         self._flush_at = self._tick_at = self._refresh_at = float("inf")
+        self._pause_until = 0.0
 
     async def open(self) -> int:
         """Fence, restore, and return the offset to read from."""
@@ -153,7 +159,7 @@ class PartitionTask:
         start = self.committed if restored is None else restored
         self.applied = await first_offset(self._client, self.tp) if start is None else start
         now = time.monotonic()
-        self._refresh_at = now if self.committed is not None else now + REFRESH_SECONDS
+        self._refresh_at = now if self.committed is not None else float("inf")
         if self._tick_seconds is not None:
             self._tick_at = now
         self._runner = asyncio.create_task(self._run())
@@ -196,9 +202,8 @@ class PartitionTask:
                     self._tick_at = time.monotonic() + self._tick_seconds
                     self._urgent |= self.role.tick()
                 if self._may_take() and not self._closing:
-                    async with self._turn:
-                        for _ in range(PASSES_BETWEEN_BLOCKS):
-                            await asyncio.sleep(0)
+                    async with self._turn:  # one block of any partition a pass of the event loop
+                        await asyncio.sleep(0)
                     await self._take(self._blocks.popleft())
                 if self._commit is None and self._due(time.monotonic()):
                     self._start_flush()
@@ -220,17 +225,21 @@ class PartitionTask:
         block.release()
 
     def _due(self, now: float) -> bool:
-        return (
-            self._urgent
-            or self._flush_at <= now
-            or self._rows >= self._flushing.rows_max
-            or (self._refresh_at <= now and self.committed is not None)
-        )
+        return self._due_at() <= now
+
+    def _due_at(self) -> float:
+        """When the next flush is due, monotonic seconds."""
+        if self._rows >= self._flushing.rows_max:
+            return 0.0
+        wanted = 0.0 if self._urgent else min(self._flush_at, self._refresh_at)
+        return max(wanted, self._pause_until)
 
     def _start_flush(self) -> None:
         """Send off the records of all blocks applied so far; later ones are of the next flush."""
         records = self.role.flush()
-        refresh = self._refresh_at <= time.monotonic()
+        now = time.monotonic()
+        self._pause_until = now + self._pause_seconds
+        refresh = self._refresh_at <= now
         offsets = {self.tp: self.applied} if refresh or self.applied != self.committed else {}
         self._urgent, self._rows, self._flush_at = False, 0, float("inf")
         if offsets or any(records.values()):
@@ -253,9 +262,7 @@ class PartitionTask:
 
     async def _sleep(self) -> None:
         """Wait for a block, the end of a transaction, or the next thing due."""
-        due = self._tick_at
-        if self._commit is None:
-            due = min(due, self._flush_at, self._refresh_at)
+        due = self._tick_at if self._commit is not None else min(self._tick_at, self._due_at())
         loop = asyncio.get_running_loop()
         timer = loop.call_later(max(0.0, due - time.monotonic()), self._wake.set) if due < float("inf") else None
         try:
