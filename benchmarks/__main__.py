@@ -17,7 +17,9 @@ from benchmarks.page import page
 from benchmarks.report import Report
 
 #: Name -> module with `run(report, *, quick)`, in the order of a full run.
-BENCHMARKS: dict[str, str] = {}
+BENCHMARKS: dict[str, str] = {
+    "throughput": "benchmarks.throughput",
+}
 
 
 @click.command(
