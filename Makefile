@@ -13,7 +13,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(UV) pip install -q -r requirements.lock
 	$(UV) pip install -q --no-deps -e .
 	@echo "compiling the engine's kernels (once)"
-	@$(PY) -m streams.engine.warmup
+	@$(PY) -m streams.engine.warmup && $(PY) -m streams.ingest.warmup
 	touch $@
 
 lint: setup

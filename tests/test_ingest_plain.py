@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.fills import Fill
 from schemas.sharding import shard_of
-from streams.ingest.fill_rows import plain_fills
+from streams.ingest.fill_rows import FIELDS, plain_fills, rules
 from streams.ingest.instrument_table import InstrumentTable
 from streams.ingest.layout import route
 from streams.ingest.messages import Messages
@@ -27,10 +27,15 @@ GOOD = {
 }
 
 
+def test_the_kernel_knows_every_field():
+    """A field that it took for unknown would send every fill that has it down the slow way."""
+    assert set(FIELDS) == set(Fill.__struct_encode_fields__)
+
+
 def is_plain(value):
     columns = Messages.of(messages(value))
-    spans = scan(columns.data, columns.value_start, columns.value_length, fields_of(Fill))
-    return bool(plain_fills(columns.data, spans, InstrumentTable(all_terms()).columns, NOW_MS).accepted[0])
+    spans = scan(columns.data, columns.value_start, columns.value_length, fields_of(FIELDS))
+    return bool(plain_fills(columns.data, spans, InstrumentTable(all_terms()).columns, rules(NOW_MS)).accepted[0])
 
 
 @pytest.mark.parametrize(

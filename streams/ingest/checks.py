@@ -8,6 +8,8 @@ from streams.ingest.terms import AssetTerms, InstrumentTerms
 
 #: Amounts of minor units and products are below this, so that sums of a few fit 64 bits.
 AMOUNT_MAX = 1 << 62
+#: Lots of one fill are below this.
+LOTS_MAX = 1 << 31
 _ACCOUNTS_REMEMBERED = 1 << 18
 
 

@@ -12,18 +12,48 @@ import numpy as np
 from numba import njit
 
 from schemas.fields import ID_CHARS_MAX, NUMBER_CHARS_MAX
-from schemas.fills import Fill
 from schemas.journal import FILL_KINDS
-from streams.ingest.checks import AMOUNT_MAX
+from streams.ingest.checks import AMOUNT_MAX, LOTS_MAX
 from streams.ingest.instrument_table import InstrumentColumns
 from streams.ingest.scan import ABSENT, I64, NUMBER, STRING, Bytes, Flags, Spans
 
-LOTS_MAX = 1 << 31
+#: The fields of a fill, in the order in which `scan` is to give them: that of most producers.
+FIELDS = (
+    "fill_id",
+    "account",
+    "instrument",
+    "quantity",
+    "price",
+    "fee",
+    "time",
+    "liquidation_id",
+    "margin_mode",
+    "kind",
+)
+_FILL_ID, _ACCOUNT, _INSTRUMENT, _QUANTITY, _PRICE, _FEE, _TIME, _LIQUIDATION, _MODE, _KIND = range(10)
 _DIGITS_MAX = 18
-_FIELDS = Fill.__struct_encode_fields__
-_FILL_ID, _ACCOUNT, _INSTRUMENT = map(_FIELDS.index, ("fill_id", "account", "instrument"))
-_QUANTITY, _PRICE, _FEE, _TIME = map(_FIELDS.index, ("quantity", "price", "fee", "time"))
-_MODE, _KIND, _LIQUIDATION = map(_FIELDS.index, ("margin_mode", "kind", "liquidation_id"))
+
+
+class Rules(NamedTuple):
+    """What is in range. Not constants: compiled code would keep those of other files as they were.
+
+    Parameters
+    ----------
+    latest_ms : the latest time of a fill
+    id_bytes_max, number_bytes_max : length of an id and of a number
+    lots_end, amount_end : magnitudes of lots, and of amounts and products, are below
+    kinds, modes : the words, each a row of bytes with zeros after it; their places are their codes
+    opening : code of the kind that closed instruments refuse
+    """
+
+    latest_ms: int
+    id_bytes_max: int
+    number_bytes_max: int
+    lots_end: int
+    amount_end: int
+    kinds: Bytes
+    modes: Bytes
+    opening: int
 
 
 def _padded(words: Sequence[str]) -> Bytes:
@@ -31,9 +61,21 @@ def _padded(words: Sequence[str]) -> Bytes:
     return np.array([list(word.encode().ljust(max(map(len, words)) + 1, b"\0")) for word in words], np.uint8)
 
 
-_KINDS = _padded(FILL_KINDS)
-_OPENING = FILL_KINDS.index("opening")
-_MODES = _padded(("cross", "isolated"))
+def rules(latest_ms: int) -> Rules:
+    """The rules of the contract, with the latest time that a fill may have now."""
+    return _RULES._replace(latest_ms=latest_ms)
+
+
+_RULES = Rules(
+    latest_ms=0,
+    id_bytes_max=ID_CHARS_MAX,
+    number_bytes_max=NUMBER_CHARS_MAX,
+    lots_end=LOTS_MAX,
+    amount_end=AMOUNT_MAX,
+    kinds=_padded(FILL_KINDS),
+    modes=_padded(("cross", "isolated")),
+    opening=FILL_KINDS.index("opening"),
+)
 
 
 class FillRows(NamedTuple):
@@ -62,11 +104,11 @@ class FillRows(NamedTuple):
     liquidation: I64
 
 
-def plain_fills(data: Bytes, spans: Spans, instruments: InstrumentColumns, latest_ms: int) -> FillRows:
+def plain_fills(data: Bytes, spans: Spans, instruments: InstrumentColumns, rules: Rules) -> FillRows:
     """The rows of plain fills, of the messages whose values are at `spans`; the others are not accepted."""
     count = len(spans.plain)
     rows = FillRows(np.zeros(count, np.bool_), *(np.empty(count, np.int64) for _ in FillRows._fields[1:]))
-    _plain_fills(data, *spans, instruments, _slots(instruments), latest_ms, rows)
+    _plain_fills(data, *spans, instruments, _slots(instruments), rules, rows)
     return rows
 
 
@@ -79,16 +121,17 @@ def _plain_fills(
     end: I64,
     instruments: InstrumentColumns,
     slots: I64,
-    latest_ms: int,
+    rules: Rules,
     rows: FillRows,
 ) -> None:
+    amount_end = rules.amount_end
     for row in range(len(plain)):
         if not plain[row] or kind[row, _LIQUIDATION] == STRING or kind[row, _LIQUIDATION] == NUMBER:
             continue
         # An absent field has an empty span, which is no id, no number and no word.
-        if kind[row, _FILL_ID] != STRING or not _is_id(data, start[row, _FILL_ID], end[row, _FILL_ID]):
+        if kind[row, _FILL_ID] != STRING or not _is_id(data, start[row, _FILL_ID], end[row, _FILL_ID], rules):
             continue
-        if kind[row, _ACCOUNT] != STRING or not _is_id(data, start[row, _ACCOUNT], end[row, _ACCOUNT]):
+        if kind[row, _ACCOUNT] != STRING or not _is_id(data, start[row, _ACCOUNT], end[row, _ACCOUNT], rules):
             continue
         if data[start[row, _ACCOUNT]] == 126 or kind[row, _INSTRUMENT] != STRING:  # ~
             continue
@@ -98,35 +141,37 @@ def _plain_fills(
         if instrument < 0:
             continue
 
-        lots = _decimal(data, start[row, _QUANTITY], end[row, _QUANTITY], instruments.quantity_precision[instrument])
-        ticks = _decimal(data, start[row, _PRICE], end[row, _PRICE], instruments.price_precision[instrument])
+        lots = _decimal(
+            data, start[row, _QUANTITY], end[row, _QUANTITY], instruments.quantity_precision[instrument], rules
+        )
+        ticks = _decimal(data, start[row, _PRICE], end[row, _PRICE], instruments.price_precision[instrument], rules)
         fee = 0
         if kind[row, _FEE] != ABSENT:
-            fee = _decimal(data, start[row, _FEE], end[row, _FEE], instruments.fee_precision[instrument])
+            fee = _decimal(data, start[row, _FEE], end[row, _FEE], instruments.fee_precision[instrument], rules)
         # Whole quotients keep products in 64 bits: a x b < m just where a <= (m - 1) // b.
         unit = instruments.unit[instrument]
         is_inverse = instruments.inverse[instrument]
-        if lots == 0 or abs(lots) >= LOTS_MAX or ticks <= 0 or ticks > instruments.ticks_max[instrument]:
+        if lots == 0 or abs(lots) >= rules.lots_end or ticks <= 0 or ticks > instruments.ticks_max[instrument]:
             continue
-        if abs(fee) >= AMOUNT_MAX or (not is_inverse and ticks > (AMOUNT_MAX - 1) // unit):
+        if abs(fee) >= amount_end or (not is_inverse and ticks > (amount_end - 1) // unit):
             continue
-        if abs(lots) > (AMOUNT_MAX - 1) // (max(ticks, unit) if is_inverse else ticks * unit):
+        if abs(lots) > (amount_end - 1) // (max(ticks, unit) if is_inverse else ticks * unit):
             continue
 
-        time = _time(data, start[row, _TIME], end[row, _TIME]) if kind[row, _TIME] == NUMBER else -1
+        time = _time(data, start[row, _TIME], end[row, _TIME], rules) if kind[row, _TIME] == NUMBER else -1
         mode, fill_kind = -1, 0
         if kind[row, _MODE] == STRING:
-            mode = _word(data, start[row, _MODE], end[row, _MODE], _MODES)
+            mode = _word(data, start[row, _MODE], end[row, _MODE], rules.modes)
             mode = mode if mode >= 0 else -2
         elif kind[row, _MODE] == NUMBER:
             mode = -2
         if kind[row, _KIND] == STRING:
-            fill_kind = _word(data, start[row, _KIND], end[row, _KIND], _KINDS)
+            fill_kind = _word(data, start[row, _KIND], end[row, _KIND], rules.kinds)
         elif kind[row, _KIND] != ABSENT:
             fill_kind = -1
-        if not 0 <= time <= latest_ms or mode < -1 or fill_kind < 0:
+        if not 0 <= time <= rules.latest_ms or mode < -1 or fill_kind < 0:
             continue
-        if fill_kind == _OPENING and instruments.closed[instrument]:
+        if fill_kind == rules.opening and instruments.closed[instrument]:
             continue
 
         rows.accepted[row] = True
@@ -137,8 +182,8 @@ def _plain_fills(
 
 
 @njit(cache=True, error_model="numpy")
-def _is_id(data: Bytes, start: int, end: int) -> bool:
-    return 0 < end - start <= ID_CHARS_MAX and data[start] != 32 and data[end - 1] != 32
+def _is_id(data: Bytes, start: int, end: int, rules: Rules) -> bool:
+    return 0 < end - start <= rules.id_bytes_max and data[start] != 32 and data[end - 1] != 32
 
 
 @njit(cache=True, error_model="numpy")
@@ -154,22 +199,23 @@ def _find(data: Bytes, start: int, end: int, text: Bytes, bound: I64, slots: I64
 
 
 @njit(cache=True, error_model="numpy")
-def _time(data: Bytes, start: int, end: int) -> int:
+def _time(data: Bytes, start: int, end: int, rules: Rules) -> int:
     for at in range(start, end):
         if data[at] < 48:  # a minus or a fraction
             return -1
-    return _decimal(data, start, end, 0)
+    return _decimal(data, start, end, 0, rules)
 
 
 @njit(cache=True, error_model="numpy")
-def _decimal(data: Bytes, start: int, end: int, places: int) -> int:
-    """The decimal x 10**places; AMOUNT_MAX, which is out of range everywhere, where it is no plain one or not exact."""
+def _decimal(data: Bytes, start: int, end: int, places: int, rules: Rules) -> int:
+    """The decimal x 10**places; `amount_end`, out of range everywhere, where it is no plain one or not exact."""
+    amount_end = rules.amount_end
     at = start
     if at < end and data[at] == 45:
         at += 1
     value, digits, decimals, point = 0, 0, 0, False
-    if at >= end or data[at] == 46 or data[end - 1] == 46 or end - start > NUMBER_CHARS_MAX:
-        return AMOUNT_MAX
+    if at >= end or data[at] == 46 or data[end - 1] == 46 or end - start > rules.number_bytes_max:
+        return amount_end
     while at < end:
         digit = int(data[at]) - 48
         at += 1
@@ -177,17 +223,17 @@ def _decimal(data: Bytes, start: int, end: int, places: int) -> int:
             point = True
             continue
         if digit < 0 or digit > 9 or (decimals == places and point and digit != 0):
-            return AMOUNT_MAX
+            return amount_end
         if decimals == places and point:
             continue
         value = value * 10 + digit
         digits += 1
         decimals += point
         if digits > _DIGITS_MAX:
-            return AMOUNT_MAX
+            return amount_end
     for _ in range(places - decimals):
-        if value > AMOUNT_MAX // 10:
-            return AMOUNT_MAX
+        if value > amount_end // 10:
+            return amount_end
         value *= 10
     return -value if data[start] == 45 else value
 

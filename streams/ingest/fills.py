@@ -13,9 +13,9 @@ from schemas.dead_letters import Refused
 from schemas.fields import legal_id, scaled, shown
 from schemas.fills import Fill
 from schemas.journal import FILL_KINDS
-from streams.ingest.checks import AMOUNT_MAX, Shards, answered, event_time, minor_units, price_ticks
+from streams.ingest.checks import AMOUNT_MAX, LOTS_MAX, Shards, answered, event_time, minor_units, price_ticks
 from streams.ingest.fill_blocks import put_blocks
-from streams.ingest.fill_rows import LOTS_MAX, FillRows, plain_fills
+from streams.ingest.fill_rows import FIELDS, FillRows, plain_fills, rules
 from streams.ingest.instrument_table import InstrumentTable
 from streams.ingest.messages import Message, Messages
 from streams.ingest.scan import Bytes, fields_of, scan
@@ -24,7 +24,7 @@ from streams.ingest.writers import Batch, Writer, Written, no_value
 
 _KIND = {kind: code for code, kind in enumerate(FILL_KINDS)}
 _MODE = {None: -1, "cross": 0, "isolated": 1}
-_FIELDS = fields_of(Fill)
+_FIELDS = fields_of(FIELDS)
 
 
 class FillRow(NamedTuple):
@@ -58,7 +58,7 @@ class FillWriter(Writer):
         columns = Messages.of(messages)
         spans = scan(columns.data, columns.value_start, columns.value_length, _FIELDS)
         spans.plain[columns.value_length > batch.bytes_max] = False
-        rows = plain_fills(columns.data, spans, self._table.columns, batch.latest_ms)
+        rows = plain_fills(columns.data, spans, self._table.columns, rules(batch.latest_ms))
         read: dict[int, FillRow] = {}
         refused: list[tuple[Message, Refused]] = []
         for index in np.flatnonzero(~rows.accepted).tolist():

@@ -5,13 +5,12 @@ exponent; null. Whatever else JSON or a broken message may hold is not judged he
 This file stands alone: compiled code is kept by the file it comes from.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-
-from schemas.fields import Record
 
 #: What a field holds.
 ABSENT, STRING, NUMBER, NULL = 0, 1, 2, 3
@@ -45,11 +44,11 @@ class Fields(NamedTuple):
     bound: I32
 
 
-def fields_of(record: type[Record]) -> Fields:
-    """The names of the record's fields, in the record's order."""
-    names = [name.encode() for name in record.__struct_encode_fields__]
-    bound = np.cumsum([0, *map(len, names)], dtype=np.int32)
-    return Fields(np.frombuffer(b"".join(names), np.uint8), bound)
+def fields_of(names: Sequence[str]) -> Fields:
+    """The names of a record's fields, in the order in which `Spans` are to have them."""
+    encoded = [name.encode() for name in names]
+    bound = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return Fields(np.frombuffer(b"".join(encoded), np.uint8), bound)
 
 
 def scan(data: Bytes, start: I64, length: I64, fields: Fields) -> Spans:
@@ -57,11 +56,10 @@ def scan(data: Bytes, start: I64, length: I64, fields: Fields) -> Spans:
 
     Examples
     --------
-    >>> from schemas.funding import FundingRate
     >>> data = b'{"rate": "0.5", "time": 7}'
-    >>> spans = scan(np.frombuffer(data, np.uint8), np.array([0]), np.array([len(data)]), fields_of(FundingRate))
+    >>> spans = scan(np.frombuffer(data, np.uint8), np.array([0]), np.array([len(data)]), fields_of(["time", "rate"]))
     >>> bool(spans.plain[0]), [data[at:end] for at, end in zip(spans.start[0], spans.end[0]) if end]
-    (True, [b'0.5', b'7'])
+    (True, [b'7', b'0.5'])
     """
     shape = (len(start), len(fields.bound) - 1)
     spans = Spans(
