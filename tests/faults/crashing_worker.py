@@ -19,18 +19,20 @@ from streams.cli import main
 from streams.kafka.transactions import PartitionWriter
 from tests.faults.schedule import STEPS
 
+#: Step of a transaction -> what does it.
+METHODS = dict(zip(STEPS, ("_add_partitions", "_add_group", "_send", "_commit_offsets", "_end"), strict=True))
 FATE = Path(os.environ.get("CROSSMARGIN_FATE", "/nonexistent"))
 
 
 class CrashingWriter(PartitionWriter):
-    """The product's writer on a producer whose steps can be deadly."""
+    """The product's writer, the steps of whose transactions can be deadly."""
 
     passed = 0  # steps let pass since the fate is known, of all writers
 
     async def start(self) -> None:
         await super().start()
-        for name in STEPS:
-            setattr(self._producer, name, self._deadly(name, getattr(self._producer, name)))
+        for name, method in METHODS.items():
+            setattr(self._transactor, method, self._deadly(name, getattr(self._transactor, method)))
 
     def _deadly(self, name: str, step: Any) -> Any:
         async def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -206,13 +206,14 @@ class Squad:
         """
         for name in list(self._tended):
             self.terminate(name)
-        if self.settings.clock == "wall" and not self._journal_read():
+        if self.settings.clock == "wall" and not self.journal_read():
             self.start("finisher", roles="ingest,margin")
-            self.until(self._journal_read, 60, "the journal read to its end")
+            self.until(self.journal_read, 60, "the journal read to its end")
             self.terminate("finisher")
         return collect(self.settings)
 
-    def _journal_read(self) -> bool:
+    def journal_read(self) -> bool:
+        """Whether the shards have committed all that the journal holds."""
         left = collect(self.settings)
         return all(
             left.committed["margin"].get(("journal", partition), 0) > records[-1].offset

@@ -24,7 +24,7 @@ SOME = {"kill": 3, "crash": 4, "broker": 1, "freeze": 2, "pause": 2, "leave": 1}
 EXPECTED = [
     "step 78: freeze two, 2.8 s after all is held",
     "step 88: kill two, 2 s after all is held",
-    "step 97: crash two, after commit_transaction number 3, 1.05 s after all is held",
+    "step 97: crash two, after committing offsets number 3, 1.05 s after all is held",
     "step 268: broker, 2.96 s after the step",
 ]
 

@@ -35,7 +35,7 @@ SHARDS = 2
 ACCOUNTS, TRADES, KILLS = (200, 20_000, 6) if LONG else (40, 600, 1)
 BATCH_ROWS, TAIL_ROWS = (200, 2_000) if LONG else (40, 300)
 #: Bytes of the journal that a slow worker may hold: three fetches, each of a batch of at most 700 rows.
-HELD_MAX, SLOW_BATCH_ROWS = 300_000, 200
+HELD_MAX, SLOW_BATCH_ROWS = 160_000, 200
 
 
 # -- sent again, and cut otherwise
@@ -118,6 +118,7 @@ def test_batches_sent_twice_and_cut_otherwise_count_once(broker: LocalBroker, tm
     try:
         send(given, [(0, trades.terms)])
         worker = squad.start("one")
+        squad.until_held("one")
         sent = 0
         for first, last in zip([0, *kills], [*kills, len(batches)], strict=True):
             if first:
@@ -127,6 +128,7 @@ def test_batches_sent_twice_and_cut_otherwise_count_once(broker: LocalBroker, tm
             if last in kills:
                 squad.sleep(rng.uniform(0.0, 2.0))
         squad.until(lambda: counted(worker, SHARDS) == sent, 120, f"{sent} rows counted")
+        squad.until(squad.journal_read, 60, "the journal read to its end")
         found = verdict(squad.evidence())
         squad.say(f"{sent} rows sent, {sent - once} of them again; {found}")
         TOTAL.add(squad.struck, found)
@@ -174,7 +176,7 @@ def test_slow_shards_and_a_stalled_reader_lose_nothing(broker: LocalBroker, tmp_
         send(given, [(0, part) for part in batched(trades.opens, SLOW_BATCH_ROWS)])
         send(given, [(0, trades.quotes({"BTC": 0.99 - fall / 100}, now_ms + 1 + fall)) for fall in range(20)])
         squad.until(lambda: counted(worker, 1) == len(trades.opens) + accounts, 300, "all fills applied")
-        squad.sleep(2.0)
+        squad.until(squad.journal_read, 60, "the journal read to its end")
         evidence = squad.evidence()
         found = verdict(evidence)
         journal = sum(len(record.value) for record in evidence.records["journal"][0])

@@ -38,9 +38,12 @@ class UnguardedWriter(PartitionWriter):
     async def commit(
         self, records: Mapping[TopicPartition, Sequence[Record]], offsets: Mapping[TopicPartition, int], group: str
     ) -> None:
-        for tp, rows in records.items():
-            if rows:
-                await self._send(tp, build_batches(self._producer, tp, rows))
+        sent = [
+            await self._producer.send_batch(batch, tp.topic, partition=tp.partition)
+            for tp, rows in records.items()
+            for batch in (build_batches(self._producer, tp, rows) if rows else ())
+        ]
+        await asyncio.gather(*sent)
         await asyncio.sleep(GAP_SECONDS)
         if offsets:
             await commit_offsets(self._client, group, offsets)
