@@ -1,9 +1,9 @@
 """Fills a second, from JSON to durable state, of our worker and of its peers: the same messages, one after the other.
 
 Every subject first shows that it does the work: accounts breach by fills and by a price, and their numbers must be
-those of `benchmarks/job.py`. Then it is warmed up, and the CPU that a fill then takes sets how many fills it is measured
-on. While its messages are written it is frozen, so the clock runs from the moment at which it finds a backlog to the
-moment at which a `read_committed` consumer has the last done mark; that includes the wait for its last commit.
+those of `benchmarks/job.py`. Then it is warmed up, and the CPU that a fill then takes sets how many fills it is
+measured on. While its messages are written it is frozen, so the clock runs from the moment at which it finds a backlog
+to the moment at which a `read_committed` consumer has the last done mark; that includes the wait for its last commit.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WANTED = {
 
 
 class Size(NamedTuple):
-    """Fills there are, accounts, fills of the check and of the first warm-up, CPU-seconds of the second and measured."""
+    """Fills there are, accounts, fills of the check and first warm-up, CPU-seconds of the second and of what counts."""
 
     pool: int
     accounts: int
