@@ -339,7 +339,8 @@ class Market:
     def book(self, account: str, bucket: str = "cross") -> int:
         """Number of the bucket in the ledger."""
         ledger = self.shard.ledger
-        for book in ledger.books_of(ledger.account_index[account]):
+        found = ledger.accounts.find(account)
+        for book in ledger.books_of(found) if found >= 0 else ():
             number = int(ledger.book_instrument[book])
             if bucket == ("cross" if number < 0 else self.shard.terms.instruments[number]):
                 return book

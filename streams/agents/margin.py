@@ -15,6 +15,7 @@ from streams.engine.shard import Shard
 from streams.kafka.batches import Record
 from streams.kafka.leases import Block
 from streams.metrics import ACCOUNTS, APPLY_SECONDS, JOURNAL_BLOCKS, OUTPUTS
+from streams.rows import Rows
 
 #: Outputs that somebody waits for: a block that gives one is written at once.
 URGENT = frozenset({"margin-calls", "liquidations"})
@@ -42,11 +43,12 @@ class Margin:
 
     async def open(self, opening: Opening) -> int | None:
         """Restore the shard from its changelog; the offset is the one that the changelog names."""
-        latest: dict[bytes, bytes | None] = {}
+        restoring = state.Restoring(self._changelog.partition)
         async for part in opening.read(self._changelog.topic, self._changelog.partition):
-            latest.update((record.key, record.value) for record in part)
-        position = latest.pop(POSITION_KEY, None)
-        self.shard = state.restore(self._changelog.partition, latest.items())
+            # no tombstone is ever written: one is refused as bytes of nobody's
+            restoring.add(Rows.of((record.key or b"", record.value or b"") for record in part))
+        position = restoring.own.get(POSITION_KEY)
+        self.shard = restoring.finish()
         self._position = None if position is None else int(position)
         return self._position
 

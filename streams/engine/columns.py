@@ -94,6 +94,41 @@ def with_room(table: Any, rows: int, extra: int) -> Any:
     return table._replace(**{n: grown(getattr(table, n), top + extra) for n in entries})
 
 
+class Marked:
+    """A set of row numbers, kept as one flag a row."""
+
+    def __init__(self) -> None:
+        self._flags: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+
+    def update(self, rows: npt.ArrayLike) -> None:
+        """Mark rows."""
+        given = np.asarray(rows, dtype=np.int64)
+        self._flags = grown(self._flags, int(given.max(initial=-1)) + 1)
+        self._flags[given] = True
+
+    def add(self, row: int) -> None:
+        """Mark one row."""
+        self.update([row])
+
+    def take(self) -> I64:
+        """The marked rows, ascending; none is marked any more."""
+        rows = np.nonzero(self._flags)[0]
+        self._flags[rows] = False
+        return rows
+
+
+@njit(cache=True)
+def find_books(first: I64, next_book: I32, book_instrument: I32, account: I64, instrument: I32) -> I64:
+    """The book of each account and instrument, -1 where it has none; see `streams.engine.ledger.Ledger`."""
+    found = np.empty(account.shape[0], dtype=np.int64)
+    for row in range(account.shape[0]):
+        book = first[account[row]]
+        while book >= 0 and book_instrument[book] != instrument[row]:
+            book = np.int64(next_book[book])
+        found[row] = book
+    return found
+
+
 @njit(cache=True)
 def find(start: int, count: int, keys: I32, key: int) -> int:
     """Entry of `key` in the run, -1 where it has none."""

@@ -18,13 +18,15 @@ from streams.engine.columns import (
     Positions,
     Recent,
     empty,
+    find_books,
     grown,
     with_room,
     with_rows,
 )
 from streams.engine.invariants import InvariantViolation
+from streams.engine.names import Names
 from streams.engine.posting import House, Terms
-from streams.margin.parameters import I64
+from streams.margin.parameters import I32, I64
 
 CROSS = -1
 
@@ -33,18 +35,18 @@ class Ledger:
     """All accounts of a shard.
 
     A book is numbered; `book_account` and `book_instrument` (CROSS, or the instrument of an isolated book) say what
-    it is. An account's cross book is opened with the account.
+    it is. An account's cross book is opened with the account; `next_book` leads from it through the isolated ones in
+    the order they were opened, and is -1 at the last.
     """
 
     def __init__(self) -> None:
-        self.accounts: list[str] = []
-        self.account_index: dict[str, int] = {}
+        self.accounts = Names()
         self.cross_book: I64 = np.zeros(0, dtype=np.int64)
-        self.isolated: dict[int, dict[int, int]] = {}  # account -> instrument -> book
         self.isolated_by_default: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self.books = 0
         self.book_account: I64 = np.zeros(0, dtype=np.int64)
-        self.book_instrument: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+        self.book_instrument: I32 = np.zeros(0, dtype=np.int32)
+        self.next_book: I32 = np.zeros(0, dtype=np.int32)
         self.taken_over: I64 = np.zeros(0, dtype=np.int64)  # journal offset of the last take-over, -1 never
         self.positions: Positions = empty(Positions)
         self.balances: Balances = empty(Balances)
@@ -55,45 +57,63 @@ class Ledger:
 
     # -- accounts and books ------------------------------------------------------------------------------------
 
-    def account(self, name: str) -> int:
-        """Index of the account, opened with an empty cross book where it is new."""
-        index = self.account_index.get(name)
-        if index is None:
-            index = len(self.accounts)
-            self.account_index[name] = index
-            self.accounts.append(name)
-            self.cross_book = grown(self.cross_book, index + 1)
-            self.isolated_by_default = grown(self.isolated_by_default, index + 1)
-            self.recent = with_rows(self.recent, index + 1)
-            self.cross_book[index] = self.open_book(index, CROSS)
-        return index
+    def numbers(self, names: list[str]) -> I64:
+        """The number of each account; new ones are opened with an empty cross book."""
+        known = len(self.accounts)
+        found = self.accounts.numbers(names)
+        self.open_accounts(np.arange(known, len(self.accounts), dtype=np.int64))
+        return found
 
-    def open_book(self, account: int, instrument: int) -> int:
-        """A new empty book."""
-        book = self.books
-        self.books += 1
-        self.book_account = grown(self.book_account, self.books)
-        self.book_instrument = grown(self.book_instrument, self.books)
-        self.taken_over = grown(self.taken_over, self.books)
-        self.positions = with_rows(self.positions, self.books)
-        self.balances = with_rows(self.balances, self.books)
-        self.book_account[book] = account
-        self.book_instrument[book] = instrument
-        self.taken_over[book] = -1
-        return book
+    def open_accounts(self, accounts: I64) -> None:
+        """Empty cross books of new accounts."""
+        total = len(self.accounts)
+        self.cross_book = grown(self.cross_book, total)
+        self.isolated_by_default = grown(self.isolated_by_default, total)
+        self.recent = with_rows(self.recent, total)
+        self.cross_book[accounts] = self._open_books(accounts, CROSS)
+
+    def _open_books(self, accounts: I64, instrument: int) -> I64:
+        """New empty books, one an account, not yet linked to its others."""
+        opened = np.arange(self.books, self.books + len(accounts), dtype=np.int64)
+        self.reserve_books(len(accounts))
+        self.books += len(accounts)
+        self.book_account[opened] = accounts
+        self.book_instrument[opened] = instrument
+        self.next_book[opened] = self.taken_over[opened] = -1
+        return opened
+
+    def reserve_books(self, more: int) -> None:
+        """Room in the columns of books for so many more."""
+        total = self.books + more
+        self.book_account = grown(self.book_account, total)
+        self.book_instrument = grown(self.book_instrument, total)
+        self.next_book = grown(self.next_book, total)
+        self.taken_over = grown(self.taken_over, total)
+        self.positions = with_rows(self.positions, total)
+        self.balances = with_rows(self.balances, total)
 
     def book(self, account: int, instrument: int) -> int:
         """The account's cross book (CROSS) or its isolated book of an instrument, opened where it is new."""
-        if instrument == CROSS:
-            return int(self.cross_book[account])
-        own = self.isolated.setdefault(account, {})
-        if instrument not in own:
-            own[instrument] = self.open_book(account, instrument)
-        return own[instrument]
+        book = int(self.cross_book[account])
+        while self.book_instrument[book] != instrument:
+            if self.next_book[book] < 0:
+                self.next_book[book] = self._open_books(np.array([account]), instrument)[0]
+            book = int(self.next_book[book])
+        return book
+
+    def isolated_books(self, account: I64, instrument: I32) -> I64:
+        """The isolated book of each account and instrument, opened where it is new."""
+        books = find_books(self.cross_book, self.next_book, self.book_instrument, account, instrument)
+        for row in np.nonzero(books < 0)[0].tolist():
+            books[row] = self.book(int(account[row]), int(instrument[row]))
+        return books
 
     def books_of(self, account: int) -> list[int]:
         """The account's books: cross first, isolated in the order they were opened."""
-        return [int(self.cross_book[account]), *self.isolated.get(account, {}).values()]
+        books = [int(self.cross_book[account])]
+        while self.next_book[books[-1]] >= 0:
+            books.append(int(self.next_book[books[-1]]))
+        return books
 
     # -- posting -----------------------------------------------------------------------------------------------
 
@@ -105,13 +125,12 @@ class Ledger:
         instruments : the shard's index of each name in the block
         """
         columns = block.columns
-        accounts = np.array([self.account(name) for name in block.names["accounts"]], dtype=np.int64)
-        account = accounts[columns["account"]]
+        account = self.numbers(block.names["accounts"])[columns["account"]]
         instrument = np.array(instruments, dtype=np.int32)[columns["instrument"]]
         isolated = np.where(columns["mode"] < 0, self.isolated_by_default[account], columns["mode"] == 1)
         book = self.cross_book[account]
-        for row in np.nonzero(isolated)[0]:
-            book[row] = self.book(int(account[row]), int(instrument[row]))
+        if isolated.any():
+            book[isolated] = self.isolated_books(account[isolated], instrument[isolated])
         arguments = (
             account,
             book,
@@ -149,12 +168,13 @@ class Ledger:
     ) -> tuple[I64, Any]:
         """Post a block of collateral legs; the book of each row and what became of it."""
         columns = block.columns
-        accounts = np.array([self.account(name) for name in block.names["accounts"]], dtype=np.int64)
-        account = accounts[columns["account"]]
+        account = self.numbers(block.names["accounts"])[columns["account"]]
         asset = np.array(assets, dtype=np.int32)[columns["asset"]]
         book = self.cross_book[account]
-        for row in np.nonzero(columns["bucket"] >= 0)[0]:
-            book[row] = self.book(int(account[row]), instruments[columns["bucket"][row]])
+        isolated = columns["bucket"] >= 0
+        if isolated.any():
+            instrument = np.array(instruments, dtype=np.int32)[columns["bucket"][isolated]]
+            book[isolated] = self.isolated_books(account[isolated], instrument)
         outcome = np.zeros(len(account), dtype=np.int8)
 
         def post(totals: House, first: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from schemas.journal import RULES_VERSION, Block
 from streams.engine import judge, marking, summaries
+from streams.engine.columns import Marked
 from streams.engine.decisions import Output, output
 from streams.engine.invariants import InvariantViolation
 from streams.engine.ledger import Ledger
@@ -40,10 +41,10 @@ class Shard:
         self.standing = Standing()
         self.prices = Prices()
         self.slack = Slack()
-        self.settings: dict[str, dict[str, Any]] = {}  # accounts that said how they want to be margined
+        self.settings: dict[int, dict[str, Any]] = {}  # of accounts that said how they want to be margined
         self.settled: dict[int, int] = {}  # expired instrument -> settlement price in ticks
         self.sweep = (0, 0)  # interval of shard time, and accounts summarised in it so far
-        self.touched: set[int] = set()
+        self.touched = Marked()
         self.terms_changed = False
         self.derive()
 
@@ -59,7 +60,7 @@ class Shard:
         if self.standing.sets[0] != default:
             self.standing.sets = [default]
             for book in range(self.ledger.books):
-                self.standing.level_set[book] = self._level_set(int(self.ledger.book_account[book]))
+                self.standing.level_set[book] = self.level_set(int(self.ledger.book_account[book]))
 
     # -- the fold ------------------------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class Shard:
     def _posted(self, source_offset: I64, books: I64, outcome: Any) -> tuple[I64, list[tuple[int, str]]]:
         """Books that rows were applied to, and the rows that were not for being out of range."""
         self.grow()
-        self.touched.update(self.ledger.book_account[books].tolist())
+        self.touched.update(self.ledger.book_account[books])
         applied = np.unique(books[outcome == APPLIED])
         judge.reopen(self, applied)
         reason = "the account's balance, cost and position must stay below 2**62 minor units and 2**53 lots"
@@ -145,14 +146,14 @@ class Shard:
     def _accounts(self, block: Block) -> I64:
         books: list[int] = []
         for setting in block.extra["accounts"]:
-            account = self.ledger.account(setting["account"])
-            self.settings[setting["account"]] = setting
+            account = int(self.ledger.numbers([setting["account"]])[0])
+            self.settings[account] = setting
             self.ledger.isolated_by_default[account] = setting.get("mode") == "isolated"
             self.touched.add(account)
             books += self.ledger.books_of(account)
         self.grow()
         for book in books:
-            self.standing.level_set[book] = self._level_set(int(self.ledger.book_account[book]))
+            self.standing.level_set[book] = self.level_set(int(self.ledger.book_account[book]))
         return np.array(books, dtype=np.int64)
 
     def grow(self) -> None:
@@ -161,10 +162,11 @@ class Shard:
         self.standing.grow(self.ledger.books)
         if self.settings:
             for book in range(known, self.ledger.books):
-                self.standing.level_set[book] = self._level_set(int(self.ledger.book_account[book]))
+                self.standing.level_set[book] = self.level_set(int(self.ledger.book_account[book]))
 
-    def _level_set(self, account: int) -> int:
-        own = self.settings.get(self.ledger.accounts[account], {}).get("levels") or {}
+    def level_set(self, account: int) -> int:
+        """Index of the account's own levels in the sets of its standing; 0 the default."""
+        own = self.settings.get(account, {}).get("levels") or {}
         given = {name: float(own[name]) for name in LevelSet._fields if own.get(name) is not None}
         return self.standing.set_index(self.standing.sets[0]._replace(**given)) if given else 0
 

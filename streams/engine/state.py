@@ -6,64 +6,88 @@ The records of a state are a function of the state alone, so equal states have e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from streams.engine import account_records
+from streams.engine.account_records import FORMAT, Books, Found
 from streams.engine.invariants import InvariantViolation
-from streams.engine.ledger import Ledger
 from streams.engine.shard import Shard
+from streams.margin.parameters import I64
+from streams.rows import Rows, side_by_side
 
 TERMS_KEY = b"~terms"
 SHARD_KEY = b"~shard"
 
+#: Accounts whose records are made in one piece where all are wanted.
+PIECE = 4096
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
-#: The number of an account, and the rest of its record as it is.
-_peek = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw, msgspec.Raw]).decode
+_settings = msgspec.msgpack.Decoder(dict[str, Any]).decode
+_format = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
+_terms = msgspec.msgpack.Decoder(tuple[dict[str, dict[str, Any]], list[str], list[str]]).decode
+_Sums = list[tuple[str, int, str]]
+_Prices = tuple[
+    int,
+    dict[str, float],
+    dict[str, float],
+    dict[str, int],
+    dict[str, int],
+    dict[str, int],
+    dict[int, str],
+    int,
+    dict[int, int],
+    dict[int, int],
+    list[tuple[int, int, int, int | None]],
+]
+_shard = msgspec.msgpack.Decoder(
+    tuple[int, int, _Prices, dict[int, int], tuple[int, int], _Sums, _Sums, dict[str, int]]
+).decode
 
 
-def account_record(shard: Shard, account: int) -> bytes:
-    """All there is of one account: settings, remembered ids, and each book with its standing."""
-    ledger, recent = shard.ledger, shard.ledger.recent
-    first, size = int(recent.start[account]), int(recent.size[account])
-    name = ledger.accounts[account]
-    return _encode(
-        (
-            account,
-            shard.settings.get(name),
-            int(recent.head[account]),
-            recent.hash[first : first + size].tobytes(),
-            [_book(shard, book) for book in ledger.books_of(account)],
-        )
-    )
-
-
-def _book(shard: Shard, book: int) -> tuple[Any, ...]:
+def books(shard: Shard) -> Books:
+    """The columns that account records are written from and read into."""
     ledger, standing = shard.ledger, shard.standing
-    positions, balances = ledger.positions, ledger.balances
-    at = slice(int(positions.start[book]), int(positions.start[book]) + int(positions.size[book]))
-    held = slice(int(balances.start[book]), int(balances.start[book]) + int(balances.size[book]))
-    return (
-        int(ledger.book_instrument[book]),
-        int(ledger.taken_over[book]),
-        int(standing.status[book]),
-        bool(standing.called[book]),
-        int(standing.step[book]),
-        int(standing.step_offset[book]),
-        int(standing.step_time[book]),
-        float(standing.step_ratio[book]),
-        [column[at].tolist() for column in (positions.key, positions.lots, positions.cost, positions.funding)],
-        [column[held].tolist() for column in (balances.key, balances.amount)],
+    return Books(
+        ledger.cross_book,
+        ledger.book_account,
+        ledger.book_instrument,
+        ledger.next_book,
+        ledger.taken_over,
+        standing.status,
+        standing.called,
+        standing.step,
+        standing.step_offset,
+        standing.step_time,
+        standing.step_ratio.view(np.uint64),
+        ledger.positions,
+        ledger.balances,
+        ledger.recent,
     )
+
+
+def account_rows(shard: Shard, accounts: I64) -> Rows:
+    """The record of each account: settings, remembered ids, and each book with its standing."""
+    told = shard.settings
+    settings, settings_end = side_by_side(
+        [_encode(told[account]) if account in told else b"" for account in accounts.tolist()]
+        if told
+        else [b""] * len(accounts)
+    )
+    columns = books(shard)
+    out = np.empty(account_records.room(accounts, columns) + len(settings), dtype=np.uint8)
+    ends = np.zeros(len(accounts), dtype=np.int64)
+    account_records.write(accounts, columns, settings, settings_end, out, ends)
+    return Rows(*shard.ledger.accounts.keys(accounts), out[: ends.max(initial=0)].copy(), ends)
 
 
 def terms_record(shard: Shard) -> bytes:
     """Terms with their versions, and the indexes they were given."""
     terms = shard.terms
-    return _encode((dict(sorted(terms.records.items())), terms.instruments, terms.assets))
+    return _encode((FORMAT, (dict(sorted(terms.records.items())), terms.instruments, terms.assets)))
 
 
 def shard_record(shard: Shard) -> bytes:
@@ -71,26 +95,29 @@ def shard_record(shard: Shard) -> bytes:
     prices, ledger = shard.prices, shard.ledger
     return _encode(
         (
-            shard.next_offset,
-            shard.window,
+            FORMAT,
             (
-                prices.time,
-                prices.index,
-                prices.mark,
-                prices.symbol_state,
-                prices.mark_state,
-                prices.quote_time,
-                prices.modes,
-                prices.oracles,
-                prices.funding_index,
-                prices.funding_time,
-                prices.pending_funding,
+                shard.next_offset,
+                shard.window,
+                (
+                    prices.time,
+                    prices.index,
+                    prices.mark,
+                    prices.symbol_state,
+                    prices.mark_state,
+                    prices.quote_time,
+                    prices.modes,
+                    prices.oracles,
+                    prices.funding_index,
+                    prices.funding_time,
+                    prices.pending_funding,
+                ),
+                shard.settled,
+                shard.sweep,
+                _house(ledger.house_assets),
+                _house(ledger.house_lots),
+                ledger.rows,
             ),
-            shard.settled,
-            shard.sweep,
-            _house(ledger.house_assets),
-            _house(ledger.house_lots),
-            ledger.rows,
         )
     )
 
@@ -103,8 +130,9 @@ def _house(sums: Mapping[tuple[str, int], int]) -> list[tuple[str, int, str]]:
 def records(shard: Shard) -> Iterator[tuple[bytes, bytes]]:
     """Every changelog record of the state."""
     yield TERMS_KEY, terms_record(shard)
-    for account, name in enumerate(shard.ledger.accounts):
-        yield name.encode(), account_record(shard, account)
+    total = len(shard.ledger.accounts)
+    for first in range(0, total, PIECE):
+        yield from account_rows(shard, np.arange(first, min(first + PIECE, total), dtype=np.int64))
     yield SHARD_KEY, shard_record(shard)
 
 
@@ -116,55 +144,121 @@ def state_hash(shard: Shard) -> str:
     return digest.hexdigest()
 
 
-def dirty(shard: Shard) -> list[tuple[bytes, bytes]]:
+def dirty(shard: Shard) -> Rows:
     """Changelog records of all that changed since the last call; the shard's own record comes last."""
-    changed = [(TERMS_KEY, terms_record(shard))] if shard.terms_changed else []
+    terms = [(TERMS_KEY, terms_record(shard))] if shard.terms_changed else []
     shard.terms_changed = False
-    for account in sorted(shard.touched):
-        changed.append((shard.ledger.accounts[account].encode(), account_record(shard, account)))
-    shard.touched.clear()
-    changed.append((SHARD_KEY, shard_record(shard)))
-    return changed
+    own = Rows.of([(SHARD_KEY, shard_record(shard))])
+    return Rows.joined([Rows.of(terms), account_rows(shard, shard.touched.take()), own])
 
 
-def restore(partition: int, changelog: Iterable[tuple[bytes, bytes | None]]) -> Shard:
-    """The shard that a changelog describes; an empty one where there is none.
+def restore(partition: int, changelog: Iterable[tuple[bytes, bytes]]) -> Shard:
+    """The shard that a changelog describes, from its records in order; see `Restoring`."""
+    restoring = Restoring(partition)
+    restoring.add(Rows.of(changelog))
+    return restoring.finish()
 
-    Parameters
+
+class Restoring:
+    """A shard on its way back from its changelog: records go straight into columns, part after part.
+
+    The last record of a key holds; accounts are never deleted. Bytes that no shard has written, or of another format,
+    raise InvariantViolation.
+
+    Attributes
     ----------
-    changelog : records in order; the last one of each key holds, None deletes it
-
-    Raises
-    ------
-    InvariantViolation
-        where accounts are there but the shard's own record is not, or an account is missing.
+    own : the last record of each key that is no account's
     """
-    last = {bytes(key): value for key, value in changelog}
-    latest = {key: value for key, value in last.items() if value is not None}
-    shard = Shard(partition)
-    own, terms = latest.pop(SHARD_KEY, None), latest.pop(TERMS_KEY, None)
-    if own is None:
-        if latest or terms:
-            raise InvariantViolation(f"the changelog of shard {partition} must hold {SHARD_KEY!r}, found none")
+
+    def __init__(self, partition: int) -> None:
+        self.own: dict[bytes, bytes] = {}
+        self._shard = Shard(partition)
+
+    def add(self, rows: Rows) -> None:
+        """Take in the next records."""
+        own = np.append(rows.key_bytes, 0)[rows.starts()[0]] == ord("~")
+        self._accounts(rows, np.nonzero(~own)[0])
+        for at in np.nonzero(own)[0].tolist():
+            key, value = rows[at]
+            self.own[key] = value
+
+    def _accounts(self, rows: Rows, which: I64) -> None:
+        shard, ledger = self._shard, self._shard.ledger
+        key_start, start = (starts[which] for starts in rows.starts())
+        keys, key_end, values, end = rows.key_bytes, rows.key_end[which], rows.value_bytes, rows.value_end[which]
+        found = Found(*(np.empty(len(which), dtype=np.int64) for _ in Found._fields))
+        bad, wrong, isolated, positions, balances, hashes = account_records.check(values, start, end, found)
+        if wrong != account_records.WHOLE:
+            name, value = rows[int(which[bad])]
+            if wrong == account_records.OTHER_FORMAT:
+                raise InvariantViolation(f"an account record must have format {FORMAT}, found {value[:1]!r} ({name!r})")
+            raise InvariantViolation(f"an account record must be whole, found {len(value)} bytes ({name!r})")
+        known = len(ledger.accounts)
+        bad = ledger.accounts.place(keys, key_start, key_end, found.account)
+        if bad >= 0:
+            name, number = rows[int(which[bad])][0], int(found.account[bad])
+            raise InvariantViolation(f"accounts must keep their numbers, found {number} ({name!r})")
+        ledger.open_accounts(np.arange(known, len(ledger.accounts), dtype=np.int64))
+        ledger.reserve_books(isolated)
+        ledger.reserve(positions, balances, hashes)
+        shard.standing.grow(ledger.books + isolated)
+        ledger.books, bad = account_records.load(values, start, books(shard), ledger.books)
+        if bad >= 0:
+            raise InvariantViolation(f"an account must keep its books, found others ({rows[int(which[bad])][0]!r})")
+        for row in np.nonzero(found.settings_size)[0].tolist():
+            first = int(found.settings_start[row])
+            settings = decoded(_settings, values[first : first + int(found.settings_size[row])].tobytes(), "settings")
+            shard.settings[int(found.account[row])] = settings
+
+    def finish(self) -> Shard:
+        """The shard, once all records are in; an empty one where there are none."""
+        shard, ledger = self._shard, self._shard.ledger
+        own, terms = self.own.get(SHARD_KEY), self.own.get(TERMS_KEY)
+        if own is None:
+            if len(ledger.accounts) or terms:
+                raise InvariantViolation(f"changelog {shard.partition} must hold {SHARD_KEY!r}, found none")
+            return shard
+        if terms is not None:
+            _restore_terms(shard, terms)
+        _restore_shard(shard, own)
+        missing = np.nonzero(ledger.accounts.size[: len(ledger.accounts)] == 0)[0]
+        if len(missing):
+            raise InvariantViolation(f"accounts of shard {shard.partition} must be numbered without a gap")
+        _restore_settings(shard)
+        ranks = shard.posting.instrument_rank, shard.posting.asset_rank
+        ring, torn = account_records.sound(books(shard), len(ledger.accounts), ledger.books, *ranks, shard.window)
+        if ring >= 0 or torn >= 0:
+            name = ledger.accounts[ring if ring >= 0 else int(ledger.book_account[torn])]
+            raise InvariantViolation(f"remembered ids and entries must be in their order, found others ({name})")
+        ledger.check(shard.terms.assets, shard.terms.instruments, shard.posting.settlement)
+        shard.terms_changed = False
         return shard
-    if terms is not None:
-        _restore_terms(shard, terms)
-    _restore_shard(shard, own)
-    _restore_accounts(shard, latest)
-    shard.terms_changed = False
-    shard.touched.clear()
-    return shard
+
+
+def decoded(decode: Any, value: bytes, what: str) -> Any:
+    """What a record says; InvariantViolation where its bytes say nothing."""
+    try:
+        return decode(value)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvariantViolation(f"{what} in the changelog must be readable, found {error}") from None
+
+
+def _unwrapped(value: bytes, decode: Any, key: bytes) -> Any:
+    version, rest = decoded(_format, value, repr(key))
+    if version != FORMAT:
+        raise InvariantViolation(f"{key!r} in the changelog must have format {FORMAT}, found {version}")
+    return decoded(decode, bytes(rest), repr(key))
 
 
 def _restore_terms(shard: Shard, value: bytes) -> None:
-    known, instruments, assets = _decode(value)
+    known, instruments, assets = _unwrapped(value, _terms, TERMS_KEY)
     others = sorted(set(known) - {*assets, *instruments}, key=lambda identity: known[identity]["version"])
     order = [*assets, *instruments, *others]
     shard.terms.apply([known[identity] for identity in order])
 
 
 def _restore_shard(shard: Shard, value: bytes) -> None:
-    offset, window, price, settled, sweep, assets, lots, rows = _decode(value)
+    offset, window, price, settled, sweep, assets, lots, rows = _unwrapped(value, _shard, SHARD_KEY)
     prices = shard.prices
     (
         prices.time,
@@ -177,57 +271,18 @@ def _restore_shard(shard: Shard, value: bytes) -> None:
         prices.oracles,
         prices.funding_index,
         prices.funding_time,
-        waiting,
+        prices.pending_funding,
     ) = price
-    prices.pending_funding = [(instrument, rate, time, price) for instrument, rate, time, price in waiting]
-    shard.next_offset, shard.window, shard.settled, shard.sweep = offset, window, settled, tuple(sweep)
+    shard.next_offset, shard.window, shard.settled, shard.sweep = offset, window, settled, sweep
     shard.ledger.rows = rows
     shard.ledger.house_assets.update({(name, asset): int(amount) for name, asset, amount in assets})
     shard.ledger.house_lots.update({(name, instrument): int(amount) for name, instrument, amount in lots})
     shard.derive()
 
 
-def _restore_accounts(shard: Shard, latest: dict[bytes, Any]) -> None:
-    rows = sorted((_peek(value)[0], key) for key, value in latest.items())
-    if [number for number, _ in rows] != list(range(len(rows))):
-        raise InvariantViolation(f"accounts of shard {shard.partition} must be numbered without a gap")
-    ledger = shard.ledger
-    for account, key in rows:
-        _, settings, head, hashes, books = _decode(latest[key])
-        name = key.decode()
-        ledger.account(name)
-        if settings is not None:
-            shard.settings[name] = settings
-            ledger.isolated_by_default[account] = settings.get("mode") == "isolated"
-        _restore_ring(ledger, account, head, np.frombuffer(hashes, dtype=np.uint64))
-        for record in books:
-            book = ledger.book(account, record[0])
-            shard.grow()
-            _restore_book(shard, book, record)
-
-
-def _restore_ring(ledger: Ledger, account: int, head: int, hashes: Any) -> None:
-    ledger.reserve(0, 0, len(hashes))
-    ledger.recent.head[account] = head
-    _restore_run(ledger.recent, account, (hashes,))
-
-
-def _restore_book(shard: Shard, book: int, record: tuple[Any, ...]) -> None:
-    ledger, standing = shard.ledger, shard.standing
-    ledger.taken_over[book] = record[1]
-    standing.status[book], standing.called[book], standing.step[book] = record[2:5]
-    standing.step_offset[book], standing.step_time[book], standing.step_ratio[book] = record[5:8]
-    positions, balances = record[8], record[9]
-    ledger.reserve(len(positions[0]), len(balances[0]), 0)
-    _restore_run(ledger.positions, book, positions)
-    _restore_run(ledger.balances, book, balances)
-
-
-def _restore_run(table: Any, row: int, columns: Sequence[Sequence[int]]) -> None:
-    """Write the entries of a book or account, which are in their order, at the end of a table that has room."""
-    top, count = int(table.top[0]), len(columns[0])
-    table.start[row] = top
-    table.size[row] = table.capacity[row] = count
-    table.top[0] = top + count
-    for column, values in zip(table[-len(columns) :], columns, strict=True):
-        column[top : top + count] = values
+def _restore_settings(shard: Shard) -> None:
+    """What accounts said of themselves, in the columns that follow from it."""
+    for account, settings in shard.settings.items():
+        shard.ledger.isolated_by_default[account] = settings.get("mode") == "isolated"
+        shard.standing.level_set[shard.ledger.books_of(account)] = shard.level_set(account)
+    shard.standing.grow(shard.ledger.books)

@@ -18,8 +18,8 @@ from streams.engine.valuation import STATUSES
 def account_view(shard: Shard, name: str) -> dict[str, Any] | None:
     """The account's books at the shard's present marks; None where there is no such account."""
     ledger, terms = shard.ledger, shard.terms
-    account = ledger.account_index.get(name)
-    if account is None:
+    account = ledger.accounts.find(name)
+    if account < 0:
         return None
     books = []
     for book in ledger.books_of(account):
@@ -32,7 +32,7 @@ def account_view(shard: Shard, name: str) -> dict[str, Any] | None:
     return {
         "account": name,
         "partition": shard.partition,
-        "settings": shard.settings.get(name),
+        "settings": shard.settings.get(account),
         "time": shard.prices.time,
         "journal": {"partition": shard.partition, "offset": shard.next_offset - 1},
         **books[0],
