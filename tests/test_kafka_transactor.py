@@ -18,20 +18,26 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
+from streams.kafka import transactions_v2 as v2
 from streams.kafka import transactor as module
 from streams.kafka.transactor import Transactor
 
 A, B = TopicPartition("out", 0), TopicPartition("out", 1)
 SOURCE = TopicPartition("source", 7)
-NAMES = {
+NAMES: dict[type, str] = {
     AddPartitionsToTxnRequest: "partitions",
     AddOffsetsToTxnRequest: "group",
     ProduceRequest: "data",
     TxnOffsetCommitRequest: "offsets",
     EndTxnRequest: "end",
+    v2.Produce: "data",
+    v2.Offsets: "offsets",
+    v2.End: "end",
 }
+OLD = ["partitions", "group", "data", "offsets", "end"]
+NEW = ["data", "offsets", "end"]
+BOTH = [*((False, what) for what in OLD), *((True, what) for what in NEW)]
 CONCURRENT = errors.ConcurrentTransactions.errno
-FENCED = errors.InvalidProducerEpoch.errno
 LOST = -99  # the connection ends before the answer
 
 
@@ -67,13 +73,13 @@ class Broker:
         self.cluster = self
         self.transactional_id, self.producer_id, self.producer_epoch = "writer", 5, 1
         self._txn_manager = self
-        self._sequence: defaultdict[TopicPartition, int] = defaultdict(int)
+        self._sequence_numbers: defaultdict[TopicPartition, int] = defaultdict(int)
 
     def sequence_number(self, tp: TopicPartition) -> int:
-        return self._sequence[tp]
+        return self._sequence_numbers[tp]
 
     def increment_sequence_number(self, tp: TopicPartition, count: int) -> None:
-        self._sequence[tp] += count
+        self._sequence_numbers[tp] += count
 
     async def _find_coordinator(self, _kind: Any, _key: str) -> int:
         return 1
@@ -106,17 +112,12 @@ class Broker:
         rows = [(topic, [row if isinstance(row, int) else row[0] for row in own])
                 for topic, own in getattr(request, "_topics", [])]  # fmt: skip
         topics = [(topic, [(partition, code) for partition in own]) for topic, own in rows]
-        return SimpleNamespace(error_code=code, errors=topics, topics=topics)
+        return SimpleNamespace(error_code=code, errors=topics, topics=topics, producer_id=5, producer_epoch=2)
 
 
-def commit(broker: Broker, *, batches: dict[TopicPartition, list[Any]] | None = None, times: int = 1) -> None:
-    async def go() -> None:
-        transactor = Transactor(broker, data_seconds_max=0.05)
-        for _ in range(times):
-            own = {A: [Batch()]} if batches is None else batches
-            await transactor.commit(own, {SOURCE: 9}, "group")
-
-    asyncio.run(go())
+def commit(broker: Broker, implicit: bool = False, *, batches: dict[TopicPartition, list[Any]] | None = None) -> None:
+    transactor = Transactor(broker, implicit=implicit, data_seconds_max=0.05)
+    asyncio.run(transactor.commit({A: [Batch()]} if batches is None else batches, {SOURCE: 9}, "group"))
 
 
 def test_data_goes_out_when_all_is_added_and_the_end_comes_last() -> None:
@@ -127,26 +128,32 @@ def test_data_goes_out_when_all_is_added_and_the_end_comes_last() -> None:
     assert first == ["partitions asked", "group asked", "partitions answered", "group answered"]
     assert set(then) == {"data asked", "data answered", "offsets asked", "offsets answered"}
     assert last == ["end asked", "end answered"]
+    broker = Broker()
+    commit(broker, implicit=True)
+    assert broker.log[-2:] == last
+    assert set(broker.log[:-2]) == set(then)
 
 
-@pytest.mark.parametrize("what", ["partitions", "group", "data", "offsets", "end"])
+@pytest.mark.parametrize(("implicit", "what"), BOTH)
 @pytest.mark.parametrize("fault", [CONCURRENT, LOST, errors.NotCoordinatorError.errno])
-def test_a_fault_that_passes_is_waited_out(what: str, fault: int) -> None:
+def test_a_fault_that_passes_is_waited_out(implicit: bool, what: str, fault: int) -> None:
     """A restart of the broker, or the transaction before still being settled, must not end a worker."""
-    fault = errors.NotLeaderForPartitionError.errno if what == "data" and fault != LOST else fault
+    if (what, fault) == ("data", errors.NotCoordinatorError.errno):
+        fault = errors.NotLeaderForPartitionError.errno
     broker = Broker(**{what: [fault, fault]})
-    commit(broker)
+    commit(broker, implicit)
     assert broker.asked.count(what) == 3
     assert broker.log[-1] == "end answered"
     assert broker.asked.count("end") == (3 if what == "end" else 1)
 
 
-@pytest.mark.parametrize("what", ["partitions", "group", "data", "offsets", "end"])
-def test_a_fenced_writer_stops_at_once(what: str) -> None:
+@pytest.mark.parametrize(("implicit", "what"), BOTH)
+@pytest.mark.parametrize("code", sorted(module._FENCED))
+def test_a_fenced_writer_stops_at_once(implicit: bool, what: str, code: int) -> None:
     """Whoever lost the partition must not go on to the end of the transaction."""
-    broker = Broker(**{what: [FENCED]})
+    broker = Broker(**{what: [code]})
     with pytest.raises(errors.ProducerFenced):
-        commit(broker)
+        commit(broker, implicit)
     assert broker.asked.count(what) == 1
     assert what == "end" or "end" not in broker.asked
 
@@ -160,6 +167,15 @@ def test_data_is_repeated_with_the_same_numbers_and_in_order() -> None:
     assert [topics[0][1][0] for topics in broker.data] == [(0, b"0"), (0, b"3"), (0, b"3")]
     commit(broker, batches={A: [Batch()]})
     assert broker.data[-1][0][1][0] == (0, b"5")
+
+
+def test_a_new_epoch_counts_anew() -> None:
+    """With numbers of the epoch before, the broker would refuse all data of the next transaction."""
+    broker = Broker()
+    commit(broker, implicit=True, batches={A: [Batch(3)]})
+    assert broker._pid_and_epoch == (5, 2)  # type: ignore[attr-defined]
+    commit(broker, implicit=True)
+    assert broker.data[-1][0][1][0] == (0, b"0")
 
 
 def test_data_without_a_leader_is_given_up_in_time() -> None:
@@ -185,7 +201,7 @@ def test_an_error_that_stays_is_raised_also_beside_one_that_passes() -> None:
 def test_no_transaction_follows_one_that_failed() -> None:
     """What was left open would be committed together with the next one."""
     broker = Broker(data=[errors.MessageSizeTooLargeError.errno])
-    transactor = Transactor(broker, data_seconds_max=1.0)
+    transactor = Transactor(broker, implicit=False, data_seconds_max=1.0)
 
     async def go() -> None:
         with pytest.raises(errors.MessageSizeTooLargeError):
@@ -200,8 +216,8 @@ def test_only_what_there_is_is_asked() -> None:
     """An offset alone, or data alone, takes no request for the other; nothing at all takes none."""
     offsets, data, nothing = Broker(), Broker(), Broker()
     commit(offsets, batches={})
-    asyncio.run(Transactor(data, data_seconds_max=1.0).commit({A: [Batch()]}, {}, "group"))
-    asyncio.run(Transactor(nothing, data_seconds_max=1.0).commit({}, {}, "group"))
+    asyncio.run(Transactor(data, implicit=False, data_seconds_max=1.0).commit({A: [Batch()]}, {}, "group"))
+    asyncio.run(Transactor(nothing, implicit=True, data_seconds_max=1.0).commit({}, {}, "group"))
     assert offsets.asked == ["group", "offsets", "end"]
     assert data.asked == ["partitions", "data", "end"]
     assert nothing.asked == []

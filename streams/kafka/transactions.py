@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from streams.kafka import aiokafka_patches
 from streams.kafka.batches import BATCH_BYTES_MAX, Record, build_batches
 from streams.kafka.offsets import committed_offsets
+from streams.kafka.transactions_v2 import is_spoken
 from streams.kafka.transactor import Transactor
 
 aiokafka_patches.apply()
@@ -77,7 +78,11 @@ class PartitionWriter:
         self._producer = AIOKafkaProducer(**self._settings)
         await self._producer.start()
         # Data without a leader is given up after this long; the transaction has timed out by then.
-        self._transactor = Transactor(self._producer, data_seconds_max=self._settings["request_timeout_ms"] / 1000)
+        self._transactor = Transactor(
+            self._producer,
+            implicit=await is_spoken(self._producer.client),
+            data_seconds_max=self._settings["request_timeout_ms"] / 1000,
+        )
 
     async def stop(self) -> None:
         """Close the connections; an open transaction is left to the next writer or the broker's time-out."""

@@ -1,9 +1,10 @@
 """The requests of a transaction, in the fewest round trips that Kafka allows.
 
 aiokafka's sender asks one thing after another, and sends data while the coordinator still adds the group's offsets: the
-broker refuses that data once ("concurrent transactions") and has to be sent it again. Here partitions and group are
-added first, in two requests on one socket, then data and offsets go out together, then the end: three waits. What
-each answer means, and what may be asked again, is as in aiokafka's sender.
+broker refuses that data once ("concurrent transactions") and has to be sent it again. Here data and offsets go out
+together and then the end: two waits. Where the cluster doesn't speak the protocol of Kafka 4 for that, partitions and
+group are added before, in two requests on one socket: three waits. What each answer means, and what may be asked again,
+is as in aiokafka's sender.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import aiokafka.errors as errors
 from aiokafka import TopicPartition
 from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.producer.transaction_manager import PidAndEpoch
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import (
     AddOffsetsToTxnRequest,
@@ -25,6 +27,8 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
+from streams.kafka import transactions_v2 as v2
+
 #: Seconds until a question is put again while the broker settles the transaction before, which takes 1-5 ms
 #: (KAFKA-5477); and after any other fault that passes.
 SETTLING_SECONDS = 0.002
@@ -32,8 +36,10 @@ FAULT_SECONDS = 0.02
 ALL_REPLICAS = -1
 
 _SETTLING = errors.ConcurrentTransactions.errno
-#: A broker of Kafka 4 says this of data that comes while it settles the transaction before.
+#: A broker of Kafka 4 tells older producers this of data that comes while it settles the transaction before.
 _SETTLING_DATA = errors.NotEnoughReplicasError.errno
+#: There is a newer producer of the same transactional id: in the words of older and newer answers.
+_FENCED = {errors.InvalidProducerEpoch.errno, 90}
 #: The coordinator is another one, or not ready.
 _MOVED = {
     errors.CoordinatorNotAvailableError.errno,
@@ -56,15 +62,18 @@ class Transactor:
     ----------
     producer : AIOKafkaProducer
         Started: its id is the broker's latest of this transactional id. It must send nothing itself meanwhile.
+    implicit : bool
+        Whether the cluster speaks the protocol of `streams.kafka.transactions_v2`.
     data_seconds_max : float
         Data that no leader took for so long is given up; the transaction has timed out by then.
     """
 
-    def __init__(self, producer: Any, *, data_seconds_max: float) -> None:
+    def __init__(self, producer: Any, *, implicit: bool, data_seconds_max: float) -> None:
         self._producer = producer
         self._client = producer.client
         self._state = producer._txn_manager
         self._sender = producer._sender
+        self._implicit = implicit
         self._data_seconds_max = data_seconds_max
         self._open = False
 
@@ -85,9 +94,9 @@ class Transactor:
         if not batches and not offsets:
             return
         self._open = True
-        # One after the other on the coordinator's socket. Data before both are added is refused.
-        steps = [self._add_partitions(batches)] if batches else []
-        await asyncio.gather(*steps, *([self._add_group(group)] if offsets else []))
+        if not self._implicit:  # one after the other on the coordinator's socket; data before both are added is refused
+            steps = [self._add_partitions(batches)] if batches else []
+            await asyncio.gather(*steps, *([self._add_group(group)] if offsets else []))
         steps = [self._send(batches)] if batches else []
         await asyncio.gather(*steps, *([self._commit_offsets(offsets, group)] if offsets else []))
         await self._end()
@@ -104,11 +113,16 @@ class Transactor:
 
     async def _commit_offsets(self, offsets: Mapping[TopicPartition, int], group: str) -> None:
         topics = _by_topic((tp, (tp.partition, offset, "")) for tp, offset in sorted(offsets.items()))
-        request = TxnOffsetCommitRequest(**self._identity(), group_id=group, topics=topics)
+        kind: Any = v2.Offsets if self._implicit else TxnOffsetCommitRequest
+        request = kind(**self._identity(), group_id=group, topics=topics)
         await self._ask(CoordinationType.GROUP, group, request, _partition_codes)
 
     async def _end(self) -> None:
-        await self._ask_own(EndTxnRequest(**self._identity(), transaction_result=True), _code)
+        kind: Any = v2.End if self._implicit else EndTxnRequest
+        answer = await self._ask_own(kind(**self._identity(), transaction_result=True), _code)
+        if self._implicit:
+            self._state._pid_and_epoch = PidAndEpoch(answer.producer_id, answer.producer_epoch)
+            self._state._sequence_numbers.clear()  # they count within an epoch
 
     def _identity(self) -> dict[str, Any]:
         state = self._state
@@ -118,11 +132,11 @@ class Transactor:
             "producer_epoch": state.producer_epoch,
         }
 
-    async def _ask_own(self, request: Any, codes_of: Callable[[Any], Iterable[int]]) -> None:
-        await self._ask(CoordinationType.TRANSACTION, self._state.transactional_id, request, codes_of)
+    async def _ask_own(self, request: Any, codes_of: Callable[[Any], Iterable[int]]) -> Any:
+        return await self._ask(CoordinationType.TRANSACTION, self._state.transactional_id, request, codes_of)
 
-    async def _ask(self, kind: Any, key: str, request: Any, codes_of: Callable[[Any], Iterable[int]]) -> None:
-        """Ask a coordinator until it has done what is asked; each of these may be done twice."""
+    async def _ask(self, kind: Any, key: str, request: Any, codes_of: Callable[[Any], Iterable[int]]) -> Any:
+        """The answer of a coordinator that did what is asked; each of these may be done twice."""
         while True:
             node = await self._sender._find_coordinator(kind, key)
             try:
@@ -134,7 +148,7 @@ class Transactor:
             else:
                 codes = set(codes_of(answer)) - {0}
             if not codes:
-                return
+                return answer
             for code in codes - _PASSING - {_NOT_ATTEMPTED}:
                 raise _refusal(code)
             if codes & _MOVED:
@@ -157,7 +171,7 @@ class Transactor:
             for tp, code in (pair for answer in answers for pair in answer.items()):
                 if code in (0, errors.DuplicateSequenceNumber.errno):  # written now, or when the answer was lost
                     left[tp].popleft()
-                elif code == _SETTLING_DATA:
+                elif code in (_SETTLING, _SETTLING_DATA):
                     faults = max(faults, SETTLING_SECONDS)
                 elif _error(code).retriable:
                     faults = FAULT_SECONDS
@@ -184,7 +198,8 @@ class Transactor:
         """One request to a leader; the error code of each partition, 0 where it is written."""
         if node is None or node < 0:
             return dict.fromkeys(data, errors.LeaderNotAvailableError.errno)
-        request = ProduceRequest(
+        kind: Any = v2.Produce if self._implicit else ProduceRequest
+        request = kind(
             transactional_id=self._state.transactional_id,
             required_acks=ALL_REPLICAS,
             timeout=int(self._data_seconds_max * 1000),
@@ -196,7 +211,7 @@ class Transactor:
             if not error.retriable:
                 raise
             return dict.fromkeys(data, errors.RequestTimedOutError.errno)
-        return {TopicPartition(topic, row[0]): row[1] for topic, rows in answer.topics for row in rows}
+        return {TopicPartition(topic, row[0]): row[1] for topic, rows, *_ in answer.topics for row in rows}
 
 
 def _by_topic(rows: Iterable[tuple[TopicPartition, Any]]) -> list[tuple[str, list[Any]]]:
@@ -212,7 +227,7 @@ def _code(answer: Any) -> Iterable[int]:
 
 
 def _partition_codes(answer: Any) -> Iterable[int]:
-    return (code for _, partitions in answer.errors for _, code in partitions)
+    return (row[1] for _, rows, *_ in answer.errors for row in rows)
 
 
 def _error(code: int) -> Any:
@@ -220,6 +235,5 @@ def _error(code: int) -> Any:
 
 
 def _refusal(code: int) -> Exception:
-    """The error of a code; a newer producer of the same transactional id shows as an epoch that is not valid."""
-    error: Exception = errors.ProducerFenced() if code == errors.InvalidProducerEpoch.errno else _error(code)()
+    error: Exception = errors.ProducerFenced() if code in _FENCED else _error(code)()
     return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
+from streams.kafka import transactions
 from streams.kafka.batches import BATCH_BYTES_MAX, Record
 from streams.kafka.broker import LocalBroker
 from streams.kafka.changelog import first_offset, read_to_end
@@ -27,10 +29,21 @@ def client(broker: LocalBroker) -> Client:
     return {"bootstrap_servers": broker.bootstrap}
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["protocol of Kafka 4", "older protocol"])
+def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both protocols of transactions, on one broker that speaks both."""
+    if not request.param:
+
+        async def no(_client: Any) -> bool:
+            return False
+
+        monkeypatch.setattr(transactions, "is_spoken", no)
+
+
 @pytest.fixture
 def topic(client: Client, request: pytest.FixtureRequest) -> str:
     """A topic of two partitions, named after the test."""
-    name = request.node.name.replace("_", "-")
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
     run(ensure_topics(client, [TopicNeed(name=name, partitions=2)], create=True))
     return name
 
