@@ -12,8 +12,8 @@ $(STAMP): requirements.lock pyproject.toml
 	.venv/bin/pip install -q --disable-pip-version-check uv
 	$(UV) pip install -q -r requirements.lock
 	$(UV) pip install -q --no-deps -e .
-	@echo "compiling the engine's kernels (once)"
-	@$(PY) -m streams.engine.warmup && $(PY) -m streams.ingest.warmup
+	@echo "compiling the kernels (once)"
+	@$(PY) -m streams.warmup
 	touch $@
 
 lint: setup

@@ -131,7 +131,7 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
     partitions = Partitions(
         specs,
         prefix=settings.prefix,
-        fetching=Fetching(client=client),
+        fetching=Fetching(client=client, column_topics=frozenset(settings.topic(name) for name in SOURCES)),
         flushing=Flushing(
             interval_ms=settings.flush_interval_ms, transaction_timeout_ms=settings.transaction_timeout_ms
         ),
@@ -197,11 +197,9 @@ class Worker(faust.Worker):
 
 def run_worker(settings: Settings) -> None:
     """Run a worker until it is told to stop; a worker that must not go on ends with exit code 3."""
-    from streams.engine.warmup import warm_up
-    from streams.ingest.warmup import warm_up as warm_up_ingest
+    from streams.warmup import warm_up
 
     warm_up()
-    warm_up_ingest()
     try:
         counts = asyncio.run(prepare_topics(settings))
     except Exception as error:

@@ -48,12 +48,11 @@ class Ingest:
 
     async def take(self, block: Block) -> bool:
         """Fold a block of messages; an id nobody has published is looked up once more before it is refused."""
-        messages = [(record.offset, record.key, record.value, record.timestamp) for record in block.records]
         now_ms = int(time.time() * 1000)
-        result = self._fold.take(messages, self._terms.terms, now_ms)
+        result = self._fold.take(block.records, self._terms.terms, now_ms)
         if result.unknown_ids:
             await self._terms.refresh()
-            result = self._fold.take(messages, self._terms.terms, now_ms, final=True)
+            result = self._fold.take(block.records, self._terms.terms, now_ms, final=True)
         for shard, journal_block in result.blocks:
             self._records[TopicPartition(self._journal, shard)].append(Record(None, journal_block.encode()))
         for letter in result.dead_letters:

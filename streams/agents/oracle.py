@@ -16,6 +16,7 @@ from schemas.sharding import shard_of
 from streams.agents.blocks import Opening
 from streams.agents.context import Context
 from streams.engine.report import decimal_text
+from streams.ingest.messages import Message
 from streams.ingest.quotes import QuotePartition
 from streams.kafka.batches import Record
 from streams.kafka.leases import Block
@@ -66,7 +67,7 @@ class Oracle:
 
     async def take(self, block: Block) -> bool:
         """Take in quotes; what they change is told by the next flush."""
-        messages = [(record.offset, record.key, record.value, record.timestamp) for record in block.records]
+        messages = [Message(record.offset, record.key, record.value, record.timestamp) for record in block.records]
         rows, refused = self._quotes.take(messages, int(time.time() * 1000))
         self._fold.quotes([Quote(*row) for row in rows])
         self._newest_ms = max([self._newest_ms, *(row[4] for row in rows)])

@@ -98,7 +98,3 @@ def warm_up() -> int:
     restored = state.restore(0, state.records(shard))
     shard.ledger.check(shard.terms.assets, shard.terms.instruments, shard.posting.settlement)
     return sent + len(restored.ledger.accounts)
-
-
-if __name__ == "__main__":
-    print(f"kernels compiled, {warm_up()} records")

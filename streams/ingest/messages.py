@@ -1,18 +1,24 @@
-"""Messages of one source partition, as columns over one piece of memory; each is also there as a tuple."""
+"""Messages of one source partition, as columns over one piece of memory; each is also there by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
 I64 = npt.NDArray[np.int64]
 
-#: offset, key, value, timestamp (epoch ms) of a source message
-Message = tuple[int, bytes | None, bytes | None, int]
+
+class Message(NamedTuple):
+    """One message of a source topic; `timestamp` in epoch ms."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +46,8 @@ class Messages(Sequence[Message]):
 
         Examples
         --------
-        >>> Messages.of([(7, None, b"{}", 5), (8, b"k", None, 6)])[1]
-        (8, b'k', None, 6)
+        >>> Messages.of([Message(7, None, b"{}", 5), Message(8, b"k", None, 6)])[1].key
+        b'k'
         """
         if isinstance(messages, Messages):
             return messages
@@ -78,12 +84,24 @@ class Messages(Sequence[Message]):
                 value_start=self.value_start[index],
                 value_length=self.value_length[index],
             )
-        return (
+        return Message(
             int(self.offset[index]),
             self._bytes(self.key_start[index], self.key_length[index]),
             self._bytes(self.value_start[index], self.value_length[index]),
             int(self.timestamp[index]),
         )
+
+    def __iter__(self) -> Iterator[Message]:
+        data = self.data.tobytes()
+        spans = (self.key_start, self.key_length, self.value_start, self.value_length)
+        columns = (column.tolist() for column in (self.offset, self.timestamp, *spans))
+        for offset, timestamp, key, key_length, value, value_length in zip(*columns, strict=True):
+            yield Message(
+                offset,
+                None if key_length < 0 else data[key : key + key_length],
+                None if value_length < 0 else data[value : value + value_length],
+                timestamp,
+            )
 
     def _bytes(self, start: int, length: int) -> bytes | None:
         return None if length < 0 else self.data[start : start + length].tobytes()

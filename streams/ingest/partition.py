@@ -92,7 +92,7 @@ class IngestPartition:
         --------
         >>> fills = IngestPartition(topic="fills", source_topic="fills", partition=0, shards=4,
         ...                         message_bytes_max=262144, max_future_ms=60000)
-        >>> [letter.reason for letter in fills.take([(7, None, b"[]", 0)], Terms(262144), 0).dead_letters]
+        >>> [letter.reason for letter in fills.take([Message(7, None, b"[]", 0)], Terms(262144), 0).dead_letters]
         ["the value must be a JSON object, found '[]'"]
         """
         if not messages:

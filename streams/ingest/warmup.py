@@ -2,6 +2,7 @@
 
 import orjson
 
+from streams.ingest.messages import Message
 from streams.ingest.partition import IngestPartition
 from streams.ingest.terms import Terms
 
@@ -30,8 +31,4 @@ def warm_up() -> int:
     fold = IngestPartition(
         topic="fills", source_topic="fills", partition=0, shards=1, message_bytes_max=1 << 16, max_future_ms=0
     )
-    return len(fold.take([(0, None, _FILL, 1)], terms, 1).blocks)
-
-
-if __name__ == "__main__":
-    print(f"kernels of ingest compiled, {warm_up()} blocks")
+    return len(fold.take([Message(0, None, _FILL, 1)], terms, 1).blocks)

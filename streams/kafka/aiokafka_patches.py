@@ -1,6 +1,7 @@
-"""What we change in aiokafka 0.14 (pinned): how long it waits on a live broker, and how often it says the same.
+"""What we change in aiokafka 0.14 (pinned): how long it waits on a live broker, how often it says the same, and that
+a consumer may have records as columns.
 
-Both are applied once, by importing the transport or the writer; nothing else of aiokafka is touched.
+All is applied once, by importing the transport or the writer; nothing else of aiokafka is touched.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import time
 from typing import Any
 
 import aiokafka.errors as errors
+from aiokafka.consumer import fetcher
 from aiokafka.producer import sender
+
+from streams.kafka.records import ColumnRecords, RawRecords
 
 #: Seconds between attempts while the broker settles the transaction before (CONCURRENT_TRANSACTIONS, KAFKA-5477).
 #: It takes 1-5 ms; aiokafka waits 20 ms in one place and ``retry_backoff_ms`` in others.
@@ -66,5 +70,7 @@ def apply() -> None:
     sender.BACKOFF_OVERRIDE = SETTLING_SECONDS
     sender.SendProduceReqHandler = ProduceHandler
     sender.AddOffsetsToTxnHandler = AddOffsetsHandler
+    fetcher.MemoryRecords = RawRecords
+    fetcher.PartitionRecords = ColumnRecords
     for name in LOGGERS:
         logging.getLogger(name).addFilter(SparingFilter())

@@ -50,7 +50,7 @@ class Block:
     """Records of one partition in order: all that there are at the offsets ``[start, end)``."""
 
     lease: Lease
-    records: Sequence[ConsumerRecord]
+    records: Sequence[ConsumerRecord]  #: of topics read as columns: `Messages`
     start: int
     end: int
 
@@ -74,6 +74,8 @@ class Fetching:
     client : mapping
         aiokafka's connection settings (``bootstrap_servers``, ``security_protocol``, ``ssl_context``,
         ``sasl_*``).
+    column_topics : set of str
+        Records of these come as `Messages`.
     block_records_max : int
         A fetch larger than this is cut into several blocks.
     blocks_in_flight_max : int
@@ -89,6 +91,7 @@ class Fetching:
     """
 
     client: Mapping[str, Any]
+    column_topics: frozenset[str] = frozenset()
     block_records_max: int = 4_000
     blocks_in_flight_max: int = 8
     fetch_max_wait_ms: int = 50

@@ -18,9 +18,14 @@ from typing import Any, ClassVar, cast
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import ConsumerMessage
 
+from streams.kafka import aiokafka_patches
 from streams.kafka.fatal import fatal
-from streams.kafka.leases import Lease, Owner, partition_name
+from streams.kafka.leases import Block, Lease, Owner, partition_name
+from streams.kafka.records import Columns, whole
+
+aiokafka_patches.apply()
 
 #: How long the consumer thread waits for data before it looks again at which partitions it may fetch, in ms.
 POLL_MS = 20
@@ -97,6 +102,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             isolation_level="read_committed",
             fetch_max_wait_ms=fetching.fetch_max_wait_ms,
             max_partition_fetch_bytes=fetching.partition_fetch_bytes,
+            value_deserializer=Columns(fetching.column_topics),
             check_crcs=conf.broker_check_crcs,
             metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
             connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
@@ -124,7 +130,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             after = {tp: await consumer.position(tp) for tp in partitions}
             moved = [tp for tp in partitions if before[tp] != after[tp]]
             if moved:
-                return [Fetched(tp, before[tp], after[tp], records.get(tp, ())) for tp in moved]
+                return [Fetched(tp, before[tp], after[tp], whole(records.get(tp, ()))) for tp in moved]
         return []
 
 
@@ -293,9 +299,25 @@ class Consumer(driver.Consumer):
         for block in lease.cut(fetched.records, fetched.after, self._owner.fetching.block_records_max):
             if not lease.alive:  # a rebalance came while the queue was closed
                 return
-            message = self._to_message(cast(Any, fetched.tp), block.records[-1])
-            message.key, message.value = None, block
-            await self.callback(message)
+            await self.callback(self._block_message(block))
+
+    def _block_message(self, block: Block) -> ConsumerMessage:
+        """What Faust takes for one message: the block, under the offset of its last record."""
+        topic, partition = block.tp
+        last = block.records[-1]
+        return ConsumerMessage(
+            topic,
+            partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            0,
+            [],
+            None,
+            block,
+            None,
+            tp=cast(Any, block.tp),
+            generation_id=self.app.consumer_generation_id,
+        )
 
     # -- what Faust must not do
 
