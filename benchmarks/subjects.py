@@ -6,10 +6,8 @@ Knows processes and topics, and how each says that an account breached; knows no
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -18,7 +16,6 @@ from benchmarks.job import CASH, PARTITIONS, Breach, price_row
 from benchmarks.peers.commands import PEERS, command_of
 from schemas.sharding import shard_of
 from streams.bench.records import deposit, terms
-from streams.bench.usage import tree
 from streams.bench.worker import Bench
 from streams.kafka.broker import LocalBroker
 from streams.kafka.topics import TopicNeed, ensure_topics
@@ -82,17 +79,6 @@ class Peer:
             last = self.log_path.read_text(errors="replace").rstrip().rpartition("\n")[2]
             raise RuntimeError(f"{self.name} must run until it is stopped, its log ends: {last}")
         return self._process.pid
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Stop it with all its processes for a while, so that it takes nothing from who writes its messages."""
-        for pid in tree(self.pid):
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in tree(self.pid):
-                os.kill(pid, signal.SIGCONT)
 
     def prices(self, symbol: str, price: int) -> Iterable[tuple[str, int, bytes | None, bytes]]:
         """Topic, partition, key and value of the records that tell it a price."""

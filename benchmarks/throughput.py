@@ -31,7 +31,7 @@ from benchmarks.job import (
 )
 from benchmarks.report import Report
 from benchmarks.subjects import OURS, SUBJECTS, Peer, subject
-from streams.bench.usage import process_seconds, tree_seconds
+from streams.bench.usage import frozen, process_seconds, tree_seconds
 from streams.kafka.broker import LocalBroker
 
 RUNS = ("check", "warm", "warmer", "measured")
@@ -157,7 +157,7 @@ class Wire:
 
     async def pass_through(self, part: Part) -> Measured:
         """Give the subject a backlog, and time it until the last of its breaches is heard."""
-        with self._peer.frozen():
+        with frozen(self._peer.pid):
             await self._send(part)
             before = self._cpu_seconds()
             began = time.monotonic()

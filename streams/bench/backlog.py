@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from streams.bench import records
 from streams.bench.records import PRICES, SYMBOLS, Row
+from streams.bench.usage import frozen
 from streams.bench.worker import Bench
 
-#: Share of the backlog that passes before the clock starts: kernels are loaded, caches filled.
+#: Share of the fills that pass before the clock starts: kernels are loaded, caches filled.
 WARM_UP = 0.1
 
 
@@ -27,20 +28,23 @@ class Rate(NamedTuple):
 
 
 async def fills(bench: Bench, count: int, accounts: int) -> Rate:
-    """Start the worker on books and `count` fills that are there already, and wait until all are durable."""
+    """Start the worker, give it books, and time it on `count` fills that were written while it was frozen."""
+    warm_up = int(WARM_UP * count)
     await bench.send("instruments", records.terms())
     await bench.send("oracle-prices", records.quotes())
     await bench.send("collateral", records.deposits(accounts))
-    books = await bench.send("fills", records.positions(accounts))
-    await bench.send("fills", records.trades(count, accounts))
+    await bench.send("fills", records.positions(accounts))
+    await bench.send("fills", records.trades(warm_up, accounts))
     await bench.start()
-    while (passed := await bench.committed("ingest", "fills")) < books + WARM_UP * count:  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
-    before = bench.usage()
+    await bench.wait_ingested()
+    await bench.wait_applied()
+    with frozen(bench.pid):
+        await bench.send("fills", records.trades(count, accounts, warm_up))
+        before = bench.usage()
     await bench.wait_ingested()
     await bench.wait_applied()
     after = bench.usage()
-    return Rate(books + count - passed, after.at - before.at, after.cores(before))
+    return Rate(count, after.at - before.at, after.cores(before))
 
 
 async def quotes(bench: Bench, count: int) -> Rate:

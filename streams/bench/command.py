@@ -33,6 +33,8 @@ from streams.settings import SettingsError
 BEHIND_SECONDS_MAX = 3.0
 #: Quotes wait in their topic while the backlog of fills is read.
 QUOTE_AGE_MS_MAX = 3_600_000
+#: Longer than the worker is ever frozen while its fills are written.
+SESSION_SECONDS = 300
 
 _count = click.IntRange(1, 100_000_000)
 _rate = click.FloatRange(0.1, 1_000_000)
@@ -81,13 +83,12 @@ def _measured(broker: str, **sizes: Any) -> dict[str, Any]:
     joined = broker or os.environ.get("CROSSMARGIN_BROKER", "")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crossmargin-bench-")))
-        own = None if joined else stack.enter_context(LocalBroker(folder / "broker"))
-        return asyncio.run(_parts(own, joined, folder, **sizes))
+        cluster = joined or stack.enter_context(LocalBroker(folder / "broker"))
+        return asyncio.run(_parts(cluster, folder, **sizes))
 
 
 async def _parts(
-    own: LocalBroker | None,
-    joined: str,
+    cluster: LocalBroker | str,
     folder: Path,
     *,
     accounts: int,
@@ -98,8 +99,12 @@ async def _parts(
     quote_rate: float,
     seconds: float,
 ) -> dict[str, Any]:
-    settings = {"partitions": partitions, "quote_age_ms_max": QUOTE_AGE_MS_MAX} | ({"broker": joined} if joined else {})
-    async with Bench(own, folder, f"bench-{uuid.uuid4().hex[:8]}", **settings) as bench:
+    settings = {
+        "partitions": partitions,
+        "quote_age_ms_max": QUOTE_AGE_MS_MAX,
+        "session_seconds": SESSION_SECONDS,
+    }
+    async with Bench(cluster, folder, f"bench-{uuid.uuid4().hex[:8]}", **settings) as bench:
         try:
             began = time.monotonic()
             waiting = await fills(bench, fill_count, accounts)
@@ -107,10 +112,10 @@ async def _parts(
             stream = await live(bench, seconds=seconds, fill_rate=fill_rate, quote_rate=quote_rate, accounts=accounts)
             memory, memory_most = bench.memory_mib()
         finally:
-            if own is None:
+            if isinstance(cluster, str):
                 await bench.drop()
     return {
-        "broker": own.name if own else joined,
+        "broker": cluster if isinstance(cluster, str) else cluster.name,
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "seconds": time.monotonic() - began,

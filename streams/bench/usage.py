@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +51,22 @@ def tree_seconds(pid: int) -> float:
     return sum(_stat(member)[2] for member in tree(pid)) if _LINUX else math.nan
 
 
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process and all that descend from it for a while; they must not miss it (sessions with brokers)."""
+    for member in tree(pid):
+        os.kill(member, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for member in tree(pid):
+            os.kill(member, signal.SIGCONT)
+
+
 def tree(pid: int) -> list[int]:
     """A process and all that descend from it, parents first."""
+    if not _LINUX:
+        return [pid]
     children: dict[int, list[int]] = defaultdict(list)
     for folder in _PROC.iterdir():
         if folder.name.isdigit():

@@ -18,13 +18,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.sharding import shard_of
 from schemas.topics import TOPICS
-from streams.app import prepare_topics
 from streams.bench.records import Row
 from streams.bench.usage import Usage, memory_mib, usage
 from streams.demo.stage import WORKER, WorkerDied
 from streams.kafka.broker import LocalBroker, free_port
 from streams.kafka.topics import TopicNeed, ensure_topics
-from streams.settings import ENVIRONMENT, ROLES, load
+from streams.settings import ENVIRONMENT, load
 
 PARTITIONS = 4
 BATCH_ROWS = 1_000
@@ -38,18 +37,19 @@ class Bench:
 
     Parameters
     ----------
-    broker : one of our own; None: the cluster that the settings name, of whose processor time nothing is known
+    broker : one of our own, or the address of a cluster, of whose processor time nothing is known
     folder : gets the worker's log
     prefix : of the topics, groups and transactional ids
     settings : further settings of the worker
     """
 
-    def __init__(self, broker: LocalBroker | None, folder: Path, prefix: str, **settings: Any) -> None:
+    def __init__(self, broker: LocalBroker | str, folder: Path, prefix: str, **settings: Any) -> None:
         self.prefix = prefix
         self.log_path = folder / f"{prefix}.log"
-        self._broker = broker
+        self._broker = broker if isinstance(broker, LocalBroker) else None
         self._port = free_port()
         self._given = {
+            "broker": broker.bootstrap if isinstance(broker, LocalBroker) else broker,
             "prefix": prefix,
             "topic_prefix": f"{prefix}.",
             "partitions": str(PARTITIONS),
@@ -57,8 +57,6 @@ class Bench:
             "web_port": str(self._port),
             **{name: str(value) for name, value in settings.items()},
         }
-        if broker is not None:
-            self._given["broker"] = broker.bootstrap
         self.settings = load(self._given)
         self.client = self.settings.client()
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,6 +66,8 @@ class Bench:
         self._turn = 0
 
     async def __aenter__(self) -> Self:
+        from streams.app import prepare_topics  # takes seconds to import: not for --help
+
         # Quotes carry the broker's own time, to count latencies from.
         config = TOPICS["oracle-prices"].config() | {"message.timestamp.type": "LogAppendTime"}
         quotes = TopicNeed(name=f"{self.prefix}.oracle-prices", partitions=self.settings.partitions, config=config)
@@ -87,10 +87,9 @@ class Bench:
         await self._admin.close()
 
     async def drop(self) -> None:
-        """Stop the worker and delete its topics and groups: for a cluster that others use."""
+        """Stop the worker and delete its topics, for a cluster that others use; groups the broker forgets itself."""
         await self.stop()
         await self._admin.delete_topics(list(self.counts))
-        await self._admin.delete_consumer_groups([f"{self.prefix}-{role}" for role in ROLES])
 
     # -- the worker
 
