@@ -75,9 +75,10 @@ class Pool:
         self.lots = chance.integers(1, most[self.symbol] + 1) * chance.choice([-1, 1], count)
         self.ticks = price[self.symbol] * _TICKS + chance.integers(-9, 10, count) * price[self.symbol]
         now = int(time.time() * 1000)
+        keys = [name.encode() for name in self.names]
         columns = zip(*(column.tolist() for column in (self.account, self.symbol, self.lots, self.ticks)), strict=True)
         self.rows = [
-            fill_row(f"f{number}", self.names[account], symbol, lots, ticks, now)
+            (keys[account], fill_value(f"f{number}", self.names[account], symbol, lots, ticks, now))
             for number, (account, symbol, lots, ticks) in enumerate(columns)
         ]
 
@@ -95,6 +96,7 @@ class Job:
         self._lots = np.zeros((len(pool.names), len(SYMBOLS)), np.int64)
         self._cost = np.zeros(len(pool.names), np.int64)
         self._fills = np.zeros(len(pool.names), np.int64)
+        self._near: list[int] = []
         self._breached: set[int] = set()
 
     def part(self, run: str, count: int, *, near: bool = False) -> Part:
@@ -115,7 +117,8 @@ class Job:
             self._extra(rows, f"n{run}", self._near, NEAR_LOTS)
         marks = done_marks(run)
         for partition, name in enumerate(marks):
-            rows[partition].append(fill_row("d", name, 0, BREACHING_LOTS, int(self._prices[0]), _now()))
+            value = fill_value("d", name, 0, BREACHING_LOTS, int(self._prices[0]), _now())
+            rows[partition].append((name.encode(), value))
         return Part(
             rows=rows,
             count=sum(map(len, rows.values())),
@@ -134,15 +137,16 @@ class Job:
         np.add.at(self._cost, account, lots * ticks)
         np.add.at(self._fills, account, 1)
 
-    def _extra(self, rows: Rows, name: str, accounts: list[int], lots: int) -> None:
+    def _extra(self, rows: Rows, id: str, accounts: list[int], lots: int) -> None:
         """A fill of BTC at its price for each of these accounts."""
         pool, ticks = self.pool, int(self._prices[0])
         numbers = np.array(accounts)
         same = np.ones_like(numbers)
         self._book(numbers, 0 * same, lots * same, ticks * same)
         for account in accounts:
-            row = fill_row(name, pool.names[account], 0, lots, ticks, _now())
-            rows[int(pool.partition[account])].append(row)
+            name = pool.names[account]
+            value = fill_value(id, name, 0, lots, ticks, _now())
+            rows[int(pool.partition[account])].append((name.encode(), value))
 
     def _must(self, accounts: list[int]) -> dict[str, Breach]:
         """What these accounts' breaches must say; raises where one does not breach."""
@@ -171,15 +175,14 @@ def done_marks(run: str) -> list[str]:
     ]
 
 
-def fill_row(id: str, account: str, symbol: int, lots: int, ticks: int, now_ms: int) -> tuple[bytes, bytes]:
-    """Key and value of a fill; the fee is one cent."""
+def fill_value(id: str, account: str, symbol: int, lots: int, ticks: int, now_ms: int) -> bytes:
+    """Value of a fill; the fee is one cent."""
     sign, lots = "-" if lots < 0 else "", abs(lots)
-    value = (
+    return (
         f'{{"fill_id":"{id}","account":"{account}","instrument":"{SYMBOLS[symbol]}-PERP",'
         f'"quantity":"{sign}{lots // 100}.{lots % 100:02}","price":"{ticks // _TICKS}.{ticks % _TICKS:04}",'
         f'"fee":"0.01","time":{now_ms}}}'
-    )
-    return account.encode(), value.encode()
+    ).encode()
 
 
 def price_row(symbol: str, price: int) -> bytes:
