@@ -110,11 +110,11 @@ async def _measured(
     began = time.monotonic()
     await asyncio.to_thread(fault)
     seconds = await market.margined_again(began)
-    others = max((seconds[shard] for shard in range(PARTITIONS) if shard not in shards), default=0.0)
+    await asyncio.sleep(CALM_SECONDS)
+    others = market.silence(began, set(range(PARTITIONS)) - set(shards))
     under += f"; it held {len(shards)} shards and {'the' if oracle else 'not the'} oracle of the falling price"
     report.add(f"{what}: its accounts margined again", max(seconds[shard] for shard in shards), "s", under)
-    report.add(f"{what}: the others' margined again", others, "s", under)
-    await asyncio.sleep(CALM_SECONDS)
+    report.add(f"{what}: longest silence of the others", others, "s", under)
 
 
 async def _joined(report: Report, market: Market, members: list[Member], new: Member, under: str) -> None:
@@ -123,7 +123,7 @@ async def _joined(report: Report, market: Market, members: list[Member], new: Me
     new.start()
     await held_by(members)
     await asyncio.sleep(CALM_SECONDS)
-    report.add("a worker joins: longest silence of a shard", market.silence(began), "s", under)
+    report.add("a worker joins: longest silence of a shard", market.silence(began, set(range(PARTITIONS))), "s", under)
 
 
 async def _books(bench: Bench, accounts: int) -> None:
@@ -220,10 +220,10 @@ class Market:
                 first[shard] = min(first.get(shard, self.heard[name]), self.heard[name])
         return first
 
-    def silence(self, since: float) -> float:
-        """The longest time for which nothing was heard of a shard whose accounts fell."""
+    def silence(self, since: float, shards: set[int]) -> float:
+        """The longest time for which nothing was heard of one of these shards, whose accounts fall all the time."""
         longest = 0.0
-        for shard in range(PARTITIONS):
+        for shard in shards:
             times = sorted(at for name, at in self.heard.items() if at > since and shard_of(name, PARTITIONS) == shard)
             longest = max([longest, *(b - a for a, b in zip([since, *times], times, strict=False))])
         return longest

@@ -20,7 +20,7 @@ from streams.kafka.transactions import PartitionWriter
 from tests.faults.schedule import STEPS
 
 #: Step of a transaction -> what does it.
-METHODS = dict(zip(STEPS, ("_add_partitions", "_add_group", "_send", "_commit_offsets", "_end"), strict=True))
+METHODS = dict(zip(STEPS, ("_send", "_commit_offsets", "_end"), strict=True))
 FATE = Path(os.environ.get("CROSSMARGIN_FATE", "/nonexistent"))
 
 

@@ -16,7 +16,7 @@ KINDS = {
     "leave": "told to stop",
 }
 #: Steps of a transaction, and where in one of them a crash falls.
-STEPS = ("adding partitions", "adding the group", "sending", "committing offsets", "ending")
+STEPS = ("sending", "committing offsets", "ending")
 POINTS = ("before", "during", "after")
 #: The broker is away for so many seconds: at once back, or longer than a transaction may last.
 AWAY_SECONDS = (0.0, 0.0, 2.0, 12.0)

@@ -203,7 +203,7 @@ def margin_writers(given: Settings) -> list[str]:
 def test_a_broker_that_takes_less_than_there_is(own_broker: LocalBroker, tmp_path: Path) -> None:
     """Decisions pile up behind a full buffer: none may be lost, sent twice, or overtaken by its account's next."""
     accounts, minutes, seconds, frozen = (1000, 60, 30.0, (5.0, 20.0)) if LONG else (200, 8, 3.0, (2.0,))
-    given = settings(own_broker.bootstrap, "full", "event", SHARDS)
+    given = settings(own_broker.bootstrap, "full", "event", 1)
     squad = Squad(given, tmp_path)
     rush = Rush(given, seed=SEED, accounts=accounts, minutes=minutes, fills_s=200)
     squad.say(f"seed {SEED}")
