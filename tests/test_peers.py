@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +11,8 @@ import pytest
 from benchmarks.peers import records
 from benchmarks.peers.account import Account, Fill, fill_of, price_of
 from benchmarks.peers.check import OPTIONS, Peer
+from benchmarks.peers.commands import PEERS
+from benchmarks.subjects import AT_HOME, PEERS_PYTHON
 from streams.kafka.broker import LocalBroker
 from tests.tables import Row, rows
 
@@ -116,12 +116,11 @@ def test_check_sees_a_peer_that_lost_a_fill(tmp_path: Path) -> None:
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("peer", NEEDS)
+@pytest.mark.parametrize("peer", PEERS)
 def test_peer_does_the_common_job(broker: LocalBroker, tmp_path: Path, peer: str) -> None:
     """A peer that skips part of the job would look faster than it is."""
-    if importlib.util.find_spec(NEEDS[peer]) is None:
-        pytest.skip(f"{NEEDS[peer]} is not installed: it comes with the extra `bench`")
-    arguments = ["--fills", "1000", "--accounts", "50", "--partitions", "2", "--python", sys.executable]
-    options = OPTIONS.parse_args([*arguments, "--logs", str(tmp_path)])
-    run = Peer(peer, broker.bootstrap, options, tmp_path)
+    if peer not in AT_HOME and not PEERS_PYTHON.exists():
+        pytest.skip("the frameworks of the peers are installed by `make bench`")
+    arguments = ["--fills", "1000", "--accounts", "50", "--partitions", "2", "--logs", str(tmp_path)]
+    run = Peer(peer, broker.bootstrap, OPTIONS.parse_args(arguments), tmp_path)
     assert asyncio.run(run.check()), run.log.read_text()[-2000:]

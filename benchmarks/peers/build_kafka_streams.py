@@ -15,6 +15,8 @@ HERE = Path(__file__).parent
 SOURCES = HERE / "kafka_streams"
 BUILDS = HERE.parent.parent / ".kafka" / "peers"
 MAIN = "crossmargin.peers.KafkaStreamsPeer"
+#: The collector for throughput: a fill took less CPU than with the JVM's default on two cores.
+JVM_FLAGS = ["-XX:+UseParallelGC"]
 LOG_FLAGS = ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
 
@@ -25,7 +27,7 @@ class BuildError(Exception):
 def command() -> list[str]:
     """Return the peer's command without its options; builds it where that was not done yet."""
     built = build()
-    return [java_path(), *LOG_FLAGS, "-cp", f"{built}/peer.jar:{built}/lib/*", MAIN]
+    return [java_path(), *JVM_FLAGS, *LOG_FLAGS, "-cp", f"{built}/peer.jar:{built}/lib/*", MAIN]
 
 
 def build() -> Path:

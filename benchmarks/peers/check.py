@@ -28,6 +28,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from benchmarks.peers import records
 from benchmarks.peers.commands import PEERS, command_of
+from benchmarks.subjects import AT_HOME, PEERS_PYTHON
 from streams.kafka.broker import LocalBroker
 
 DONE_SECONDS_MAX = 240.0
@@ -41,7 +42,7 @@ OPTIONS.add_argument("--seed", type=int, default=7, help="of the fills and of th
 OPTIONS.add_argument("--fills", type=int, default=20_000)
 OPTIONS.add_argument("--accounts", type=int, default=500)
 OPTIONS.add_argument("--partitions", type=int, default=4)
-OPTIONS.add_argument("--python", default=sys.executable, help="the Python that has the peers' packages")
+OPTIONS.add_argument("--python", help="the Python that has the peers' packages; default: that of the benchmarks")
 OPTIONS.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()), help="where peers' logs go")
 
 
@@ -54,7 +55,8 @@ class Peer:
         self.log = options.logs / f"{self.prefix}.log"
         self.log.write_bytes(b"")
         arguments = ["--broker", broker, "--prefix", self.prefix, "--partitions", str(options.partitions)]
-        self.command = [*command_of(name, options.python), *arguments]
+        python = options.python or (sys.executable if name in AT_HOME else str(PEERS_PYTHON))
+        self.command = [*command_of(name, python), *arguments]
         self.environment = os.environ | {"TMPDIR": str(scratch), "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={scratch}"}
         self.process: subprocess.Popen[bytes] | None = None
         self.breaches: dict[str, list[dict[str, Any]]] = {}

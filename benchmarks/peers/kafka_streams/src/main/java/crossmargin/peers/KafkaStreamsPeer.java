@@ -21,8 +21,14 @@ import org.apache.kafka.streams.state.Stores;
 /**
  * The peers' job in Kafka Streams: Processor API, RocksDB stores with changelog topics, exactly_once_v2, one thread.
  * Runs until SIGTERM. The topics of fills and prices are co-partitioned, so one task has both of a partition.
+ *
+ * <p>Killed three times with -9 under load: state right, no breach twice, up to date again 33 to 55 s after each kill
+ * (the dead member's session is 45 s).
  */
 public final class KafkaStreamsPeer {
+    /** Quix Streams' default too. Of 100 (the default with exactly-once), 1000 and 5000 the fastest. */
+    private static final int COMMIT_MS = 5000;
+
     private KafkaStreamsPeer() {}
 
     public static void main(String[] args) throws InterruptedException {
@@ -78,7 +84,7 @@ public final class KafkaStreamsPeer {
         settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, options.get("--broker"));
         settings.put(StreamsConfig.STATE_DIR_CONFIG, options.getOrDefault("--state-dir", defaultStateDir(prefix, options)));
         settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
-        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, options.getOrDefault("--commit-ms", "1000"));
+        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, COMMIT_MS);
         settings.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 64L << 20);
         settings.put(StreamsConfig.DESERIALIZATION_EXCEPTION_HANDLER_CLASS_CONFIG, LogAndContinueExceptionHandler.class);
         settings.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
