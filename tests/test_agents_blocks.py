@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
@@ -126,11 +127,14 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
 
 
 @asynccontextmanager
-async def opened(role: Adder, *, tick_ms: int | None = None, **flushing: Any) -> AsyncIterator[Feed]:
+async def opened(role: Adder, *, tick_ms: int | None = None, pause_ms: int = 0, **flushing: Any) -> AsyncIterator[Feed]:
     """A task of that role, open and fed; closed at the end."""
+    spec = RoleSpec(
+        name="adding", topics=frozenset({"fills"}), create=lambda _: role, tick_ms=tick_ms, pause_ms=pause_ms
+    )
     task = PartitionTask(
         TP,
-        RoleSpec(name="adding", topics=frozenset({"fills"}), create=lambda _: role, tick_ms=tick_ms),
+        spec,
         prefix="test",
         client={},
         flushing=Flushing(**{"interval_ms": HOUR, **flushing}),
@@ -182,6 +186,28 @@ def test_the_interval_and_the_row_limit_flush_too(writer: FakeWriter) -> None:
             assert writer.commits == []
             feed.put(b"3")
             await until(lambda: writer.commits == [([b"1", b"2", b"3"], 6)])
+
+    asyncio.run(check())
+
+
+def test_flushes_of_a_stream_keep_their_distance(writer: FakeWriter) -> None:
+    """Each costs every shard a block; but what comes alone must not wait, nor what is too much to hold."""
+
+    async def check() -> None:
+        async with opened(Adder(), pause_ms=200, rows_max=3) as feed:
+            feed.put(b"urgent")
+            await until(lambda: writer.commits == [([b"urgent"], 4)])
+            first = time.monotonic()
+            feed.put(b"urgent")
+            feed.put(b"2")
+            await settle()
+            assert len(writer.commits) == 1
+            await until(lambda: len(writer.commits) == 2)
+            assert writer.commits[1] == ([b"urgent", b"2"], 6)
+            assert time.monotonic() - first > 0.15
+            feed.put(b"1", b"2", b"3")
+            await settle()
+            assert writer.commits[2:] == [([b"1", b"2", b"3"], 9)]
 
     asyncio.run(check())
 
