@@ -18,6 +18,7 @@ from benchmarks.report import Report
 
 #: Name -> module with `run(report, *, quick)`, in the order of a full run.
 BENCHMARKS: dict[str, str] = {
+    "latency": "benchmarks.latency",
     "throughput": "benchmarks.throughput",
     "takeover": "benchmarks.takeover",
     "scaling": "benchmarks.scaling",
