@@ -210,6 +210,8 @@ class Market:
     async def margined_again(self, since: float) -> dict[int, float]:
         """Shard -> seconds until one of its accounts that fell after `since` was heard of."""
         await self._until(lambda: len(self._first(since)) == PARTITIONS, 2 * LOST_SECONDS)
+        if len(self._first(since)) < PARTITIONS:
+            raise TimeoutError(f"every shard must be margined again, {sorted(self._first(since))} are")
         return {shard: at - since for shard, at in self._first(since).items()}
 
     def _first(self, since: float) -> dict[int, float]:
