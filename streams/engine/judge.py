@@ -29,8 +29,9 @@ from streams.engine.valuation import (
     MARGIN_CALL,
     OK,
     UNPRICED,
+    Judged,
     Numbers,
-    statuses_of,
+    judge_books,
     value_books,
 )
 from streams.margin.parameters import I64
@@ -47,6 +48,24 @@ def numbers_of(shard: Shard, books: I64) -> Numbers:
     )
 
 
+def judged_now(shard: Shard, books: I64) -> Judged:
+    """What judging the books finds at the shard's marks, before anything is done about it."""
+    ledger, prices, standing = shard.ledger, shard.prices, shard.standing
+    return judge_books(
+        shard.parameters,
+        ledger.positions,
+        ledger.balances,
+        shard.posting,
+        prices.marks,
+        prices.prices,
+        books,
+        standing.levels(),
+        standing.level_set,
+        standing.called,
+        standing.step,
+    )
+
+
 def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Output], set[int]]:
     """Judge `books` and return the events, and the accounts whose ledger or status changed.
 
@@ -57,11 +76,14 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
 
     Notes
     -----
-    Order of events: by account, then bucket, so it does not depend on how the books lie in memory.
+    What posting touched is among the books. Order of events: by account, then bucket, so it does not depend on how
+    the books lie in memory.
     """
     ledger, standing = shard.ledger, shard.standing
-    numbers = numbers_of(shard, books)
-    status = statuses_of(numbers, books, standing.levels(), standing.level_set, standing.called, standing.step)
+    if not books.size:
+        return [], set()
+    judged = judged_now(shard, books)
+    status = judged.status
     before = standing.status[books]
     acts = (before != BANKRUPT) & ((status != before) | (status == LIQUIDATION))
     out: list[Output] = []
@@ -69,14 +91,14 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
     acting = np.nonzero(acts)[0]
     for at in acting[np.lexsort((books[acting], ledger.book_account[books[acting]]))].tolist():
         book = int(books[at])
-        maintenance = float(numbers.maintenance[at])
-        ratio = float(numbers.adjusted[at]) / maintenance if maintenance > 0.0 else float("nan")
+        maintenance = float(judged.maintenance[at])
+        ratio = float(judged.adjusted[at]) / maintenance if maintenance > 0.0 else float("nan")
         events = _act(shard, offset, book, int(status[at]), ratio)
         if events or standing.status[book] != before[at]:
             changed.add(book)
             shard.touched.add(int(ledger.book_account[book]))
         out += events
-    shard.slack.anchor(shard, books, numbers)
+    shard.slack.anchor(shard, books, judged)
     return out, set(ledger.book_account[np.array(list(changed), dtype=np.int64)].tolist())
 
 

@@ -104,16 +104,17 @@ class Shard:
         settled = marking.settle_expired(self)
         out: list[Output] = []
         if self.prices.live:
-            whole: I64 = np.arange(self.ledger.books, dtype=np.int64)
-            touched = np.union1d(posted, settled) if was_live else whole
+            books = posted
             if everything or settled.size or not was_live:
-                books = whole
-            else:
-                books = self.slack.woken(self) if block.kind == "marks" else posted
+                books = np.arange(self.ledger.books, dtype=np.int64)
+            elif block.kind == "marks":
+                books = self.slack.woken(self)
+            touched = np.union1d(posted, settled) if was_live else books
             out, accounts = judge.judge(self, offset, books, touched)
             if block.kind == "marks":
                 accounts |= summaries.sweep(self)
-            out += summaries.summaries(self, offset, sorted(accounts))
+            if accounts:
+                out += summaries.summaries(self, offset, sorted(accounts))
         self.next_offset = offset + 1
         return out + [self._rejection(block, offset, row, reason) for row, reason in rejected]
 

@@ -25,8 +25,8 @@ from streams.engine.valuation import (
     MARGIN_CALL,
     OK,
     UNPRICED,
+    Judged,
     Levels,
-    Numbers,
     gather,
     scratch,
 )
@@ -145,7 +145,7 @@ def anchor_books(
     marks: F64,
     prices: F64,
     books: I64,
-    numbers: Numbers,
+    judged: Judged,
     levels: Levels,
     level_set: npt.NDArray[np.int32],
     status: npt.NDArray[np.int8],
@@ -157,7 +157,7 @@ def anchor_books(
     radius: F32,
     live: I64,
 ) -> None:
-    """Anchor the books just judged in `slot`; `numbers` are theirs, `status`, `called` and `step` as judged.
+    """Anchor the books just judged in `slot`; `status`, `called` and `step` are as it left them.
 
     A book in liquidation, or held back from it, has radius 0; one that was taken over, or has no price, no end to it.
     """
@@ -170,7 +170,7 @@ def anchor_books(
     for at in range(books.shape[0]):
         book = books[at]
         own = level_set[book]
-        equity, adjusted, maintenance = numbers.equity[at], numbers.adjusted[at], numbers.maintenance[at]
+        equity, adjusted, maintenance = judged.equity[at], judged.adjusted[at], judged.maintenance[at]
         reach, kind = 0.0, BOTH
         if status[book] == BANKRUPT or (status[book] == UNPRICED and step[book] == 0 and equity != equity):
             reach = math.inf
@@ -250,8 +250,8 @@ class Slack:
             moved[emptiest * KINDS : (emptiest + 1) * KINDS] = FAR
         return woken(moved, self.code, self.radius, shard.ledger.books)
 
-    def anchor(self, shard: Shard, books: I64, numbers: Numbers) -> None:
-        """Anchor the books, whose numbers these are, at the shard's prices; after they were judged."""
+    def anchor(self, shard: Shard, books: I64, judged: Judged) -> None:
+        """Anchor the books at the shard's prices; after all that judging them has brought about."""
         here = self._here(shard)
         if not np.array_equal(self.anchors[self.slot], here, equal_nan=True):
             self.slot = int(np.argmin(self.live))
@@ -267,7 +267,7 @@ class Slack:
             prices.marks,
             prices.prices,
             books,
-            numbers,
+            judged,
             standing.levels(),
             standing.level_set,
             standing.status,

@@ -13,12 +13,21 @@ from numba import njit
 
 from streams.engine.columns import Balances, Positions, find
 from streams.engine.posting import Terms
-from streams.margin.equity import TIE, Book, book_requirement, equity_of, net_assets
+from streams.margin.equity import (
+    TIE,
+    Book,
+    book_requirement,
+    equity_of,
+    haircut_value,
+    net_assets,
+    position_value,
+)
 from streams.margin.parameters import F64, I64, Parameters
+from streams.margin.requirements import notional, requirement
 
 
 class Numbers(NamedTuple):
-    """Per book, in the reporting currency; unpriced books have nan."""
+    """All numbers of each book, in the reporting currency; unpriced books have nan."""
 
     equity: F64
     adjusted: F64
@@ -159,28 +168,83 @@ def status_of(
     return OK
 
 
+class Judged(NamedTuple):
+    """Per book, in the reporting currency, and the status that follows; unpriced books have nan."""
+
+    equity: F64
+    adjusted: F64
+    maintenance: F64
+    status: npt.NDArray[np.int8]
+
+
 @njit(cache=True, error_model="numpy")
-def statuses_of(
-    numbers: Numbers,
+def judge_books(
+    p: Parameters,
+    positions: Positions,
+    balances: Balances,
+    terms: Terms,
+    marks: F64,
+    prices: F64,
     books: I64,
     levels: Levels,
     level_set: npt.NDArray[np.int32],
     called: npt.NDArray[np.bool_],
     step: npt.NDArray[np.int32],
-) -> npt.NDArray[np.int8]:
-    """Status of each of `books`; `level_set`, `called` and `step` (0: none open) are per book of the shard."""
-    out = np.empty(books.shape[0], dtype=np.int8)
-    for at in range(books.shape[0]):
+) -> Judged:
+    """What judging needs of `books`, in their order, in one pass over their entries as they lie in the tables.
+
+    The numbers are those of `value_books`, to the last bit: the same formulas on the same operands in the same
+    order, without the copy of the book and the initial side.
+
+    Parameters
+    ----------
+    level_set, called, step : per book of the shard; step 0: none open
+    """
+    total = books.shape[0]
+    equity, adjusted, maintenance = np.empty(total), np.empty(total), np.empty(total)
+    status = np.empty(total, dtype=np.int8)
+    most = 0
+    for book in books:
+        most = max(most, balances.size[book])
+    net = np.empty(most)
+    for at in range(total):
         book = books[at]
+        first, base, m = positions.start[book], balances.start[book], balances.size[book]
+        for k in range(m):
+            net[k] = balances.amount[base + k] / p.asset_scale[balances.key[base + k]]
+        own_equity, own_adjusted, own_maintenance = 0.0, 0.0, 0.0
+        priced = True
+        for entry in range(first, first + positions.size[book]):
+            i = positions.key[entry]
+            asset = p.settlement[i]
+            scale = p.asset_scale[asset]
+            quantity = positions.lots[entry] / p.lot_scale[i]
+            kept = position_value(p, i, quantity, marks[i]) - positions.cost[entry] / scale
+            if terms.funding_index[i] != positions.funding[entry]:
+                moved = float(terms.funding_index[i] - positions.funding[entry]) / terms.funding_scale[i]
+                kept += -float(positions.lots[entry]) * moved / scale
+            net[find(base, m, balances.key, asset) - base] += kept
+            value = notional(p, i, quantity, marks[i], prices[asset])
+            own_maintenance += requirement(p, i, quantity, value)[1]
+            priced = priced and value == value
+        for k in range(m):
+            if net[k] != 0.0:
+                asset = balances.key[base + k]
+                own_equity += net[k] * prices[asset]
+                own_adjusted += haircut_value(p, asset, net[k], prices[asset])[0]
+                priced = priced and prices[asset] == prices[asset]
+        if not priced:
+            own_equity = own_adjusted = own_maintenance = np.nan
         own = level_set[book]
-        out[at] = status_of(
-            numbers.equity[at],
-            numbers.adjusted[at],
-            numbers.maintenance[at],
+        equity[at], adjusted[at], maintenance[at] = own_equity, own_adjusted, own_maintenance
+        status[at] = status_of(
+            own_equity,
+            own_adjusted,
+            own_maintenance,
             levels.call[own],
             levels.call_exit[own],
             levels.liquidation_exit[own],
             called[book],
             step[book] > 0,
         )
-    return out
+    return Judged(equity, adjusted, maintenance, status)
