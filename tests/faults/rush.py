@@ -30,8 +30,8 @@ FUNDING_MS = 60_000
 #: On the wall clock the dated future expires so long after its listing.
 EXPIRY_MS = 20_000
 BAD_SHARE, REPEATED_SHARE = 0.02, 0.01
-#: A market that is ahead of the faults goes on at one step in so many seconds.
-TRICKLE_SECONDS, TRICKLE_PARTS = 1.0, 20
+#: Seconds between two looks whether a market that is ahead of the faults may go on.
+LOOK_SECONDS = 0.05
 
 _DEPOSIT = {"transfer_id": "bad", "type": "deposit", "account": "bad", "asset": "USDC", "amount": "1", "time": 1}
 _FILL = {"fill_id": "bad", "account": "bad", "instrument": "BTC-PERP", "quantity": "1", "price": "1", "fee": "0"}
@@ -94,6 +94,7 @@ class Rush:
     settings : of the workers
     minutes : bars of the market, twelve steps each
     pace_s : shortest time between two steps
+    trickle_s : a market that is ahead of the faults goes on at one step in so many seconds
     fills_s : further fills a second, of accounts that do nothing but trade, whatever the market does
 
     Attributes
@@ -112,6 +113,7 @@ class Rush:
         accounts: int,
         minutes: int,
         pace_s: float = 0.05,
+        trickle_s: float = 1.0,
         fills_s: int = 0,
     ) -> None:
         self.script: Script = prepare(market(seed, minutes), accounts=accounts, seed=seed, step_ms=STEP_MS)
@@ -126,6 +128,7 @@ class Rush:
         self._settings = settings
         self._seed = seed
         self._pace_s = pace_s
+        self._trickle_s = trickle_s
         self._error: BaseException | None = None
         self._over = False
         self._thread = threading.Thread(target=self._run, name="rush", daemon=True)
@@ -166,10 +169,9 @@ class Rush:
             self.step = score.step
             self.opened.set()
             await asyncio.sleep(self._pace_s)
-            for _ in range(TRICKLE_PARTS):
-                if score.step <= self.allowed * score.steps:
-                    break
-                await asyncio.sleep(TRICKLE_SECONDS / TRICKLE_PARTS)
+            end = time.monotonic() + self._trickle_s
+            while score.step > self.allowed * score.steps and time.monotonic() < end:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_SECONDS)
 
         try:
             await line.start()

@@ -138,7 +138,7 @@ class Squad:
                 broker.start()
                 self.say(f"broker back in {broker.start_seconds:.1f} s")
 
-    def crash(self, fault: Fault, seconds: float = 60.0) -> None:
+    def crash(self, fault: Fault, seconds: float = 120.0) -> None:
         """Have a worker of `crashing_worker` kill itself inside a transaction."""
         point, step = fault.where
         fate = {"role": "", "point": point, "step": step, "turn": fault.turn, "seconds": fault.seconds}

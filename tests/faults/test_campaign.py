@@ -17,6 +17,8 @@ from streams.kafka.broker import LocalBroker
 long = pytest.mark.skipif(not LONG, reason="long; make chaos runs it")
 
 ACCOUNTS, MINUTES, SHARDS, FILLS_S = 1000, 60, 4, 500
+#: So slowly does the market go on while a fault is dealt with, that it lasts as long as the faults.
+TRICKLE_S = 4.0
 #: 30 kills, and five workers more that are frozen until fenced.
 MANY = {"kill": 13, "crash": 12, "broker": 5, "freeze": 5, "pause": 2, "leave": 2}
 SOME = {"kill": 3, "crash": 4, "broker": 1, "freeze": 2, "pause": 2, "leave": 1}
@@ -75,7 +77,7 @@ def test_a_campaign_changes_nothing(
     """Faults come together: a rebalance is under way when a worker dies, the broker goes while another thaws."""
     given = settings(own_broker.bootstrap, "campaign", clock, SHARDS)
     squad = Squad(given, tmp_path, CRASHING, restarts_max=90)
-    rush = Rush(given, seed=SEED, accounts=ACCOUNTS, minutes=MINUTES, pace_s=0.1, fills_s=FILLS_S)
+    rush = Rush(given, seed=SEED, accounts=ACCOUNTS, minutes=MINUTES, pace_s=0.1, trickle_s=TRICKLE_S, fills_s=FILLS_S)
     steps = rush.script.steps
     faults = schedule(SEED, counts, steps=steps, names=names)
     squad.say("\n".join([f"seed {SEED}, {steps} steps; the schedule:", *map(str, faults)]))
@@ -83,7 +85,7 @@ def test_a_campaign_changes_nothing(
         for name in names:
             squad.start(name, instance_id=name if static else "")
         rush.start()
-        squad.until_held(*names)
+        squad.until_held(*names, seconds=120)
         squad.until(rush.opened.is_set, 120, "the accounts")
         for number, fault in enumerate(faults):
             rush.allowed = fault.step / steps
@@ -93,6 +95,7 @@ def test_a_campaign_changes_nothing(
             squad.sleep(fault.wait)
             squad.say(f"fault {number + 1} of {len(faults)} at step {rush.step}: {fault}")
             squad.strike(fault, own_broker)
+        assert not rush.over, "the market must last as long as the faults"
         squad.until_held(*names, seconds=120)
         _, found = concluded(squad, rush)
         sound(found)
