@@ -29,6 +29,8 @@ QUOTES_S = 50
 NAMES = ("one", "two")
 #: Workers that stand still are not given up while the backlog is sent.
 SESSION_SECONDS = 60
+#: More cores than that used by others, and the numbers are not ours; more than this part used, and the machine is full.
+OTHERS_MAX, FULL = 0.2, 0.9
 
 
 class Rate(NamedTuple):
@@ -130,6 +132,8 @@ def _bound(two: Rate, cores: int) -> str:
     """What keeps two workers from being faster, as far as the cores tell."""
     used = sum(two.cores.values())
     told = ", ".join(f"{name} {share:.2f}" for name, share in two.cores.items())
-    if used > 0.9 * cores:
+    if two.cores["others"] > OTHERS_MAX:
+        return f"others used the machine too ({told}): what bounds two workers cannot be told"
+    if used > FULL * cores:
         return f"two workers are bound by the machine: {shown(used)} of {cores} cores used ({told})"
     return f"two workers leave cores idle, {shown(used)} of {cores} used ({told}): they wait for the broker"
