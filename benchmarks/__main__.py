@@ -20,6 +20,7 @@ from benchmarks.report import Report
 BENCHMARKS: dict[str, str] = {
     "latency": "benchmarks.latency",
     "throughput": "benchmarks.throughput",
+    "ingest": "benchmarks.ingest",
     "takeover": "benchmarks.takeover",
     "scaling": "benchmarks.scaling",
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from benchmarks.plot import svg
-from benchmarks.report import Curve, Number, Report, shown
+from benchmarks.plot import bars_svg, svg
+from benchmarks.report import Bars, Curve, Number, Report, shown
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #222; --soft: #666; --grid: #ddd; --good: #17803d;
@@ -27,7 +27,9 @@ svg { width: 100%; max-width: 44rem; font: 12px system-ui, sans-serif; } h2 { ma
 
 def page(report: Report) -> str:
     """The whole HTML document."""
-    names = dict.fromkeys(item.benchmark for item in [*report.numbers, *report.curves, *report.notes])
+    names = dict.fromkeys(
+        item.benchmark for item in [*report.numbers, *report.bar_plots, *report.curves, *report.notes]
+    )
     body = "\n".join([_head(report), *(_section(report, name) for name in names)])
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -50,7 +52,8 @@ def _section(report: Report, name: str) -> str:
     numbers = [number for number in report.numbers if number.benchmark == name]
     notes = "".join(f"<li>{escape(note.text)}</li>" for note in report.notes if note.benchmark == name)
     curves = "".join(_curve(curve) for curve in report.curves if curve.benchmark == name)
-    return f"<h2>{escape(name)}</h2>{_table(numbers)}{f'<ul>{notes}</ul>' if notes else ''}{curves}"
+    bars = "".join(_bars(plot) for plot in report.bar_plots if plot.benchmark == name)
+    return f"<h2>{escape(name)}</h2>{_table(numbers)}{f'<ul>{notes}</ul>' if notes else ''}{bars}{curves}"
 
 
 def _table(numbers: list[Number]) -> str:
@@ -75,3 +78,7 @@ def _rows(numbers: list[Number]) -> Iterable[str]:
 def _curve(curve: Curve) -> str:
     plot = svg(curve.lines, title=curve.title, x_label=curve.x_label, y_label=curve.y_label)
     return f"<h3>{escape(curve.title)}</h3>{plot}"
+
+
+def _bars(plot: Bars) -> str:
+    return f"<h3>{escape(plot.title)}</h3>{bars_svg(plot.values, title=plot.title, unit=plot.unit)}"

@@ -1,4 +1,4 @@
-"""A plot of lines as inline SVG, coloured by the page's style sheet. Knows nothing of benchmarks."""
+"""Plots of lines and of bars as inline SVG, coloured by the page's style sheet. Knows nothing of benchmarks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 78, 16, 16, 50
 LINE_COLOURS = 8
+BARS_LEFT, BARS_RIGHT, BAR_STEP = 130, 120, 26
 #: An axis whose largest value is this many times its smallest is drawn logarithmic.
 LOG_FROM = 50.0
 
@@ -55,6 +56,24 @@ def svg(lines: dict[str, list[tuple[float, float]]], *, title: str, x_label: str
     body = "\n".join(parts)
     head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">'
     return f"{head}\n{body}\n</svg>"
+
+
+def bars_svg(values: dict[str, float], *, title: str, unit: str) -> str:
+    """An `<svg>` element: a horizontal bar for each name, from zero, with its value beside it."""
+    longest = max(values.values(), default=0.0)
+    if not longest > 0:
+        return ""
+    height = BAR_STEP * len(values) + 8
+    parts = []
+    for number, (name, value) in enumerate(values.items()):
+        y = BAR_STEP * number + 8
+        length = (WIDTH - BARS_LEFT - BARS_RIGHT) * value / longest
+        colour = f"var(--line-{min(number, 1)})"  # the first is ours, the others are what it is compared with
+        parts.append(_text(BARS_LEFT - 8, y + 14, name, "end"))
+        parts.append(f'<rect x="{BARS_LEFT}" y="{y}" width="{max(1.0, length):.1f}" height="18" fill="{colour}"/>')
+        parts.append(_text(BARS_LEFT + length + 6, y + 14, f"{value:,.0f} {unit}", "start"))
+    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title, quote=True)}">'
+    return "\n".join([head, *parts, "</svg>"])
 
 
 def _axis(values: list[float], start: float, end: float) -> Axis:

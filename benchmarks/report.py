@@ -58,6 +58,16 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bars:
+    """One value for each name, ours first."""
+
+    benchmark: str
+    title: str
+    unit: str
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """A sentence that a reader of the numbers must know."""
 
@@ -67,12 +77,13 @@ class Note:
 
 @dataclass
 class Report:
-    """Everything that a run found; benchmarks call `add`, `ratio`, `curve` and `note`."""
+    """Everything that a run found; benchmarks call `add`, `ratio`, `curve`, `bars` and `note`."""
 
     quick: bool = False
     machine: dict[str, str] = field(default_factory=described)
     numbers: list[Number] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    bar_plots: list[Bars] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     benchmark: str = ""
@@ -97,6 +108,10 @@ class Report:
         """Take points for a plot: name of a line -> (x, y) in ascending x."""
         points = {name: [(float(x), float(y)) for x, y in line] for name, line in lines.items()}
         self.curves.append(Curve(benchmark=self.benchmark, title=title, x_label=x_label, y_label=y_label, lines=points))
+
+    def bars(self, title: str, unit: str, values: dict[str, float]) -> None:
+        """Take values to be shown side by side as bars, by name, ours first."""
+        self.bar_plots.append(Bars(benchmark=self.benchmark, title=title, unit=unit, values=dict(values)))
 
     def note(self, text: str) -> None:
         """Take a sentence that a reader of the numbers must know."""
@@ -147,6 +162,7 @@ class Report:
             "failed": self.failed,
             "numbers": [asdict(number) for number in self.numbers],
             "curves": [asdict(curve) for curve in self.curves],
+            "bars": [asdict(bars) for bars in self.bar_plots],
             "notes": [asdict(note) for note in self.notes],
         }
         path.write_text(json.dumps(document, indent=1) + "\n")

@@ -31,7 +31,7 @@ from benchmarks.job import (
 )
 from benchmarks.report import Report
 from benchmarks.subjects import OURS, SUBJECTS, Peer, subject
-from streams.bench.usage import frozen, process_seconds, tree_seconds
+from streams.bench.usage import frozen, memory_mib, process_seconds, tree_seconds
 from streams.kafka.broker import LocalBroker
 
 RUNS = ("check", "warm", "warmer", "measured")
@@ -64,12 +64,13 @@ QUICK = Size(200_000, 1_000, 1_000, 2_000, 1.0, 3.0)
 
 
 class Measured(NamedTuple):
-    """Fills that passed in so many seconds, and processor seconds of the worker and of the broker."""
+    """Fills passed in so many seconds, processor seconds of worker and broker, and the worker's memory at its most."""
 
     fills: int
     seconds: float
     worker: float
     broker: float
+    memory_mib: float
 
     @property
     def per_second(self) -> float:
@@ -93,6 +94,11 @@ def run(report: Report, *, quick: bool) -> None:
                 report.fail(f"{name}: {type(error).__name__}: {error}")
                 continue
             _tell(report, name, found[name], size)
+    for what, values in (
+        ("Fills per CPU-second of the worker", {name: each.per_cpu_second for name, each in found.items()}),
+        ("Fills per second", {name: each.per_second for name, each in found.items()}),
+    ):
+        report.bars(what, "fills/s", values)
     for name in SUBJECTS[1:]:
         if OURS in found and name in found:
             ours, theirs = found[OURS].per_cpu_second, found[name].per_cpu_second
@@ -103,10 +109,10 @@ def _tell(report: Report, name: str, found: Measured, size: Size) -> None:
     worker, broker = found.worker / found.seconds, found.broker / found.seconds
     under = (
         f"{found.fills:,} JSON fills of {size.accounts:,} accounts in {found.seconds:.1f} s, {PARTITIONS} partitions; "
-        f"cores used: worker {worker:.2f}, broker {broker:.2f}"
+        f"cores used: worker {worker:.2f}, broker {broker:.2f}; worker's memory {found.memory_mib:.0f} MiB at most"
     )
     report.add(name, found.per_second, "fills/s", under)
-    report.add(f"{name}, per CPU-second of the worker", found.per_cpu_second, "fills/s", under)
+    report.add(f"{name}, per CPU-second of the worker", found.per_cpu_second, "fills/s")
     report.add(f"{name}, CPU of the broker", 1e6 * found.broker / found.fills, "us a fill")
 
 
@@ -164,7 +170,7 @@ class Wire:
         ended = await self._heard_all(part.done)
         worker, broker = (now - then for now, then in zip(self._cpu_seconds(), before, strict=True))
         await self._must_hear(part.breaches)
-        return Measured(part.count, ended - began, worker, broker)
+        return Measured(part.count, ended - began, worker, broker, memory_mib(self._peer.pid)[1])
 
     def _cpu_seconds(self) -> tuple[float, float]:
         assert self._broker.pid is not None

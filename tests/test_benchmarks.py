@@ -77,6 +77,7 @@ def test_a_report_is_one_page_and_one_document(tmp_path: Path, capsys: pytest.Ca
     report.begin("latency")
     report.add("p50 <of ours>", 20.25, "ms", "100 accounts")
     report.curve("growth", "accounts", "ms", {"p50": [(1, 2), (1_000, 4)], "p99": [(1, 20), (1_000, 4_000)]})
+    report.bars("side by side", "fills/s", {"ours": 40_000.0, "<theirs>": 1_000.0})
     report.fail("a & b")
     report.write_json(tmp_path / "results.json")
     report.print_table()
@@ -84,9 +85,17 @@ def test_a_report_is_one_page_and_one_document(tmp_path: Path, capsys: pytest.Ca
     document = json.loads((tmp_path / "results.json").read_text())
     assert document["numbers"][0]["value"] == 20.25
     assert document["failed"] == ["latency"]
-    for wanted in ("p50 &lt;of ours&gt;", "20.2", "a &amp; b", "<svg", "growth", report.machine["processor"]):
+    for wanted in (
+        "p50 &lt;of ours&gt;",
+        "20.2",
+        "a &amp; b",
+        "<svg",
+        "growth",
+        "&lt;theirs&gt;",
+        report.machine["processor"],
+    ):
         assert wanted in text
-    for foreign in ("http:", "https:", "<script", "src="):
+    for foreign in ("http:", "https:", "<theirs>", "<script", "src="):
         assert foreign not in text
     assert "p50 <of ours>" in capsys.readouterr().out
 
