@@ -2,12 +2,12 @@
 
 from streams.engine import warmup as engine
 from streams.ingest import warmup as ingest
-from streams.kafka import records
+from streams.kafka import batches, records
 
 
 def warm_up() -> int:
     """Run every kernel once and return what came of it (so that the work cannot be skipped)."""
-    return engine.warm_up() + ingest.warm_up() + records.warm_up()
+    return engine.warm_up() + ingest.warm_up() + records.warm_up() + batches.warm_up()
 
 
 if __name__ == "__main__":

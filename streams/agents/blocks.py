@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.kafka.batches import Record
+from streams.kafka.batches import Records
 from streams.kafka.changelog import first_offset, read_to_end
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Block, Fetching, Lease, partition_name
@@ -59,7 +59,7 @@ class Role(Protocol):
     def tick(self) -> bool:
         """Called every ``tick_ms`` when the role has one; True as for `take`."""
 
-    def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
+    def flush(self) -> Mapping[TopicPartition, Records]:
         """Return what is to be written for all blocks taken so far, once; it is committed with their end."""
 
 
@@ -246,9 +246,7 @@ class PartitionTask:
         if offsets or any(records.values()):
             self._commit = asyncio.create_task(self._write(records, offsets))
 
-    async def _write(
-        self, records: Mapping[TopicPartition, Sequence[Record]], offsets: Mapping[TopicPartition, int]
-    ) -> None:
+    async def _write(self, records: Mapping[TopicPartition, Records], offsets: Mapping[TopicPartition, int]) -> None:
         try:
             await self._thread.run(self._writer.commit(records, offsets, self._group))
         except TransactionFailed as error:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from aiokafka import TopicPartition
 
 from streams.agents.blocks import Opening
 from streams.agents.context import Context
 from streams.engine import state
+from streams.engine.decisions import SUMMARIES
 from streams.engine.shard import Shard
-from streams.kafka.batches import Record
+from streams.kafka.batches import Record, Records
 from streams.kafka.leases import Block
 from streams.metrics import ACCOUNTS, APPLY_SECONDS, JOURNAL_BLOCKS, OUTPUTS
 from streams.rows import Rows
@@ -40,6 +41,7 @@ class Margin:
         self._position: int | None = None
         self._changelog = TopicPartition(settings.topic("margin-changelog"), tp.partition)
         self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
+        self._summaries: list[Rows] = []
 
     async def open(self, opening: Opening) -> int | None:
         """Restore the shard from its changelog; the offset is the one that the changelog names."""
@@ -58,7 +60,10 @@ class Margin:
         shard = self._changelog.partition
         for record in block.records:
             began = time.perf_counter()
-            for sent in self.shard.apply(record.offset, record.value):
+            outputs = self.shard.apply(record.offset, record.value)
+            if len(outputs.summaries):
+                self._summaries.append(outputs.summaries)
+            for sent in (*outputs.decisions, *outputs.refused):
                 urgent = urgent or sent.topic in URGENT
                 target = self._context.partition(sent.topic, shard)
                 self._records[target].append(Record(sent.key, sent.value, sent.headers))
@@ -73,9 +78,14 @@ class Margin:
         """Nothing falls due by time alone: shard time comes by the journal."""
         return False
 
-    def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
+    def flush(self) -> Mapping[TopicPartition, Records]:
         """Changed state and decisions of all blocks taken since the last flush."""
-        records, self._records = self._records, defaultdict(list)
-        changed = [Record(key, value) for key, value in state.dirty(self.shard)]
-        records[self._changelog] = [*changed, Record(POSITION_KEY, str(self._position).encode())]
-        return records
+        decided, self._records = self._records, defaultdict(list)
+        summaries, self._summaries = Rows.joined(self._summaries), []
+        OUTPUTS.labels(SUMMARIES).inc(len(summaries))
+        position = Rows.of([(POSITION_KEY, str(self._position).encode())])
+        return {
+            **decided,
+            self._context.partition(SUMMARIES, self._changelog.partition): summaries,
+            self._changelog: Rows.joined([state.dirty(self.shard), position]),
+        }

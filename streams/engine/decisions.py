@@ -1,6 +1,6 @@
 """The records a shard sends: margin calls, liquidations, summaries. Built from a book's view, never from a clock."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -13,9 +13,14 @@ from schemas.journal import PRICE_STATES, liquidation_id
 from streams.engine.book_view import BookView
 from streams.engine.orders import closing_orders, conversion_orders
 from streams.engine.report import decimal_text, margin_report, number_text
+from streams.rows import Rows
 
 #: Decimals that a shortfall is rounded up to, in the reporting currency.
 SHORTFALL_PRECISION = 6
+
+
+#: The topic of summaries.
+SUMMARIES = "margin-accounts"
 
 
 class Output(NamedTuple):
@@ -25,6 +30,31 @@ class Output(NamedTuple):
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a block gives, to be sent in this order; iterating gives each as an `Output`.
+
+    Attributes
+    ----------
+    decisions : margin calls and liquidations
+    summaries : records of `margin-accounts`
+    refused : dead letters of rows that the ledger cannot hold
+    """
+
+    decisions: list[Output]
+    summaries: Rows
+    refused: list[Output]
+
+    def __len__(self) -> int:
+        return len(self.decisions) + len(self.summaries) + len(self.refused)
+
+    def __iter__(self) -> Iterator[Output]:
+        yield from self.decisions
+        for key, value in self.summaries:
+            yield Output(SUMMARIES, key, value)
+        yield from self.refused
 
 
 @dataclass(frozen=True, kw_only=True)

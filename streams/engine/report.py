@@ -122,31 +122,44 @@ def toward_mark(price: float, mark: float, precision: int | None) -> str | None:
     return decimal_text(exact.quantize(Decimal(1).scaleb(-precision), rounding=rounding, context=LONG))
 
 
-def ratio_text(adjusted: float, maintenance: float) -> str | None:
-    """Adjusted equity / maintenance margin; None where there is no requirement or no price."""
-    return number_text(adjusted / maintenance) if maintenance > 0.0 else None
-
-
+@njit(cache=True)
 def settled(value: float, scale: float) -> float:
     """A difference between amounts of size `scale`; 0 where nothing but their rounding is left of it."""
     return 0.0 if abs(value) <= TIE * scale else value
 
 
+#: The numbers that a report and a summary show of a book.
+SHOWN = (
+    "equity",
+    "adjusted_equity",
+    "initial_equity",
+    "initial_margin",
+    "maintenance_margin",
+    "margin_ratio",
+    "free_margin",
+)
+
+
+@njit(cache=True, error_model="numpy")
+def shown_numbers(equity: F64, adjusted: F64, initial_equity: F64, initial: F64, maintenance: F64) -> F64:
+    """What is shown of books, shape (books, 7), in the order of `SHOWN`; nan where there is none or no price."""
+    out = np.empty((equity.shape[0], 7))
+    for n in range(equity.shape[0]):
+        scale = abs(equity[n]) + abs(adjusted[n]) + maintenance[n]
+        out[n, 0] = settled(equity[n], scale)
+        out[n, 1] = settled(adjusted[n], scale)
+        out[n, 2] = settled(initial_equity[n], scale)
+        out[n, 3] = initial[n]
+        out[n, 4] = maintenance[n]
+        out[n, 5] = out[n, 1] / maintenance[n] if maintenance[n] > 0.0 else np.nan
+        out[n, 6] = settled(initial_equity[n] - initial[n], abs(initial_equity[n]) + initial[n])
+    return out
+
+
 def summary(numbers: tuple[float, float, float, float, float], status: int) -> dict[str, Any]:
     """The numbers of one book without its positions."""
-    equity, adjusted, initial_equity, initial, maintenance = (float(n) for n in numbers)
-    scale = abs(equity) + abs(adjusted) + maintenance
-    adjusted = settled(adjusted, scale)
-    return {
-        "status": STATUSES[status],
-        "equity": number_text(settled(equity, scale)),
-        "adjusted_equity": number_text(adjusted),
-        "initial_equity": number_text(settled(initial_equity, scale)),
-        "initial_margin": number_text(initial),
-        "maintenance_margin": number_text(maintenance),
-        "margin_ratio": ratio_text(adjusted, maintenance),
-        "free_margin": number_text(settled(initial_equity - initial, abs(initial_equity) + initial)),
-    }
+    shown = shown_numbers(*(np.array([float(n)]) for n in numbers))[0].tolist()
+    return {"status": STATUSES[status], **dict(zip(SHOWN, map(number_text, shown), strict=True))}
 
 
 def margin_report(view: BookView, status: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from schemas.journal import RULES_VERSION, Block
 from streams.engine import judge, marking, summaries
 from streams.engine.columns import Marked
-from streams.engine.decisions import Output, output
+from streams.engine.decisions import Output, Outputs, output
 from streams.engine.invariants import InvariantViolation
 from streams.engine.ledger import Ledger
 from streams.engine.marking import Prices
@@ -64,7 +64,7 @@ class Shard:
 
     # -- the fold ------------------------------------------------------------------------------------------------
 
-    def apply(self, offset: int, data: bytes) -> list[Output]:
+    def apply(self, offset: int, data: bytes) -> Outputs:
         """Apply the block at journal `offset` and return what to send, in order.
 
         Raises
@@ -102,7 +102,8 @@ class Shard:
             marking.mark(self, block)
             everything = everything or len(self.prices.pending_funding) != waiting
         settled = marking.settle_expired(self)
-        out: list[Output] = []
+        decisions: list[Output] = []
+        due: I64 = np.zeros(0, dtype=np.int64)
         if self.prices.live:
             books = posted
             if everything or settled.size or not was_live:
@@ -110,13 +111,13 @@ class Shard:
             elif block.kind == "marks":
                 books = self.slack.woken(self)
             touched = np.union1d(posted, settled) if was_live else books
-            out, accounts = judge.judge(self, offset, books, touched)
+            decisions, accounts = judge.judge(self, offset, books, touched)
+            due = np.array(sorted(accounts), dtype=np.int64)
             if block.kind == "marks":
-                accounts |= summaries.sweep(self)
-            if accounts:
-                out += summaries.summaries(self, offset, sorted(accounts))
+                due = np.union1d(due, summaries.sweep(self))
         self.next_offset = offset + 1
-        return out + [self._rejection(block, offset, row, reason) for row, reason in rejected]
+        refused = [self._rejection(block, offset, row, reason) for row, reason in rejected]
+        return Outputs(decisions, summaries.summaries(self, offset, due), refused)
 
     def _fills(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         indexes = [self.terms.instrument_index[name] for name in block.names["instruments"]]

@@ -2,48 +2,240 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import orjson
+from numba import njit
 
-from streams.engine.decisions import Output, output
 from streams.engine.judge import numbers_of
 from streams.engine.ledger import entries
-from streams.engine.report import summary, units_text
-from streams.margin.parameters import I64
+from streams.engine.report import SHOWN, shown_numbers, units_text
+from streams.engine.texts import Texts, amount_texts, number_texts
+from streams.engine.valuation import STATUSES
+from streams.margin.parameters import I32, I64
+from streams.rows import U8, Rows, side_by_side
 
 if TYPE_CHECKING:
     from streams.engine.shard import Shard
 
 
-def summaries(shard: Shard, offset: int, accounts: list[int]) -> list[Output]:
+class Tokens(NamedTuple):
+    """Fixed texts: token n ends at ``end[n]``, where the next one begins."""
+
+    data: U8
+    end: I64
+
+
+#: What stands around the values of a record, keys sorted. The tokens of a block follow: its journal offset, its time,
+#: statuses, then assets and buckets.
+LABELS = (
+    b'{"account":"',
+    b'","adjusted_equity":',
+    b',"balances":{',
+    b'},"equity":',
+    b',"free_margin":',
+    b',"initial_equity":',
+    b',"initial_margin":',
+    b',"isolated":[',
+    b',"maintenance_margin":',
+    b',"margin_ratio":',
+    b',"status":"',
+    b'{"adjusted_equity":',
+    b'},"bucket":',
+    b',"equity":',
+)
+ACCOUNT, ADJUSTED, BALANCES, EQUITY, FREE, INITIAL_EQUITY, INITIAL, ISOLATED, MAINTENANCE, RATIO, STATUS = range(11)
+ISOLATED_ADJUSTED, BUCKET, ISOLATED_EQUITY, JOURNAL, TIME, FIRST_STATUS = range(11, 17)
+
+#: A character inside a JSON string, by its byte: row, and how much of the row.
+_ESCAPED = [orjson.dumps(chr(byte))[1:-1] if byte < 128 else bytes([byte]) for byte in range(256)]
+ESCAPES = np.array([list(text.ljust(6, b"\0")) for text in _ESCAPED], dtype=np.uint8)
+ESCAPE_SIZES = np.array([len(text) for text in _ESCAPED], dtype=np.int64)
+
+
+class Held(NamedTuple):
+    """What records show of books, and where.
+
+    Attributes
+    ----------
+    book_end : per account, into the books: where its own end; the first is its cross one
+    numbers : the texts of `SHOWN` of each book
+    status, bucket : per book; tokens
+    balance_end : per book, into the balances
+    asset, amount : per balance; token and text
+    """
+
+    book_end: I64
+    numbers: Texts
+    status: I64
+    bucket: I64
+    balance_end: I64
+    asset: I64
+    amount: Texts
+
+
+def summaries(shard: Shard, offset: int, accounts: I64) -> Rows:
     """A `margin-accounts` record of each account: its cross book, and its isolated ones beside it."""
+    if not len(accounts):
+        return Rows.of(())
     ledger, terms = shard.ledger, shard.terms
-    books = [ledger.books_of(account) for account in accounts]
-    flat = np.array([book for own in books for book in own], dtype=np.int64)
-    columns = np.column_stack(numbers_of(shard, flat)).tolist()
-    status = shard.standing.status[flat].tolist()
-    held = balances_of(shard, flat)
-    journal, time = {"partition": shard.partition, "offset": offset}, shard.prices.time
-    out = []
-    at = 0
-    for account, own in zip(accounts, books, strict=True):
-        record = summary(columns[at], status[at])
-        record["account"] = name = ledger.accounts[account]
-        record["balances"] = held[at]
-        record["isolated"] = [
-            {
-                "bucket": terms.instruments[int(ledger.book_instrument[book])],
-                "balances": held[also],
-                **summary(columns[also], status[also]),
-            }
-            for also, book in enumerate(own[1:], at + 1)
-        ]
-        record["journal"] = journal
-        record["time"] = time
-        out.append(output("margin-accounts", name, record))
-        at += len(own)
-    return out
+    books, book_end = books_in_order(accounts, ledger.cross_book, ledger.next_book)
+    rows = entries(ledger.balances, books)
+    assets, asset = np.unique(ledger.balances.key[rows], return_inverse=True)
+    buckets, bucket = np.unique(ledger.book_instrument[books], return_inverse=True)
+    journal = {"journal": {"offset": offset, "partition": shard.partition}}
+    texts = [
+        b"]," + orjson.dumps(journal)[1:-1],
+        b',"time":%d}' % shard.prices.time,
+        *(status.encode() + b'"' for status in STATUSES),
+        *(orjson.dumps(terms.assets[key]) + b":" for key in assets.tolist()),
+        *(orjson.dumps(terms.instruments[key]) if key >= 0 else b"" for key in buckets.tolist()),
+    ]
+    first_asset = FIRST_STATUS + len(STATUSES)
+    precision = np.array([terms.records[asset]["precision"] for asset in terms.assets], dtype=np.int32)
+    held = Held(
+        book_end,
+        number_texts(shown_numbers(*numbers_of(shard, books)).ravel()),
+        shard.standing.status[books].astype(np.int64) + FIRST_STATUS,
+        bucket + (first_asset + len(assets)),
+        np.cumsum(ledger.balances.size[books], dtype=np.int64),
+        asset + first_asset,
+        amount_texts(ledger.balances.amount[rows], precision[ledger.balances.key[rows]]),
+    )
+    keys, key_end = ledger.accounts.keys(accounts)
+    tokens = Tokens(*side_by_side([*LABELS, *texts]))
+    out = np.empty(_room(keys, held, tokens), dtype=np.uint8)
+    ends = np.zeros(len(accounts), dtype=np.int64)
+    write(keys, key_end, held, tokens, out, ends)
+    return Rows(keys, key_end, out[: ends.max(initial=0)], ends)
+
+
+def _room(keys: U8, held: Held, tokens: Tokens) -> int:
+    """Bytes that the records take at most: every token once a book, the longest one a balance."""
+    longest = int(np.diff(tokens.end, prepend=0).max())
+    texts = int(held.numbers.size.sum()) + int(held.amount.size.sum())
+    count, balances = len(held.status), len(held.asset)
+    return 6 * len(keys) + texts + count * (len(tokens.data) + 5 * len(SHOWN)) + balances * (longest + 3)
+
+
+@njit(cache=True)
+def books_in_order(accounts: I64, first: I64, next_book: I32) -> tuple[I64, I64]:
+    """The books of each account, cross first, isolated as they were opened; and where each account's end."""
+    ends = np.empty(accounts.shape[0], dtype=np.int64)
+    count = 0
+    for row in range(accounts.shape[0]):
+        book = first[accounts[row]]
+        while book >= 0:
+            count += 1
+            book = np.int64(next_book[book])
+        ends[row] = count
+    books = np.empty(count, dtype=np.int64)
+    count = 0
+    for account in accounts:
+        book = first[account]
+        while book >= 0:
+            books[count] = book
+            count += 1
+            book = np.int64(next_book[book])
+    return books, ends
+
+
+@njit(cache=True)
+def put_token(out: U8, at: int, tokens: Tokens, token: int) -> int:
+    """Write a token; where the next byte goes."""
+    for k in range(tokens.end[token - 1] if token > 0 else 0, tokens.end[token]):
+        out[at] = tokens.data[k]
+        at += 1
+    return at
+
+
+@njit(cache=True)
+def put_number(out: U8, at: int, texts: Texts, n: int) -> int:
+    """Write a number as a JSON string, or null; where the next byte goes."""
+    if texts.size[n] == 0:
+        for byte in (110, 117, 108, 108):  # null
+            out[at] = byte
+            at += 1
+        return at
+    out[at] = 34
+    at += 1
+    for k in range(texts.start[n], texts.start[n] + texts.size[n]):
+        out[at] = texts.data[k]
+        at += 1
+    out[at] = 34
+    return at + 1
+
+
+@njit(cache=True)
+def put_balances(out: U8, at: int, held: Held, tokens: Tokens, book: int) -> int:
+    """Write a book's balances; where the next byte goes."""
+    first = held.balance_end[book - 1] if book > 0 else 0
+    for n in range(first, held.balance_end[book]):
+        if n > first:
+            out[at] = 44
+            at += 1
+        at = put_token(out, at, tokens, held.asset[n])
+        at = put_number(out, at, held.amount, n)
+    return at
+
+
+@njit(cache=True)
+def put_book(out: U8, at: int, held: Held, tokens: Tokens, book: int) -> int:
+    """Write an isolated book; where the next byte goes."""
+    n = 7 * book
+    at = put_token(out, at, tokens, ISOLATED_ADJUSTED)
+    at = put_number(out, at, held.numbers, n + 1)
+    at = put_token(out, at, tokens, BALANCES)
+    at = put_balances(out, at, held, tokens, book)
+    at = put_token(out, at, tokens, BUCKET)
+    at = put_token(out, at, tokens, held.bucket[book])
+    at = put_token(out, at, tokens, ISOLATED_EQUITY)
+    at = put_number(out, at, held.numbers, n)
+    for label, number in ((FREE, 6), (INITIAL_EQUITY, 2), (INITIAL, 3), (MAINTENANCE, 4), (RATIO, 5)):
+        at = put_token(out, at, tokens, label)
+        at = put_number(out, at, held.numbers, n + number)
+    at = put_token(out, at, tokens, STATUS)
+    at = put_token(out, at, tokens, held.status[book])
+    out[at] = 125
+    return at + 1
+
+
+@njit(cache=True)
+def write(keys: U8, key_end: I64, held: Held, tokens: Tokens, out: U8, ends: I64) -> None:
+    """Write the record of each account into `out`, one after another, and where each ends into `ends`."""
+    at, book, key = 0, 0, 0
+    for row in range(key_end.shape[0]):
+        at = put_token(out, at, tokens, ACCOUNT)
+        for k in range(key, key_end[row]):
+            byte = keys[k]
+            for j in range(ESCAPE_SIZES[byte]):
+                out[at] = ESCAPES[byte, j]
+                at += 1
+        n = 7 * book
+        at = put_token(out, at, tokens, ADJUSTED)
+        at = put_number(out, at, held.numbers, n + 1)
+        at = put_token(out, at, tokens, BALANCES)
+        at = put_balances(out, at, held, tokens, book)
+        at = put_token(out, at, tokens, EQUITY)
+        at = put_number(out, at, held.numbers, n)
+        for label, number in ((FREE, 6), (INITIAL_EQUITY, 2), (INITIAL, 3)):
+            at = put_token(out, at, tokens, label)
+            at = put_number(out, at, held.numbers, n + number)
+        at = put_token(out, at, tokens, ISOLATED)
+        for own in range(book + 1, held.book_end[row]):
+            if own > book + 1:
+                out[at] = 44
+                at += 1
+            at = put_book(out, at, held, tokens, own)
+        at = put_token(out, at, tokens, JOURNAL)
+        for label, number in ((MAINTENANCE, 4), (RATIO, 5)):
+            at = put_token(out, at, tokens, label)
+            at = put_number(out, at, held.numbers, n + number)
+        at = put_token(out, at, tokens, STATUS)
+        at = put_token(out, at, tokens, held.status[book])
+        at = put_token(out, at, tokens, TIME)
+        ends[row], book, key = at, held.book_end[row], key_end[row]
 
 
 def balances_of(shard: Shard, books: I64) -> list[dict[str, str]]:
@@ -62,7 +254,7 @@ def balances_of(shard: Shard, books: I64) -> list[dict[str, str]]:
     return found
 
 
-def sweep(shard: Shard) -> set[int]:
+def sweep(shard: Shard) -> I64:
     """The accounts whose turn for a summary has come: all of them once per interval of shard time, evenly spread.
 
     An interval that shard time has left behind is finished first; where it has passed over a whole one, all are due.
@@ -72,9 +264,7 @@ def sweep(shard: Shard) -> set[int]:
     turn, done = shard.sweep
     now = shard.prices.time // interval
     due = total if now == turn else done if now == turn + 1 else 0
-    accounts = list(range(due, total))
     done = done if now == turn else 0
-    until = total * (shard.prices.time % interval) // interval
-    accounts += list(range(done, max(done, until)))
-    shard.sweep = (now, max(done, until))
-    return set(accounts)
+    until = max(done, total * (shard.prices.time % interval) // interval)
+    shard.sweep = (now, until)
+    return np.concatenate((np.arange(due, total, dtype=np.int64), np.arange(done, until, dtype=np.int64)))

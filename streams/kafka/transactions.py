@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.kafka import aiokafka_patches
-from streams.kafka.batches import BATCH_BYTES_MAX, Record, build_batches
+from streams.kafka.batches import BATCH_BYTES_MAX, Records, build_batches
 from streams.kafka.offsets import committed_offsets
 from streams.kafka.transactions_v2 import is_spoken
 from streams.kafka.transactor import Transactor
@@ -95,7 +95,7 @@ class PartitionWriter:
 
     async def commit(
         self,
-        records: Mapping[TopicPartition, Sequence[Record]],
+        records: Mapping[TopicPartition, Records],
         offsets: Mapping[TopicPartition, int],
         group: str,
     ) -> None:

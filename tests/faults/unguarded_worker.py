@@ -14,8 +14,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams.agents import blocks
 from streams.cli import main
-from streams.kafka.batches import BATCH_BYTES_MAX, Record, build_batches
+from streams.kafka.batches import BATCH_BYTES_MAX, Record, Records, build_batches
 from streams.kafka.transactions import PartitionWriter
+from streams.rows import Rows
 
 #: What lies between the records and their offset; wide, so that one kill hits it surely.
 GAP_SECONDS = 0.5
@@ -36,17 +37,22 @@ class UnguardedWriter(PartitionWriter):
         return await super().committed(group, partitions)
 
     async def commit(
-        self, records: Mapping[TopicPartition, Sequence[Record]], offsets: Mapping[TopicPartition, int], group: str
+        self, records: Mapping[TopicPartition, Records], offsets: Mapping[TopicPartition, int], group: str
     ) -> None:
         sent = [
             await self._producer.send_batch(batch, tp.topic, partition=tp.partition)
             for tp, rows in records.items()
-            for batch in (build_batches(self._producer, tp, rows) if rows else ())
+            for batch in (build_batches(self._producer, tp, plain(rows)) if rows else ())
         ]
         await asyncio.gather(*sent)
         await asyncio.sleep(GAP_SECONDS)
         if offsets:
             await commit_offsets(self._client, group, offsets)
+
+
+def plain(rows: Records) -> Sequence[Record]:
+    """Records for a producer without transactions."""
+    return [Record(key, value) for key, value in rows] if isinstance(rows, Rows) else rows
 
 
 async def commit_offsets(client: Mapping[str, Any], group: str, offsets: Mapping[TopicPartition, int]) -> None:

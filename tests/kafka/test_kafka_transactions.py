@@ -18,6 +18,7 @@ from streams.kafka.broker import LocalBroker
 from streams.kafka.changelog import first_offset, read_to_end
 from streams.kafka.topics import TopicNeed, ensure_topics
 from streams.kafka.transactions import PartitionWriter, TransactionFailed
+from streams.rows import Rows
 
 pytestmark = pytest.mark.kafka
 
@@ -93,6 +94,43 @@ def test_records_and_offset_are_committed_together(client: Client, topic: str) -
     run(check())
     assert len(seen) == 1
     assert 0 < seen[0] < 10
+
+
+def test_rows_arrive_as_they_are(client: Client, topic: str) -> None:
+    """State and summaries go out as whole batches of our own: what the broker keeps must be what was meant."""
+    sizes = (0, 1, 63, 64, 127, 8_191, 8_192, 70_000, 890_000)
+    written = [(b"key-%d" % n, bytes([n % 251]) * sizes[n % len(sizes)]) for n in range(60)]
+
+    async def check() -> None:
+        writer = PartitionWriter(topic, client)
+        await writer.start()
+        began = time.time()
+        for part in (Rows.of(written[:1]), Rows.of(written[1:])):
+            await writer.commit({TopicPartition(topic, 0): part, TopicPartition(topic, 1): Rows.of(())}, {}, "unused")
+        await writer.stop()
+        found = await rows(client, topic)
+        assert [(row.key, row.value) for row in found] == written
+        assert all(not row.headers and abs(row.timestamp / 1000 - began) < 60 for row in found)
+        assert await rows(client, topic, 1) == []
+
+    run(check())
+
+
+def test_a_row_that_is_too_large_is_refused_before_anything_begins(client: Client, topic: str) -> None:
+    """As any record."""
+
+    async def check() -> None:
+        writer = PartitionWriter(topic, client)
+        await writer.start()
+        with pytest.raises(ValueError, match="must be <= 900000 bytes, found 900130"):
+            await writer.commit(
+                {TopicPartition(topic, 0): Rows.of([(b"a", b"b"), (b"k", b"x" * 900_001)])}, {}, "unused"
+            )
+        await writer.commit({TopicPartition(topic, 0): Rows.of([(b"k", b"fits")])}, {}, "unused")
+        await writer.stop()
+        assert await values(client, topic) == [b"fits"]
+
+    run(check())
 
 
 def test_many_batches_keep_their_order(client: Client, topic: str) -> None:
