@@ -161,7 +161,7 @@ def test_a_fenced_writer_stops_at_once(implicit: bool, what: str, code: int) -> 
 def test_data_is_repeated_with_the_same_numbers_and_in_order() -> None:
     """The broker knows a repetition by its sequence numbers: with new ones it would be written twice."""
     duplicate = errors.DuplicateSequenceNumber.errno
-    broker = Broker(data=[LOST, duplicate, module._SETTLING_DATA, 0])
+    broker = Broker(data=[LOST, duplicate, errors.NotEnoughReplicasError.errno, 0])
     commit(broker, batches={A: [Batch(3), Batch(2)]})
     assert broker.asked.count("data") == 4
     assert [topics[0][1][0] for topics in broker.data] == [(0, b"0"), (0, b"3"), (0, b"3")]
@@ -189,6 +189,21 @@ def test_data_without_a_leader_is_given_up_in_time() -> None:
     leaderless.leaders = {A: -1}
     commit(leaderless)
     assert leaderless.refreshed == 1
+
+
+@pytest.mark.parametrize("what", ["data", "offsets"])
+def test_a_broker_that_stays_busy_is_asked_less_often(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data and offsets are checked at the same time, which one of them loses for a moment; too few replicas stay."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep, gather=asyncio.gather))
+    busy = errors.NotEnoughReplicasError if what == "data" else errors.CoordinatorLoadInProgressError
+    broker = Broker(**{what: [busy.errno] * 12})
+    asyncio.run(Transactor(broker, implicit=True, data_seconds_max=1.0).commit({A: [Batch()]}, {SOURCE: 9}, "group"))
+    assert waits == [module.SETTLING_SECONDS] * module.SETTLING_ATTEMPTS + [module.FAULT_SECONDS] * 2
 
 
 def test_an_error_that_stays_is_raised_also_beside_one_that_passes() -> None:

@@ -30,14 +30,20 @@ from aiokafka.protocol.transaction import (
 from streams.kafka import transactions_v2 as v2
 
 #: Seconds until a question is put again while the broker settles the transaction before, which takes 1-5 ms
-#: (KAFKA-5477); and after any other fault that passes.
+#: (KAFKA-5477), but not more often than this; and after any other fault that passes.
 SETTLING_SECONDS = 0.002
+SETTLING_ATTEMPTS = 10
 FAULT_SECONDS = 0.02
 ALL_REPLICAS = -1
 
-_SETTLING = errors.ConcurrentTransactions.errno
-#: A broker of Kafka 4 tells older producers this of data that comes while it settles the transaction before.
-_SETTLING_DATA = errors.NotEnoughReplicasError.errno
+#: What a broker says while it settles the transaction before, or checks data and offsets of this one at the same time:
+#: the first, or by who answers and in which version one of the others.
+_SETTLING = {
+    errors.ConcurrentTransactions.errno,
+    errors.NotEnoughReplicasError.errno,
+    errors.CoordinatorLoadInProgressError.errno,
+    errors.CoordinatorNotAvailableError.errno,
+}
 #: There is a newer producer of the same transactional id: in the words of older and newer answers.
 _FENCED = {errors.InvalidProducerEpoch.errno, 90}
 #: The coordinator is another one, or not ready.
@@ -46,11 +52,7 @@ _MOVED = {
     errors.NotCoordinatorError.errno,
     errors.RequestTimedOutError.errno,
 }
-_PASSING = _MOVED | {
-    _SETTLING,
-    errors.CoordinatorLoadInProgressError.errno,
-    errors.UnknownTopicOrPartitionError.errno,
-}
+_PASSING = _SETTLING | _MOVED | {errors.UnknownTopicOrPartitionError.errno}
 #: Nothing was done because of another partition's error in the same request.
 _NOT_ATTEMPTED = errors.OperationNotAttempted.errno
 
@@ -137,6 +139,7 @@ class Transactor:
 
     async def _ask(self, kind: Any, key: str, request: Any, codes_of: Callable[[Any], Iterable[int]]) -> Any:
         """The answer of a coordinator that did what is asked; each of these may be done twice."""
+        attempts = 0
         while True:
             node = await self._sender._find_coordinator(kind, key)
             try:
@@ -144,16 +147,20 @@ class Transactor:
             except errors.IncompatibleBrokerVersion:
                 raise
             except errors.KafkaError:  # no connection, or lost before the answer
-                codes = {errors.CoordinatorNotAvailableError.errno}
+                codes = {errors.NotCoordinatorError.errno}
             else:
                 codes = set(codes_of(answer)) - {0}
             if not codes:
                 return answer
             for code in codes - _PASSING - {_NOT_ATTEMPTED}:
                 raise _refusal(code)
+            attempts += 1
+            if codes <= _SETTLING | {_NOT_ATTEMPTED} and attempts <= SETTLING_ATTEMPTS:
+                await asyncio.sleep(SETTLING_SECONDS)
+                continue
             if codes & _MOVED:
                 self._sender._coordinator_dead(kind)
-            await asyncio.sleep(SETTLING_SECONDS if codes <= {_SETTLING, _NOT_ATTEMPTED} else FAULT_SECONDS)
+            await asyncio.sleep(FAULT_SECONDS)
 
     # -- the leaders' part
 
@@ -161,29 +168,32 @@ class Transactor:
         """Send all batches to the leaders of their partitions, of each partition one after the other."""
         left = {tp: deque(self._numbered(tp, batch) for batch in own) for tp, own in batches.items()}
         until = time.monotonic() + self._data_seconds_max
+        attempts = 0
         while left:
             led: defaultdict[int, dict[TopicPartition, bytes]] = defaultdict(dict)
             for tp, parts in left.items():
                 await self._client._wait_on_metadata(tp.topic)
                 led[self._client.cluster.leader_for_partition(tp)][tp] = parts[0]
             answers = await asyncio.gather(*(self._produce(node, data) for node, data in led.items()))
-            faults = 0.0
+            faults = set()
             for tp, code in (pair for answer in answers for pair in answer.items()):
                 if code in (0, errors.DuplicateSequenceNumber.errno):  # written now, or when the answer was lost
                     left[tp].popleft()
-                elif code in (_SETTLING, _SETTLING_DATA):
-                    faults = max(faults, SETTLING_SECONDS)
-                elif _error(code).retriable:
-                    faults = FAULT_SECONDS
+                elif code in _SETTLING or _error(code).retriable:
+                    faults.add(code)
                 else:
                     raise _refusal(code)
             left = {tp: parts for tp, parts in left.items() if parts}
-            if faults:
-                if time.monotonic() > until:
-                    names = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in left)
-                    raise errors.KafkaTimeoutError(f"data must be taken within {self._data_seconds_max:g} s: {names}")
-                await asyncio.sleep(faults)
-            if faults == FAULT_SECONDS:
+            if not faults:
+                continue
+            if time.monotonic() > until:
+                names = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in left)
+                raise errors.KafkaTimeoutError(f"data must be taken within {self._data_seconds_max:g} s: {names}")
+            attempts += 1
+            if faults <= _SETTLING and attempts <= SETTLING_ATTEMPTS:
+                await asyncio.sleep(SETTLING_SECONDS)
+            else:
+                await asyncio.sleep(FAULT_SECONDS)
                 await self._client.force_metadata_update()
 
     def _numbered(self, tp: TopicPartition, batch: Any) -> bytes:
