@@ -18,6 +18,7 @@ from benchmarks.report import Report
 
 #: Name -> module with `run(report, *, quick)`, in the order of a full run.
 BENCHMARKS: dict[str, str] = {
+    "transactions": "benchmarks.transactions",
     "latency": "benchmarks.latency",
     "throughput": "benchmarks.throughput",
     "ingest": "benchmarks.ingest",
