@@ -148,7 +148,7 @@ def test_a_fault_that_passes_is_waited_out(implicit: bool, what: str, fault: int
 
 
 @pytest.mark.parametrize(("implicit", "what"), BOTH)
-@pytest.mark.parametrize("code", sorted(module._FENCED))
+@pytest.mark.parametrize("code", [47, 90], ids=["older answers", "newer answers"])
 def test_a_fenced_writer_stops_at_once(implicit: bool, what: str, code: int) -> None:
     """Whoever lost the partition must not go on to the end of the transaction."""
     broker = Broker(**{what: [code]})
