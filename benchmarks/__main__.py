@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, str] = {
     "throughput": "benchmarks.throughput",
     "ingest": "benchmarks.ingest",
     "takeover": "benchmarks.takeover",
+    "restore": "benchmarks.restore",
     "scaling": "benchmarks.scaling",
 }
 
