@@ -99,7 +99,7 @@ def ledger(shard: Shard) -> dict[str, dict[Any, Any]]:
     return {
         "accounts": accounts,
         "house": {key: amount for key, amount in house.items() if amount},
-        "settings": {name: (said["mode"], said["levels"]) for name, said in shard.settings.items()},
+        "settings": {books.accounts[number]: (said["mode"], said["levels"]) for number, said in shard.settings.items()},
         "funding": {terms.instruments[i]: index for i, index in shard.prices.funding_index.items()},
         "terms": terms.records,
     }
