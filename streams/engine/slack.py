@@ -47,8 +47,9 @@ LEAN = 4.0
 RADIUS_MAX, RADIUS_MIN = 1.0, 1e-6
 #: How close to a line the bounds may come, as part of the turnover: past any rounding, and past a TIE.
 GUARD = 1e-10
-#: The first radius tried, as part of what the exposures at the anchor suggest; the next ones, and how many.
-FIRST, NEXT, TRIES = 0.95, 0.7, 24
+#: The first radius tried, as part of what the exposures at the anchor suggest; how far below what the try before it
+#: suggests the next one stays; and how many there are.
+FIRST, NEXT, TRIES = 0.9, 0.97, 12
 #: Radii are kept as float32, moves are compared to them: both rounded to the safe side by more than float32 can round.
 SAFE = 1e-6
 #: A move larger than any radius but an endless one.
@@ -58,28 +59,53 @@ F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 
 
-@njit(cache=True, error_model="numpy")
-def holds(
-    p: Parameters, book: Book, low: F64, high: F64, fixed: int, kind: int, radius: float, floor: float, ceiling: float
-) -> bool:
-    """Whether no move within the radius can take the book to equity below 0 or across a level.
+@njit(cache=True, error_model="numpy", inline="always")
+def part_that_fits(
+    p: Parameters,
+    book: Book,
+    low: F64,
+    high: F64,
+    fixed: int,
+    equity: float,
+    adjusted: float,
+    maintenance: float,
+    floor: float,
+    ceiling: float,
+    kind: int,
+    radius: float,
+) -> float:
+    """1 where no move within the radius can take the book to equity below 0 or across a level.
+
+    Else about which part of the radius would do, were what remains of each slack to fall evenly; below 1.
 
     Parameters
     ----------
+    equity, adjusted, maintenance : at the anchor
     floor : adjusted equity stays at or above this many times the maintenance margin
     ceiling : and below this many times; inf: no matter
     """
     down = math.exp(-radius * (LEAN if kind == RISES else 1.0))
     up = math.exp(radius * (LEAN if kind == FALLS else 1.0))
-    equity, least, most, small, large, turnover = bounds(p, book, low, high, fixed, down, up)
+    capped = ceiling < math.inf
+    worst, least, most, small, large, turnover = bounds(p, book, low, high, fixed, down, up, capped)
     guard = GUARD * (turnover + floor * large)
-    safe = equity >= guard and least - floor * large >= guard
-    if ceiling < math.inf:
-        safe = safe and most - ceiling * small <= -GUARD * (turnover + ceiling * large)
-    return safe
+    part = _part(equity, worst, guard)
+    part = min(part, _part(adjusted - floor * maintenance, least - floor * large, guard))
+    if capped:
+        guard = GUARD * (turnover + ceiling * large)
+        part = min(part, _part(ceiling * maintenance - adjusted, ceiling * small - most, guard))
+    return part
 
 
 @njit(cache=True, error_model="numpy")
+def _part(slack: float, left: float, guard: float) -> float:
+    """1 where what is left of a slack is enough; else slack / what was used of it, at most just below 1."""
+    if left >= guard:
+        return 1.0
+    return min(max(slack, 0.0) / max(slack - left, 1e-300), NEXT)
+
+
+@njit(cache=True, error_model="numpy", inline="always")
 def radius_of(
     p: Parameters,
     book: Book,
@@ -96,7 +122,7 @@ def radius_of(
 
     Parameters
     ----------
-    floor, ceiling : as in `holds`; the book is between them
+    floor, ceiling : as in `part_that_fits`; the book is between them
     """
     falls, rises = 0.0, floor * maintenance  # what a move of 1 would cost
     debts = False
@@ -128,10 +154,15 @@ def radius_of(
     else:
         radius = min(FIRST * slack / exposure, RADIUS_MAX)
         tries = 0
-        while radius > 0.0 and not holds(p, book, low, high, fixed, kind, radius, floor, ceiling):
-            radius *= NEXT
+        part = 0.0
+        while radius > 0.0 and part < 1.0:
+            part = part_that_fits(
+                p, book, low, high, fixed, equity, adjusted, maintenance, floor, ceiling, kind, radius
+            )
             tries += 1
-            if tries == TRIES or radius < RADIUS_MIN:
+            if part < 1.0:
+                radius *= part * NEXT
+            if part < 1.0 and (tries == TRIES or radius < RADIUS_MIN):
                 radius = 0.0
     return max(radius, 0.0), kind
 

@@ -168,6 +168,11 @@ def status_of(
     return OK
 
 
+#: All bits but the sign: with it the compiler knows an index to be no negative one, and leaves out counting from the
+#: end, which took a quarter of the time.
+INDEX = 0x7FFF_FFFF_FFFF_FFFF
+
+
 class Judged(NamedTuple):
     """Per book, in the reporting currency, and the status that follows; unpriced books have nan."""
 
@@ -208,34 +213,37 @@ def judge_books(
         most = max(most, balances.size[book])
     net = np.empty(most)
     for at in range(total):
-        book = books[at]
-        first, base, m = positions.start[book], balances.start[book], balances.size[book]
+        book = books[at] & INDEX
+        first, base, m = positions.start[book] & INDEX, balances.start[book] & INDEX, balances.size[book]
         for k in range(m):
-            net[k] = balances.amount[base + k] / p.asset_scale[balances.key[base + k]]
+            net[k] = balances.amount[base + k] / p.asset_scale[balances.key[base + k] & INDEX]
         own_equity, own_adjusted, own_maintenance = 0.0, 0.0, 0.0
         priced = True
         for entry in range(first, first + positions.size[book]):
-            i = positions.key[entry]
-            asset = p.settlement[i]
+            i = positions.key[entry] & INDEX
+            asset = p.settlement[i] & INDEX
             scale = p.asset_scale[asset]
             quantity = positions.lots[entry] / p.lot_scale[i]
             kept = position_value(p, i, quantity, marks[i]) - positions.cost[entry] / scale
             if terms.funding_index[i] != positions.funding[entry]:
                 moved = float(terms.funding_index[i] - positions.funding[entry]) / terms.funding_scale[i]
                 kept += -float(positions.lots[entry]) * moved / scale
-            net[find(base, m, balances.key, asset) - base] += kept
+            slot = 0
+            while balances.key[base + slot] != asset:
+                slot += 1
+            net[slot] += kept
             value = notional(p, i, quantity, marks[i], prices[asset])
             own_maintenance += requirement(p, i, quantity, value)[1]
             priced = priced and value == value
         for k in range(m):
             if net[k] != 0.0:
-                asset = balances.key[base + k]
+                asset = balances.key[base + k] & INDEX
                 own_equity += net[k] * prices[asset]
                 own_adjusted += haircut_value(p, asset, net[k], prices[asset])[0]
                 priced = priced and prices[asset] == prices[asset]
         if not priced:
             own_equity = own_adjusted = own_maintenance = np.nan
-        own = level_set[book]
+        own = level_set[book] & INDEX
         equity[at], adjusted[at], maintenance[at] = own_equity, own_adjusted, own_maintenance
         status[at] = status_of(
             own_equity,

@@ -17,7 +17,7 @@ NONE = -1
 
 @njit(cache=True, error_model="numpy")
 def bounds(
-    p: Parameters, book: Book, low: F64, high: F64, fixed: int, down: float, up: float
+    p: Parameters, book: Book, low: F64, high: F64, fixed: int, down: float, up: float, above: bool
 ) -> tuple[float, float, float, float, float, float]:
     """Least equity, least and most adjusted equity, least and most maintenance margin, and the turnover.
 
@@ -30,6 +30,7 @@ def bounds(
     book : priced
     low, high : room for as many numbers as the book has assets
     fixed : the asset whose price cannot move (the reporting currency), or NONE
+    above : whether the most adjusted equity and the least maintenance margin are wanted too; else they are 0
     down, up : every mark, and every other price, stays between its own x down and its own x up; 0 < down <= 1 <= up
 
     Notes
@@ -62,7 +63,8 @@ def bounds(
             dear *= up
         one = notional(p, i, quantity, fallen, dear if p.inverse[i] else cheap)
         other = notional(p, i, quantity, risen, cheap if p.inverse[i] else dear)
-        maintenance_least += requirement(p, i, quantity, min(one, other))[1]
+        if above:
+            maintenance_least += requirement(p, i, quantity, min(one, other))[1]
         maintenance_most += requirement(p, i, quantity, max(one, other))[1]
         turnover += 2.0 * max(one, other) + (abs(book.cost[j]) + abs(book.accrued[j])) * dear
     for k in range(book.asset.shape[0]):
@@ -75,5 +77,6 @@ def bounds(
             most = dear if high[k] >= 0.0 else cheap
             equity += low[k] * least
             adjusted_least += haircut_value(p, book.asset[k], low[k], least)[0]
-            adjusted_most += haircut_value(p, book.asset[k], high[k], most)[0]
+            if above:
+                adjusted_most += haircut_value(p, book.asset[k], high[k], most)[0]
     return equity, adjusted_least, adjusted_most, maintenance_least, maintenance_most, turnover + maintenance_most
