@@ -21,11 +21,12 @@ from typing import Any, Protocol
 from aiokafka import ConsumerRecord, TopicPartition
 
 from streams.kafka.batches import Records
-from streams.kafka.changelog import first_offset, read_to_end
+from streams.kafka.changelog import first_offset, read_rows, read_to_end
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Block, Fetching, Lease, partition_name
 from streams.kafka.threads import LoopThread
 from streams.kafka.transactions import PartitionWriter, TransactionFailed
+from streams.rows import Rows
 
 log = logging.getLogger("crossmargin")
 
@@ -45,6 +46,10 @@ class Opening:
     def read(self, topic: str, partition: int) -> AsyncIterator[Sequence[ConsumerRecord]]:
         """Yield the committed records of a partition in lists, up to its present end."""
         return read_to_end(self.client, topic, partition)
+
+    def read_rows(self, topic: str, partition: int) -> AsyncIterator[Rows]:
+        """The same in columns, for keys and values alone."""
+        return read_rows(self.client, topic, partition)
 
 
 class Role(Protocol):

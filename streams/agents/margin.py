@@ -46,9 +46,8 @@ class Margin:
     async def open(self, opening: Opening) -> int | None:
         """Restore the shard from its changelog; the offset is the one that the changelog names."""
         restoring = state.Restoring(self._changelog.partition)
-        async for part in opening.read(self._changelog.topic, self._changelog.partition):
-            # no tombstone is ever written: one is refused as bytes of nobody's
-            restoring.add(Rows.of((record.key or b"", record.value or b"") for record in part))
+        async for rows in opening.read_rows(self._changelog.topic, self._changelog.partition):
+            restoring.add(rows)
         position = restoring.own.get(POSITION_KEY)
         self.shard = restoring.finish()
         self._position = None if position is None else int(position)

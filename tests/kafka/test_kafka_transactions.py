@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from streams.kafka import transactions
 from streams.kafka.batches import BATCH_BYTES_MAX, Record
 from streams.kafka.broker import LocalBroker
-from streams.kafka.changelog import first_offset, read_to_end
+from streams.kafka.changelog import first_offset, read_rows, read_to_end
 from streams.kafka.topics import TopicNeed, ensure_topics
 from streams.kafka.transactions import PartitionWriter, TransactionFailed
 from streams.rows import Rows
@@ -112,6 +112,21 @@ def test_rows_arrive_as_they_are(client: Client, topic: str) -> None:
         assert [(row.key, row.value) for row in found] == written
         assert all(not row.headers and abs(row.timestamp / 1000 - began) < 60 for row in found)
         assert await rows(client, topic, 1) == []
+        parts = [part async for part in read_rows(client, topic, 0)]
+        assert list(Rows.joined(parts)) == written
+
+    run(check())
+
+
+def test_a_record_without_key_or_value_is_a_row_of_nothing(client: Client, topic: str) -> None:
+    """A tombstone that somebody else wrote must reach whoever refuses it."""
+
+    async def check() -> None:
+        writer = PartitionWriter(topic, client)
+        await writer.start()
+        await writer.commit({TopicPartition(topic, 0): [Record(b"k", None), Record(None, b"v")]}, {}, "unused")
+        await writer.stop()
+        assert [list(part) async for part in read_rows(client, topic, 0)] == [[(b"k", b""), (b"", b"v")]]
 
     run(check())
 
