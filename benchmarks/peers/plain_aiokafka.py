@@ -125,6 +125,7 @@ async def run(broker: str, prefix: str, partitions: int) -> None:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        session_timeout_ms=45_000,  # as Kafka's own clients have it; aiokafka's default is 10 s
     )
     producer = AIOKafkaProducer(bootstrap_servers=broker, transactional_id=group)
     restoring = Restoring(broker, changelog)
