@@ -1,0 +1,233 @@
+"""The slack index on days of crashes: ticks that judge the books that matter against ticks that judge all.
+
+Two shards fold the same blocks, one with the index and one that judges every book at every marks block; each block
+must give the same outputs on both. Engine only, no Kafka. A tick is the whole of `Shard.apply` but for the making of
+decisions and summaries, which is the same on both, in seconds of the thread, so that others on the machine add
+little. Liquidations are filled at the price of the underlying.
+
+Prices: the files crash_2021-05-19*.csv* and crash_2025-10-10*.csv* in the folder that CROSSMARGIN_PRICES names, or in
+a `data` folder beside the project; without them a seeded market of the demo stands in for the days.
+"""
+
+from __future__ import annotations
+
+import os
+import time as clock
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from benchmarks.population import Population, draw, fills, marks, shard_of
+from benchmarks.report import Report
+from schemas.journal import liquidation_offset
+from streams.demo import prices as price_files
+from streams.demo.bars import DAY_MS, Bars, steps
+from streams.demo.market import market
+from streams.demo.universe import universe
+from streams.engine import judge, summaries
+from streams.engine.decisions import Output
+from streams.engine.shard import Shard
+from streams.engine.slack import Slack
+from streams.engine.state import state_hash
+from streams.margin.parameters import I64
+
+ROOT = Path(__file__).parents[1]
+DAYS = ("2021-05-19", "2025-10-10")
+#: Median notional / collateral of the accounts; each lognormal with standard deviation 0.7, cut by initial margin.
+LEVERAGES = (1.5, 4.0, 10.0)
+STEP_MS = 15_000
+BASIS = 0.0003  # standard deviation of mark / index - 1
+
+
+class Tick(NamedTuple):
+    """One moment of a day."""
+
+    time: int
+    prices: dict[str, float]
+
+
+class Making:
+    """Seconds spent on what both shards must do alike: decisions, and summaries of those they concern."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        judge._act = self._timed(judge._act)
+        summaries.summaries = self._timed(summaries.summaries)
+
+    def _timed(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            began = clock.thread_time()
+            made = work(*arguments)
+            self.seconds += clock.thread_time() - began
+            return made
+
+        return timed
+
+
+MAKING = Making()
+
+
+class Everything(Slack):
+    """Judges every book at every marks block."""
+
+    def woken(self, shard: Shard) -> I64:
+        return np.arange(shard.ledger.books, dtype=np.int64)
+
+    def anchor(self, *_: object) -> None:
+        """Nothing to remember."""
+
+
+class Counting(Slack):
+    """The index, and how many books it woke."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: list[int] = []
+
+    def woken(self, shard: Shard) -> I64:
+        books = super().woken(shard)
+        self.counts.append(len(books))
+        return books
+
+
+@dataclass
+class Found:
+    """Seconds of each tick with the index and without, share of books judged, decisions."""
+
+    indexed: list[float] = field(default_factory=list)
+    full: list[float] = field(default_factory=list)
+    share: list[float] = field(default_factory=list)
+    decisions: int = 0
+    different: int = 0
+
+
+def price_file(day: str) -> Path | None:
+    """The file of a day, None where there is none."""
+    folder = os.environ.get("CROSSMARGIN_PRICES")
+    found = Path(folder).glob(f"crash_{day}*.csv*") if folder else ROOT.parent.glob(f"*/data/crash_{day}*.csv*")
+    return next(iter(sorted(found)), None)
+
+
+def ticks_of(bars: Bars, step_ms: int) -> Iterator[Tick]:
+    """Every step of the bars; an asset without a bar keeps its price."""
+    known = {"USDC": 1.0, "USDT": 1.0}
+    for step in steps(bars, step_ms):
+        known = known | step.prices()
+        yield Tick(step.time, known)
+
+
+def day_of(day: str) -> Bars | None:
+    """The bars of one day of a file."""
+    path = price_file(day)
+    if path is None:
+        return None
+    start = price_files.epoch_ms(day)
+    return price_files.read([path]).between(start, start + DAY_MS)
+
+
+class Race:
+    """Two shards over one journal: `swift` with the index, `plain` without."""
+
+    def __init__(self, population: Population, first: Tick, seed: int) -> None:
+        self.swift, self.plain = (shard_of(population, first.prices, first.time) for _ in range(2))
+        self.swift.slack, self.plain.slack = Counting(), Everything()
+        self._population = population
+        self._rng = np.random.default_rng(seed)
+        self._basis = dict.fromkeys(population.universe.instruments, 0.0)
+        self._offset = 1
+        self.found = Found()
+        self._both(marks(first.prices, self._basis, population.universe, first.time).encode())
+
+    def tick(self, tick: Tick) -> None:
+        """One marks block, timed on both; then the liquidations of it are filled."""
+        for name, basis in self._basis.items():
+            self._basis[name] = 0.97 * basis + 0.24 * BASIS * float(self._rng.standard_normal())
+        data = marks(tick.prices, self._basis, self._population.universe, tick.time).encode()
+        counts: list[int] = self.swift.slack.counts  # type: ignore[attr-defined]
+        before = len(counts)
+        indexed, full, outputs = self._both(data)
+        self.found.indexed.append(indexed)
+        self.found.full.append(full)
+        judged = counts[-1] if len(counts) > before else self.swift.ledger.books
+        self.found.share.append(judged / self.swift.ledger.books)
+        self._answer(tick, outputs)
+
+    def _both(self, data: bytes) -> tuple[float, float, list[Output]]:
+        """Fold the block on both shards; their seconds, and what they sent."""
+        indexed, outputs = self._fold(self.swift, data)
+        full, expected = self._fold(self.plain, data)
+        self._offset += 1
+        self.found.different += outputs != expected
+        self.found.decisions += sum(one.topic in ("liquidations", "margin-calls") for one in expected)
+        return indexed, full, outputs
+
+    def _fold(self, shard: Shard, data: bytes) -> tuple[float, list[Output]]:
+        began, making = clock.thread_time(), MAKING.seconds
+        outputs = shard.apply(self._offset, data)
+        return clock.thread_time() - began - (MAKING.seconds - making), list(outputs)
+
+    def _answer(self, tick: Tick, outputs: list[Output]) -> None:
+        """Fill what the orders ask for, at the price of the underlying."""
+        listed = self._population.universe.instruments
+        number = {name: at for at, name in enumerate(listed)}
+        rows: list[tuple[int, int, int, int]] = []
+        for one in outputs:
+            record = orjson.loads(one.value) if one.topic == "liquidations" else {}
+            if record.get("kind") == "liquidation":
+                account = record["account"]
+                offset = liquidation_offset(record["id"], partition=0, account=account, bucket="cross")
+                for order in record["orders"]:
+                    if "instrument" in order:
+                        item = listed[order["instrument"]]
+                        lots = round(float(order["quantity"]) * 10**item.quantity_precision)
+                        rows.append((int(account.partition("-")[2]), number[item.id], lots, offset or -1))
+        if rows:
+            account, instrument, lots, offset = np.array(rows, dtype=np.int64).T
+            listed = self._population.universe
+            self._both(fills(listed, account, instrument, lots, offset, tick.prices, tick.time).encode())
+
+
+def race(bars: Bars, *, accounts: int, leverage: float, step_ms: int, seed: int = 1) -> Race:
+    """A whole run over the bars."""
+    walk = ticks_of(bars, step_ms)
+    first = next(walk)
+    listed = universe(first.prices, bars.end + DAY_MS)
+    run = Race(draw(listed, first.prices, accounts=accounts, leverage=leverage, seed=seed), first, seed)
+    for tick in walk:
+        run.tick(tick)
+    return run
+
+
+def run(report: Report, *, quick: bool) -> None:
+    """Both days at three leverages, 100,000 accounts; the first hours of them at 5,000 where it is quick."""
+    accounts = 5_000 if quick else 100_000
+    for day in DAYS:
+        bars = day_of(day)
+        if bars is None:
+            bars, day = market(seed=19, count=240), f"seeded market for {day}"
+            report.note(f"no price file: a {day}")
+        if quick:
+            bars = bars.between(bars.start, bars.start + 3 * 3_600_000)
+        for leverage in LEVERAGES:
+            _one(report, race(bars, accounts=accounts, leverage=leverage, step_ms=STEP_MS), day, leverage)
+
+
+def _one(report: Report, run: Race, day: str, leverage: float) -> None:
+    found = run.found
+    indexed, full, share = np.array(found.indexed), np.array(found.full), np.array(found.share)
+    under = f"{day}, {run.swift.ledger.books:,} books, leverage {leverage:g}, a tick each {STEP_MS / 1000:g} s"
+    for name, seconds in (("indexed", indexed), ("full", full)):
+        report.add(f"{name} tick, median", float(np.median(seconds)) * 1e3, "ms", under)
+        report.add(f"{name} tick, p99", float(np.quantile(seconds, 0.99)) * 1e3, "ms", under)
+        report.add(f"{name} ticks, sum of the day", float(seconds.sum()), "s", under)
+    report.add("share of books judged, median tick", float(np.median(share)) * 100, "%", under)
+    report.add("share of books judged, mean", float(share.mean()) * 100, "%", under)
+    report.add("decisions", found.decisions, "", under)
+    same = state_hash(run.swift) == state_hash(run.plain)
+    report.add("blocks whose outputs differ, and state", found.different + (not same), "", under)
+    report.ratio(f"median tick, {under}", float(np.median(full)), float(np.median(indexed)), "at least 30")
+    report.ratio(f"whole day, {under}", float(full.sum()), float(indexed.sum()), "at least 10")
