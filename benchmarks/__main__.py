@@ -25,6 +25,8 @@ BENCHMARKS: dict[str, str] = {
     "takeover": "benchmarks.takeover",
     "restore": "benchmarks.restore",
     "scaling": "benchmarks.scaling",
+    "revaluation": "benchmarks.revaluation",
+    "slack_days": "benchmarks.slack_days",
 }
 
 
