@@ -6,6 +6,7 @@ The records of a state are a function of the state alone, so equal states have e
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ PIECE = 4096
 
 _encode = msgspec.msgpack.Encoder().encode
 _settings = msgspec.msgpack.Decoder(dict[str, Any]).decode
-_format = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
+_wrapped = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
 _terms = msgspec.msgpack.Decoder(tuple[dict[str, dict[str, Any]], list[str], list[str]]).decode
 _Sums = list[tuple[str, int, str]]
 _Prices = tuple[
@@ -87,39 +88,42 @@ def account_rows(shard: Shard, accounts: I64) -> Rows:
 def terms_record(shard: Shard) -> bytes:
     """Terms with their versions, and the indexes they were given."""
     terms = shard.terms
-    return _encode((FORMAT, (dict(sorted(terms.records.items())), terms.instruments, terms.assets)))
+    return _wrap((dict(sorted(terms.records.items())), terms.instruments, terms.assets))
 
 
 def shard_record(shard: Shard) -> bytes:
     """Everything of the shard that is no account's: offset, prices, funding, house, sweep."""
     prices, ledger = shard.prices, shard.ledger
-    return _encode(
+    return _wrap(
         (
-            FORMAT,
+            shard.next_offset,
+            shard.window,
             (
-                shard.next_offset,
-                shard.window,
-                (
-                    prices.time,
-                    prices.index,
-                    prices.mark,
-                    prices.symbol_state,
-                    prices.mark_state,
-                    prices.quote_time,
-                    prices.modes,
-                    prices.oracles,
-                    prices.funding_index,
-                    prices.funding_time,
-                    prices.pending_funding,
-                ),
-                shard.settled,
-                shard.sweep,
-                _house(ledger.house_assets),
-                _house(ledger.house_lots),
-                ledger.rows,
+                prices.time,
+                prices.index,
+                prices.mark,
+                prices.symbol_state,
+                prices.mark_state,
+                prices.quote_time,
+                prices.modes,
+                prices.oracles,
+                prices.funding_index,
+                prices.funding_time,
+                prices.pending_funding,
             ),
+            shard.settled,
+            shard.sweep,
+            _house(ledger.house_assets),
+            _house(ledger.house_lots),
+            ledger.rows,
         )
     )
+
+
+def _wrap(content: Any) -> bytes:
+    """A record that is no account's: format, checksum, content."""
+    body = _encode(content)
+    return _encode((FORMAT, zlib.crc32(body), msgspec.Raw(body)))
 
 
 def _house(sums: Mapping[tuple[str, int], int]) -> list[tuple[str, int, str]]:
@@ -244,10 +248,12 @@ def decoded(decode: Any, value: bytes, what: str) -> Any:
 
 
 def _unwrapped(value: bytes, decode: Any, key: bytes) -> Any:
-    version, rest = decoded(_format, value, repr(key))
+    version, checksum, body = decoded(_wrapped, value, repr(key))
     if version != FORMAT:
         raise InvariantViolation(f"{key!r} in the changelog must have format {FORMAT}, found {version}")
-    return decoded(decode, bytes(rest), repr(key))
+    if zlib.crc32(body) != checksum:
+        raise InvariantViolation(f"crc32 of {key!r} must be {checksum:#010x}, found {zlib.crc32(body):#010x}")
+    return decoded(decode, bytes(body), repr(key))
 
 
 def _restore_terms(shard: Shard, value: bytes) -> None:
