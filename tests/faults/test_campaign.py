@@ -21,7 +21,7 @@ ACCOUNTS, MINUTES, SHARDS, FILLS_S = 1000, 60, 4, 500
 TRICKLE_S = 4.0
 #: 30 kills, and five workers more that are frozen until fenced.
 MANY = {"kill": 13, "crash": 12, "broker": 5, "freeze": 5, "pause": 2, "leave": 2}
-SOME = {"kill": 3, "crash": 4, "broker": 1, "freeze": 2, "pause": 2, "leave": 1}
+SOME = {"kill": 2, "crash": 3, "broker": 1, "freeze": 1, "pause": 1, "leave": 1}
 #: Some faults that follow from seed 7.
 EXPECTED = [
     "step 78: freeze two, 2.8 s after all is held",
