@@ -66,8 +66,8 @@ def judged_now(shard: Shard, books: I64) -> Judged:
     )
 
 
-def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Output], set[int]]:
-    """Judge `books` and return the events, and the accounts whose ledger or status changed.
+def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Output], I64]:
+    """Judge `books` and return the events, and the accounts whose ledger or status changed, ascending.
 
     Parameters
     ----------
@@ -81,13 +81,13 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
     """
     ledger, standing = shard.ledger, shard.standing
     if not books.size:
-        return [], set()
+        return [], np.zeros(0, dtype=np.int64)
     judged = judged_now(shard, books)
     status = judged.status
     before = standing.status[books]
     acts = (before != BANKRUPT) & ((status != before) | (status == LIQUIDATION))
     out: list[Output] = []
-    changed = set(touched.tolist())
+    changed: list[int] = []
     acting = np.nonzero(acts)[0]
     for at in acting[np.lexsort((books[acting], ledger.book_account[books[acting]]))].tolist():
         book = int(books[at])
@@ -95,11 +95,11 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
         ratio = float(judged.adjusted[at]) / maintenance if maintenance > 0.0 else float("nan")
         events = _act(shard, offset, book, int(status[at]), ratio)
         if events or standing.status[book] != before[at]:
-            changed.add(book)
+            changed.append(book)
             shard.touched.add(int(ledger.book_account[book]))
         out += events
     shard.slack.anchor(shard, books, judged)
-    return out, set(ledger.book_account[np.array(list(changed), dtype=np.int64)].tolist())
+    return out, np.unique(ledger.book_account[np.append(touched, np.array(changed, dtype=np.int64))])
 
 
 def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> list[Output]:

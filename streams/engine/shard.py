@@ -111,8 +111,7 @@ class Shard:
             elif block.kind == "marks":
                 books = self.slack.woken(self)
             touched = np.union1d(posted, settled) if was_live else books
-            decisions, accounts = judge.judge(self, offset, books, touched)
-            due = np.array(sorted(accounts), dtype=np.int64)
+            decisions, due = judge.judge(self, offset, books, touched)
             if block.kind == "marks":
                 due = np.union1d(due, summaries.sweep(self))
         self.next_offset = offset + 1
