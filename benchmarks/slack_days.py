@@ -55,6 +55,9 @@ class Making:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+
+    def watch(self) -> None:
+        """From now on."""
         judge._act = self._timed(judge._act)
         summaries.summaries = self._timed(summaries.summaries)
 
@@ -205,6 +208,7 @@ def race(bars: Bars, *, accounts: int, leverage: float, step_ms: int, seed: int 
 def run(report: Report, *, quick: bool) -> None:
     """Both days at three leverages, 100,000 accounts; the first hours of them at 5,000 where it is quick."""
     accounts = 5_000 if quick else 100_000
+    MAKING.watch()
     for day in DAYS:
         bars = day_of(day)
         if bars is None:
