@@ -52,7 +52,7 @@ class Standing:
         return len(self.sets) - 1
 
     def levels(self) -> Levels:
-        """The sets as columns for `statuses_of`."""
+        """The sets as columns for `judge_books`."""
         return Levels(
             np.array([s.margin_call for s in self.sets]),
             np.array([s.margin_call_exit for s in self.sets]),
