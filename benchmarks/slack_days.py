@@ -40,6 +40,7 @@ DAYS = ("2021-05-19", "2025-10-10")
 #: Median notional / collateral of the accounts; each lognormal with standard deviation 0.7, cut by initial margin.
 LEVERAGES = (1.5, 4.0, 10.0)
 STEP_MS = 15_000
+TICKS, CALM = 61, 0.0003  # of many accounts: how many ticks, and their moves' standard deviation
 BASIS = 0.0003  # standard deviation of mark / index - 1
 
 
@@ -209,6 +210,7 @@ def run(report: Report, *, quick: bool) -> None:
     """Both days at three leverages, 100,000 accounts; the first hours of them at 5,000 where it is quick."""
     accounts = 5_000 if quick else 100_000
     MAKING.watch()
+    _many(report, 50_000 if quick else 1_000_000)
     for day in DAYS:
         bars = day_of(day)
         if bars is None:
@@ -218,6 +220,32 @@ def run(report: Report, *, quick: bool) -> None:
             bars = bars.between(bars.start, bars.start + 3 * 3_600_000)
         for leverage in LEVERAGES:
             _one(report, race(bars, accounts=accounts, leverage=leverage, step_ms=STEP_MS), day, leverage)
+
+
+def _many(report: Report, accounts: int) -> None:
+    """One shard of many accounts: a calm minute of ticks with the index, and judging all of them once."""
+    first = next(ticks_of(market(seed=19), STEP_MS))
+    listed = universe(first.prices, first.time + DAY_MS)
+    population = draw(listed, first.prices, accounts=accounts, leverage=LEVERAGES[1], seed=3)
+    shard = shard_of(population, first.prices, first.time)
+    shard.slack = counting = Counting()
+    rng, prices, seconds = np.random.default_rng(3), dict(first.prices), []
+    basis = dict.fromkeys(listed.instruments, 0.0)
+    for number in range(TICKS):
+        prices = {name: price * (1 + CALM * float(rng.standard_normal())) for name, price in prices.items()}
+        data = marks(prices, basis, listed, first.time + number).encode()
+        began = clock.thread_time()
+        shard.apply(number + 1, data)
+        seconds.append(clock.thread_time() - began)
+    began = clock.thread_time()
+    judge.judged_now(shard, np.arange(accounts))
+    full = clock.thread_time() - began
+    under = f"{accounts:,} accounts, prices moving by {CALM:.2%} a tick"
+    report.add("indexed tick, median", float(np.median(seconds[1:])) * 1e3, "ms", under)
+    report.add("judging all", full * 1e3, "ms", under)
+    report.add("first tick: judging and anchoring all", seconds[0] * 1e3, "ms", under)
+    report.add("share of books judged, mean", float(np.mean(counting.counts[1:])) / accounts * 100, "%", under)
+    report.ratio(f"median tick, {under}", full, float(np.median(seconds[1:])), "at least 30")
 
 
 def _one(report: Report, run: Race, day: str, leverage: float) -> None:
