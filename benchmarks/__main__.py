@@ -18,15 +18,15 @@ from benchmarks.report import Report
 
 #: Name -> module with `run(report, *, quick)`, in the order of a full run.
 BENCHMARKS: dict[str, str] = {
+    "ingest": "benchmarks.ingest",
+    "revaluation": "benchmarks.revaluation",
+    "slack_days": "benchmarks.slack_days",
+    "restore": "benchmarks.restore",
     "transactions": "benchmarks.transactions",
     "latency": "benchmarks.latency",
     "throughput": "benchmarks.throughput",
-    "ingest": "benchmarks.ingest",
     "takeover": "benchmarks.takeover",
-    "restore": "benchmarks.restore",
     "scaling": "benchmarks.scaling",
-    "revaluation": "benchmarks.revaluation",
-    "slack_days": "benchmarks.slack_days",
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import BENCHMARKS
 from benchmarks.job import PARTITIONS, Breach, Job, Pool, differences, done_marks
 from benchmarks.page import page
 from benchmarks.peers.account import Account, fill_of
@@ -108,3 +109,12 @@ def test_a_plot_keeps_its_points_within_its_axes() -> None:
     assert len(centres) == 3
     assert all(78 <= float(x) <= 624 and 16 <= float(y) <= 310 for x, y in centres)
     assert svg({}, title="t", x_label="x", y_label="y") == ""
+
+
+def test_every_benchmark_is_there_and_told_of() -> None:
+    """A number whose meaning is nowhere told is worth nothing."""
+    root = Path(__file__).parent.parent
+    told = (root / "docs" / "benchmarks.md").read_text()
+    for name, module in BENCHMARKS.items():
+        assert (root / f"{module.replace('.', '/')}.py").exists()
+        assert f"| `{name}` |" in told
