@@ -32,7 +32,7 @@ class Number:
     value, unit : the number
     under : the conditions it holds under
     wanted : what a ratio should be, "" where nothing is asked
-    met : whether it is so; None where nothing is asked
+    met : whether it is so; None where nothing is asked, and in a quick run
     load : load average of the last minute when it was taken
     """
 
@@ -121,7 +121,7 @@ class Report:
     def _take(self, what: str, value: float, unit: str, under: str, wanted: str) -> None:
         number = Number(
             benchmark=self.benchmark, what=what, value=float(value), unit=unit, under=under, wanted=wanted,
-            met=_met(value, wanted), load=os.getloadavg()[0],
+            met=None if self.quick else _met(value, wanted), load=os.getloadavg()[0],
         )  # fmt: skip
         self.numbers.append(number)
         line = f"{self.benchmark}: {what}: {shown(value)} {unit}{_verdict(number)}"
