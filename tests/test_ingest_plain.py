@@ -50,6 +50,10 @@ def is_plain(value):
         {"margin_mode": "isolated", "kind": "bust"},
         {"kind": "opening", "time": 0},
         {"quantity": "2147483.647", "price": "1"},
+        # 3 lots x 15372286728091293 ticks x 100 is 4 below 2**62
+        {"quantity": "0.003", "price": "1537228672809129.3"},
+        # (2**31 - 1) lots x (2**31 + 1) ticks is 1 below 2**62
+        {"instrument": "ETH-INV", "quantity": "2147483647", "price": "214748364.9"},
     ],
 )
 def test_what_producers_write_is_plain(change):
@@ -70,7 +74,8 @@ def test_what_producers_write_is_plain(change):
         {"price": "-1"},
         {"price": "0"},
         {"price": "4611686018427387904"},
-        {"quantity": "2000000", "price": "400000000000"},
+        {"quantity": "0.003", "price": "1537228672809129.4"},
+        {"instrument": "ETH-INV", "quantity": "2147483647", "price": "214748365.0"},
         {"fee": "4611686018427.387904"},
         {"fee": None},
         {"time": NOW_MS + 1},
