@@ -33,6 +33,9 @@ log = logging.getLogger("crossmargin")
 #: An idle partition's offset is committed again this often, in seconds: the broker forgets offsets of a group
 #: without members after ``offsets.retention.minutes`` (7 days), and idle transactional ids as well.
 REFRESH_SECONDS = 3600.0
+#: Passes of the event loop between two blocks of any partition. What is fetched takes several to its partition; with
+#: one pass a block, a quote would wait for as many blocks of others before it even has its turn.
+PASSES_BETWEEN_BLOCKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +211,9 @@ class PartitionTask:
                     self._tick_at = time.monotonic() + self._tick_seconds
                     self._urgent |= self.role.tick()
                 if self._may_take() and not self._closing:
-                    async with self._turn:  # one block of any partition a pass of the event loop
-                        await asyncio.sleep(0)
+                    async with self._turn:
+                        for _ in range(PASSES_BETWEEN_BLOCKS):
+                            await asyncio.sleep(0)
                     await self._take(self._blocks.popleft())
                 if self._commit is None and self._due(time.monotonic()):
                     self._start_flush()
