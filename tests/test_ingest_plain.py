@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from schemas.fills import Fill
 from schemas.sharding import shard_of
+from streams.ingest import fill_rows
+from streams.ingest import scan as scan_module
 from streams.ingest.fill_rows import FIELDS, plain_fills, rules
 from streams.ingest.instrument_table import InstrumentTable
 from streams.ingest.layout import route
@@ -30,6 +32,8 @@ GOOD = {
 def test_the_kernel_knows_every_field():
     """A field that it took for unknown would send every fill that has it down the slow way."""
     assert set(FIELDS) == set(Fill.__struct_encode_fields__)
+    for code in ("ABSENT", "STRING", "NUMBER"):
+        assert getattr(fill_rows, code) == getattr(scan_module, code)
 
 
 def is_plain(value):
@@ -67,7 +71,7 @@ def test_what_producers_write_is_plain(change):
     "change",
     [
         {"quantity": "0"},
-        {"quantity": "0.0005"},
+        {"quantity": "1.0005"},
         {"quantity": "1e3"},
         {"quantity": "2147483.648"},
         {"quantity": None},

@@ -15,7 +15,7 @@ from schemas.fields import ID_CHARS_MAX, NUMBER_CHARS_MAX
 from schemas.journal import FILL_KINDS
 from streams.ingest.checks import AMOUNT_MAX, LOTS_MAX
 from streams.ingest.instrument_table import InstrumentColumns
-from streams.ingest.scan import ABSENT, I64, NUMBER, STRING, Bytes, Flags, Spans
+from streams.ingest.scan import I64, Bytes, Flags, Spans
 
 #: The fields of a fill, in the order in which `scan` is to give them: that of most producers.
 FIELDS = (
@@ -31,6 +31,8 @@ FIELDS = (
     "kind",
 )
 _FILL_ID, _ACCOUNT, _INSTRUMENT, _QUANTITY, _PRICE, _FEE, _TIME, _LIQUIDATION, _MODE, _KIND = range(10)
+#: What a field holds, by the codes of `scan`; literal, or compiled code would keep those of that file as they were.
+ABSENT, STRING, NUMBER = 0, 1, 2
 _DIGITS_MAX = 18
 
 
