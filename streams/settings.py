@@ -80,7 +80,7 @@ class Settings:
     heartbeat_ms: int = 1_000
     quote_age_ms_max: int = 10_000
     message_bytes_max: int = 262_144
-    session_seconds: float = 10.0
+    session_seconds: float = 6.0
     instance_id: str = ""
     transaction_timeout_ms: int = 10_000
     web_host: str = "127.0.0.1"

@@ -31,12 +31,13 @@ aiokafka_patches.apply()
 POLL_MS = 20
 #: How long the main thread waits for the consumer thread, in seconds.
 FETCH_SECONDS = 0.5
+HEARTBEAT_SECONDS_MAX = 0.5
 #: Faust must have its streams running so soon after an assignment; it has known ways to hang there.
 RESUME_SECONDS_MAX = 60.0
 
 
 def faust_settings(
-    bootstrap_servers: str, *, session_seconds: float = 10.0, instance_id: str | None = None
+    bootstrap_servers: str, *, session_seconds: float = 6.0, instance_id: str | None = None
 ) -> dict[str, Any]:
     """Return the arguments of ``faust.App`` that the transport relies on.
 
@@ -52,7 +53,8 @@ def faust_settings(
         "broker": ";".join(f"blocks://{server}" for server in servers),
         "consumer_group_instance_id": instance_id,
         "broker_session_timeout": session_seconds,
-        "broker_heartbeat_interval": session_seconds / 4,
+        # A member learns of a rebalance by its heartbeat, and all the others wait for it.
+        "broker_heartbeat_interval": min(session_seconds / 4, HEARTBEAT_SECONDS_MAX),
         # A JoinGroup lasts as long as a rebalance may; a shorter request time-out leaves phantom members
         # behind.
         "broker_rebalance_timeout": max(session_seconds, 30.0),
