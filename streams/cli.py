@@ -18,6 +18,8 @@ COMMANDS = {
     "broker": ("streams.kafka.broker", "broker_command"),
     "demo": ("streams.demo.run", "demo_command"),
     "evaluate": ("streams.evaluate.command", "evaluate_command"),
+    "export": ("streams.replay.export_command", "export_command"),
+    "replay": ("streams.replay.command", "replay_command"),
     "schemas": ("streams.schemas_command", "schemas_command"),
     "tail": ("streams.tail", "tail_command"),
 }
@@ -27,6 +29,8 @@ _HELP = {
     "broker": "Run a local Apache Kafka (single node, no Docker).",
     "demo": "Play a market through a real Kafka and the engine.",
     "evaluate": "Print the margin report of a portfolio document.",
+    "export": "Write topics to Parquet files.",
+    "replay": "Fold recorded journals again, and verify what was sent.",
     "schemas": "Print or write the contract: JSON Schema and AsyncAPI.",
     "tail": "Print a topic readably.",
     "worker": "Run a worker: ingest, oracle and margin agents.",

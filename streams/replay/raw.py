@@ -1,0 +1,152 @@
+"""Raw history to journals: messages of the input topics through ingest and oracle, in the order of event time.
+
+The rule for ties: what has the same time goes in the order of `ORDER` (facts before the prices of their moment), then
+by source as given, then as it stands in its source. A source never goes back: what is older than what came before it
+counts as of the same time. All that has one time is one batch, so the journals don't depend on how files are cut.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from schemas.dead_letters import DeadLetter
+from schemas.journal import Block
+from streams.ingest.partition import IngestPartition
+from streams.ingest.quotes import QuotePartition
+from streams.ingest.terms import Terms
+from streams.oracle.marks import MarksUpdate
+from streams.oracle.partition import OraclePartition
+from streams.oracle.quotes import Quote
+
+#: Input topics, in the order in which those of one moment are taken.
+ORDER = ("instruments", "accounts", "collateral", "funding-rates", "fills", "oracle-prices")
+
+
+class Message(NamedTuple):
+    """One message; `time_ms` is its event time, epoch ms."""
+
+    time_ms: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+
+
+class Source(NamedTuple):
+    """Messages of one partition of a topic, or of one file, in their order."""
+
+    topic: str
+    name: str
+    partition: int
+    messages: Iterable[Message]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawRules:
+    """What a worker's settings say of the same names."""
+
+    shards: int = 1
+    message_bytes_max: int = 262_144
+    max_future_ms: int = 60_000
+    heartbeat_ms: int = 1_000
+    quote_age_ms_max: int = 10_000
+
+
+class RawFold:
+    """Ingest and oracle without a broker.
+
+    Attributes
+    ----------
+    taken : messages, by topic
+    refused : dead letters, by reason code
+    """
+
+    def __init__(self, sources: Sequence[Source], rules: RawRules) -> None:
+        self._rules = rules
+        self._sources = sorted(enumerate(sources), key=lambda item: (ORDER.index(item[1].topic), item[0]))
+        self._terms = Terms(rules.message_bytes_max)
+        limits = {"message_bytes_max": rules.message_bytes_max, "max_future_ms": rules.max_future_ms}
+        self._ingest = {
+            number: IngestPartition(
+                topic=source.topic,
+                source_topic=source.name,
+                partition=source.partition,
+                shards=rules.shards,
+                **limits,
+            )
+            for number, source in self._sources
+            if source.topic != "oracle-prices"
+        }
+        self._quotes = {
+            number: QuotePartition(topic=source.name, partition=source.partition, **limits)
+            for number, source in self._sources
+            if source.topic == "oracle-prices"
+        }
+        self._oracle = OraclePartition(
+            0, 1, heartbeat_ms=rules.heartbeat_ms, quote_age_ms_max=rules.quote_age_ms_max, max_source_skew_ms=0
+        )
+        self._terms_read = -1
+        self._told: set[str] = set()
+        self.taken: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+
+    def blocks(self) -> Iterator[tuple[int, Block]]:
+        """Journal blocks in order, with the journal partition each is for."""
+        streams = [_ranked(source.messages, rank) for rank, (_, source) in enumerate(self._sources)]
+        merged = heapq.merge(*streams, key=lambda item: item[:2])
+        for time_ms, moment in groupby(merged, key=lambda item: item[0]):
+            batches: dict[int, list[Message]] = defaultdict(list)
+            for _, rank, message in moment:
+                batches[rank].append(message)
+            for rank in sorted(batches):
+                number, source = self._sources[rank]
+                self.taken[source.topic] += len(batches[rank])
+                yield from self._take(number, batches[rank], time_ms)
+            update = self._mark(time_ms)
+            if update is not None:
+                block = self._marks_block(update)
+                for shard in range(self._rules.shards):
+                    yield shard, block
+
+    def _take(self, number: int, batch: list[Message], time_ms: int) -> list[tuple[int, Block]]:
+        messages = [(message.offset, message.key, message.value, message.timestamp_ms) for message in batch]
+        if number in self._quotes:
+            rows, refused = self._quotes[number].take(messages, time_ms)
+            self._oracle.quotes([Quote(*row) for row in rows])
+            self._refuse(refused)
+            return []
+        result = self._ingest[number].take(messages, self._terms, time_ms, final=True)
+        self._refuse(result.dead_letters)
+        return result.blocks
+
+    def _refuse(self, letters: Iterable[DeadLetter]) -> None:
+        self.refused.update(letter.code for letter in letters)
+
+    def _mark(self, time_ms: int) -> MarksUpdate | None:
+        if self._terms.next_offset != self._terms_read:
+            self._terms_read = self._terms.next_offset
+            known = sorted(self._terms.instruments.items())
+            self._oracle.terms([(name, terms.records[1]["underlying"]) for name, terms in known])
+        return self._oracle.due(time_ms, None)
+
+    def _marks_block(self, update: MarksUpdate) -> Block:
+        names, columns, extra = update.block()
+        told: dict[str, Any] = {}
+        for name in names["instruments"]:
+            if name not in self._told:
+                self._told.add(name)
+                told.update((record["id"], record) for record in self._terms.instruments[name].records)
+        return Block(kind="marks", names=names, columns=columns, extra=extra, terms=list(told.values()))
+
+
+def _ranked(messages: Iterable[Message], rank: int) -> Iterator[tuple[int, int, Message]]:
+    """Each message with the time that it counts as, which never goes back, and its source's rank."""
+    latest = 0
+    for message in messages:
+        latest = max(latest, message.time_ms)
+        yield latest, rank, message

@@ -1,0 +1,168 @@
+"""Readers of raw history: files of messages, files of prices, and the input topics of a recording, as sources.
+
+A file of messages is called after its topic, `fills.jsonl`, `fills-2021.csv.gz` or `collateral.parquet`, and holds one
+message a line or row: fields as in the topic's schema. Its times must ascend; instruments and accounts may have a
+`time` too, from which they hold, else they hold from the beginning.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.dead_letters import Refused
+from schemas.fields import epoch_ms
+from streams.demo.bars import Bars, price_text, steps
+from streams.replay.raw import ORDER, Message, Source
+from streams.replay.recording import Recording, RecordingError
+
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+_KEYS = {"instruments": "id", "accounts": "account", "oracle-prices": "symbol"}
+
+
+class _Timed(msgspec.Struct):
+    time: int | str | None = None
+
+
+_timed = msgspec.json.Decoder(_Timed).decode
+
+
+def file_sources(folder: Path) -> list[Source]:
+    """The files of messages in a folder, by topic and name.
+
+    Raises
+    ------
+    RecordingError
+        where there is none. A file is opened when it is read.
+    """
+    found = []
+    for path in sorted(folder.iterdir() if folder.is_dir() else []):
+        topic = next((name for name in ORDER if path.name.startswith(name)), None)
+        if topic is not None and path.name.removesuffix(".gz").endswith(SUFFIXES):
+            found.append(Source(topic, path.name, len(found), _in_order(_messages(path, topic), path)))
+    if not found:
+        known = ", ".join(f"{name}.jsonl" for name in ORDER)
+        raise RecordingError(
+            f"files must be called after their topics, {known}, .csv or .parquet, found none ({folder})"
+        )
+    return found
+
+
+def topic_sources(recording: Recording, *, wall_clock: bool) -> list[Source]:
+    """The partitions of the input topics of a recording.
+
+    Parameters
+    ----------
+    wall_clock : instruments and accounts, which have no time, hold from their Kafka timestamps; else, where event
+        times are not those of the clock, from the beginning
+    """
+    return [
+        Source(topic, topic, partition, _recorded(recording, topic, partition, wall_clock=wall_clock))
+        for topic in ORDER
+        for partition in recording.extents(topic)
+    ]
+
+
+def price_source(bars: Bars, step_ms: int) -> Source:
+    """Bars of prices, walked in steps of at most `step_ms` of event time, each quoted by the source it came from."""
+    return Source("oracle-prices", "prices", 0, _quotes(bars, step_ms))
+
+
+def _quotes(bars: Bars, step_ms: int) -> Iterator[Message]:
+    offset = 0
+    for step in steps(bars, step_ms):
+        for (asset, source), price in sorted(step.quotes.items()):
+            quote = {"symbol": asset, "source": source, "price": price_text(price), "time": step.time}
+            yield Message(step.time, offset, asset.encode(), orjson.dumps(quote), step.time)
+            offset += 1
+
+
+def _recorded(recording: Recording, topic: str, partition: int, *, wall_clock: bool) -> Iterator[Message]:
+    for part in recording.read(topic, partition):
+        for record in part:
+            time_ms = _time(record.value, record.timestamp_ms if wall_clock else 0)
+            yield Message(time_ms, record.offset, record.key, record.value, record.timestamp_ms)
+
+
+def _messages(path: Path, topic: str) -> Iterator[Message]:
+    for number, value in enumerate(_values(path)):
+        time_ms = _time(value, 0)
+        yield Message(time_ms, number, _key(value, topic), value, time_ms)
+
+
+def _time(value: bytes | None, default: int) -> int:
+    """The message's event time; of one that has none, or that ingest is going to refuse, the default."""
+    try:
+        time = _timed(value or b"").time
+        return default if time is None else epoch_ms(time, "time")
+    except (msgspec.MsgspecError, Refused):
+        return default
+
+
+def _key(value: bytes, topic: str) -> bytes | None:
+    if topic not in _KEYS:
+        return None
+    try:
+        return str(orjson.loads(value)[_KEYS[topic]]).encode()
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return b""
+
+
+def _in_order(messages: Iterator[Message], path: Path) -> Iterator[Message]:
+    last = 0
+    for message in messages:
+        if 0 < message.time_ms < last:
+            raise RecordingError(
+                f"times must ascend, found {message.time_ms} after {last} ({path}, row {message.offset + 1})"
+            )
+        last = max(last, message.time_ms)
+        yield message
+
+
+def _values(path: Path) -> Iterator[bytes]:
+    """The messages of a file, as JSON."""
+    name = path.name.removesuffix(".gz")
+    try:
+        if name.endswith(".parquet"):
+            yield from _parquet_values(path)
+            return
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            if name.endswith(".jsonl"):
+                yield from (line.rstrip(b"\r\n") for line in file if line.strip())
+            else:
+                text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+                for row in csv.DictReader(text):
+                    yield orjson.dumps({name: cell for name, cell in row.items() if name and cell})
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        line = str(error).splitlines()[0]
+        raise RecordingError(f"the file must be readable, found {line} ({path})") from None
+
+
+def _parquet_values(path: Path) -> Iterator[bytes]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                yield orjson.dumps(_plain(row))
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's values as messages have them: decimals as text, moments as epoch ms, nulls left out."""
+    plain: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Decimal):
+            plain[name] = format(value, "f")
+        elif hasattr(value, "timestamp"):
+            plain[name] = round(value.timestamp() * 1000)
+        elif value is not None:
+            plain[name] = value
+    return plain

@@ -1,0 +1,147 @@
+"""A replay: journal records of one or all partitions, in order, into one run a partition."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from streams.engine import state
+from streams.engine.shard import Shard
+from streams.replay import snapshot
+from streams.replay.fold import Chain, Step, Stretch, apply
+from streams.replay.raw import RawFold
+from streams.replay.recording import Recorded, Recording, RecordingError
+from streams.replay.verify import KEPT, Verifier
+
+#: A journal record and its partition.
+Item = tuple[int, Recorded]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to do on the way.
+
+    Parameters
+    ----------
+    wait : called with the shard time of each record that counts, to go by at a set pace
+    every : journal records from state hash to state hash, 0 none
+    start : folder of snapshots to begin with
+    decisions : where margin calls and liquidations are written, one a line
+    """
+
+    stretch: Stretch
+    wait: Callable[[int], None]
+    verify: bool = False
+    every: int = 0
+    start: Path | None = None
+    save: Path | None = None
+    decisions: IO[str] | None = None
+
+
+class Run:
+    """One partition.
+
+    Attributes
+    ----------
+    first, last, records, outputs : of the stretch: journal offsets, their number, records given by topic
+    verifier, chain : see their classes; None, or without links, where not asked for
+    state : hash of the state at the end
+    """
+
+    def __init__(self, partition: int, plan: Plan, recording: Recording | None) -> None:
+        self.partition = partition
+        self.shard = Shard(partition) if plan.start is None else snapshot.read(partition, plan.start)
+        self.begins = self.shard.next_offset
+        self.chain = Chain(plan.every)
+        self.verifier = None
+        if plan.verify and recording is not None:
+            self.verifier = Verifier(recording, partition, self.begins)
+        self.first: int | None = None
+        self.last = -1
+        self.records = 0
+        self.outputs: Counter[str] = Counter()
+        self.seconds = 0.0
+        self.state = ""
+        self._plan = plan
+
+    def take(self, record: Recorded, where: str) -> None:
+        """Apply a journal record, and do with it what is asked for."""
+        began = time.perf_counter()
+        step = apply(self.shard, record, where)
+        plan = self._plan
+        counts = plan.stretch.counts(step)
+        if plan.every:
+            self.chain.step(self.shard, record.offset)
+        if self.verifier is not None:
+            self.verifier.step(record.offset, step.outputs, counts=counts)
+        if counts:
+            self._count(step)
+        self.seconds += time.perf_counter() - began
+        if counts:
+            plan.wait(step.time_ms)
+
+    def _count(self, step: Step) -> None:
+        self.records += 1
+        self.first = step.record.offset if self.first is None else self.first
+        self.last = step.record.offset
+        for sent in step.outputs:
+            self.outputs[sent.topic] += 1
+            if self._plan.decisions is not None and sent.topic in KEPT:
+                self._plan.decisions.write(sent.value.decode() + "\n")
+
+    def finish(self) -> None:
+        """After the last record."""
+        if self.verifier is not None:
+            self.verifier.finish(self.shard.next_offset)
+        self.state = state.state_hash(self.shard)
+        if self._plan.save is not None:
+            snapshot.write(self.shard, self._plan.save)
+
+
+def recorded_items(recording: Recording, partitions: Sequence[int], runs: dict[int, Run]) -> Iterator[Item]:
+    """The journal of each partition, one after another, from where its run stands.
+
+    Raises
+    ------
+    RecordingError
+        where the recording begins later.
+    """
+    for partition in partitions:
+        begins, extent = runs[partition].begins, recording.extents("journal")[partition]
+        if extent.first > begins:
+            raise RecordingError(
+                f"journal[{partition}] must begin at {begins}, found {extent.first}: retention has passed what is "
+                f"before; start from a snapshot ({recording.name})"
+            )
+        for part in recording.read("journal", partition, begins):
+            for record in part:
+                yield partition, record
+
+
+def raw_items(raw: RawFold) -> Iterator[Item]:
+    """The journals that raw history gives, of all partitions as they come."""
+    offsets: Counter[int] = Counter()
+    for partition, block in raw.blocks():
+        yield partition, Recorded(offsets[partition], 0, None, block.encode())
+        offsets[partition] += 1
+
+
+def replay(items: Iterator[Item], runs: dict[int, Run], stretch: Stretch, name: str) -> Iterator[Item]:
+    """Give each record to its run, until the stretch is over; yields them for who shows how far it is."""
+    over: set[int] = set()
+    for partition, record in items:
+        if partition in over or partition not in runs:
+            continue
+        if stretch.over(record):
+            over.add(partition)
+            if over >= runs.keys():
+                break
+            continue
+        runs[partition].take(record, name)
+        yield partition, record
+    for run in runs.values():
+        run.finish()
