@@ -22,6 +22,7 @@ COMMANDS = {
     "replay": ("streams.replay.command", "replay_command"),
     "schemas": ("streams.schemas_command", "schemas_command"),
     "tail": ("streams.tail", "tail_command"),
+    "what-if": ("streams.replay.whatif.command", "whatif_command"),
 }
 
 _HELP = {
@@ -33,6 +34,7 @@ _HELP = {
     "replay": "Fold recorded journals again, and verify what was sent.",
     "schemas": "Print or write the contract: JSON Schema and AsyncAPI.",
     "tail": "Print a topic readably.",
+    "what-if": "Fold a recorded journal under other parameters, beside what happened.",
     "worker": "Run a worker: ingest, oracle and margin agents.",
 }
 

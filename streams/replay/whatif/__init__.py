@@ -1,0 +1,1 @@
+"""What other parameters would have done: the recorded journal, folded beside itself under changed terms."""

@@ -1,0 +1,161 @@
+"""The exchange's part on the changed side: its liquidation orders are filled at the next marks.
+
+Whole, at the mark less slippage, where the order's limit allows it; else they stay until they are replaced or the marks
+come back. It is a rule that a user can check, not a forecast: depth and other people's behaviour are not modelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from schemas.journal import FILL_KINDS, TRANSFER_TYPES, Block, liquidation_offset, pack_ids
+from streams.engine.decisions import Output
+from streams.engine.shard import Shard
+
+Json = dict[str, Any]
+
+
+class Execution:
+    """Open liquidation orders of one shard, and the blocks that fill them.
+
+    Attributes
+    ----------
+    filled : orders filled so far
+    """
+
+    def __init__(self, slippage: Decimal) -> None:
+        self._slippage = slippage
+        self._open: dict[tuple[str, str], Json] = {}
+        self.filled = 0
+
+    def hear(self, outputs: list[Output]) -> None:
+        """Take in decisions: a step replaces the one before, the end of a liquidation withdraws it."""
+        for sent in outputs:
+            if sent.topic == "liquidations":
+                event = orjson.loads(sent.value)
+                place = event["account"], event["bucket"]
+                if event["kind"] == "liquidation":
+                    self._open[place] = event
+                else:
+                    self._open.pop(place, None)
+
+    def blocks(self, shard: Shard) -> list[Block]:
+        """Fills and conversions of the open orders at the shard's marks, as journal blocks; in order of account."""
+        fills: list[Json] = []
+        legs: list[Json] = []
+        for place in sorted(self._open):
+            event = self._open[place]
+            left = []
+            for order in event["orders"]:
+                made = self._convert(shard, event, order) if "sell_asset" in order else self._fill(shard, event, order)
+                if made:
+                    (legs if "sell_asset" in order else fills).extend(made)
+                    self.filled += 1
+                else:
+                    left.append(order)
+            event["orders"] = left
+            if not left:
+                del self._open[place]
+        return [_fills(fills, shard)] * bool(fills) + [_legs(legs, shard)] * bool(legs)
+
+    def _fill(self, shard: Shard, event: Json, order: Json) -> list[Json]:
+        terms = shard.terms
+        index = terms.instrument_index[order["instrument"]]
+        record = terms.records[order["instrument"]]
+        quantity, limit = Decimal(order["quantity"]), Decimal(order["limit_price"])
+        mark = Decimal(repr(float(shard.prices.marks[index])))
+        side = 1 if quantity > 0 else -1
+        tick = Decimal(1).scaleb(-record["price_precision"])
+        price = (mark * (1 + side * self._slippage)).quantize(tick)
+        if not mark.is_finite() or price <= 0 or index in shard.settled or (limit - price) * side < 0:
+            return []
+        asset = terms.records[record["settlement"]]
+        value = abs(quantity) * Decimal(record["multiplier"])
+        value = value / price if record["type"].startswith("inverse") else value * price
+        fee = (value * Decimal(record["liquidation_fee"])).quantize(Decimal(1).scaleb(-asset["precision"]))
+        return [
+            {
+                "account": event["account"],
+                "instrument": order["instrument"],
+                "lots": int(quantity.scaleb(record["quantity_precision"])),
+                "ticks": int(price.scaleb(record["price_precision"])),
+                "fee": int(fee.scaleb(asset["precision"])),
+                "mode": 0 if event["bucket"] == "cross" else 1,
+                "liquidation": _offset(shard, event),
+                "id": f"{event['id']}-{order['instrument']}",
+            }
+        ]
+
+    def _convert(self, shard: Shard, event: Json, order: Json) -> list[Json]:
+        terms, prices = shard.terms, shard.prices.prices
+        sell, buy = terms.records[order["sell_asset"]], terms.records[order["buy_asset"]]
+        worth = float(prices[terms.asset_index[sell["id"]]]) / float(prices[terms.asset_index[buy["id"]]])
+        price = Decimal(repr(worth)) * (1 - self._slippage)
+        if not price.is_finite() or price < Decimal(order["limit_price"]):
+            return []
+        amount = Decimal(order["amount"])
+        bought = int((amount * price).scaleb(buy["precision"]))
+        common = {"account": event["account"], "bucket": event["bucket"], "liquidation": _offset(shard, event)}
+        sold = int(amount.scaleb(sell["precision"]))
+        identity = f"{event['id']}-{sell['id']}"
+        return [
+            {**common, "asset": sell["id"], "amount": -sold, "leg": 0, "id": identity},
+            {**common, "asset": buy["id"], "amount": bought, "leg": 1, "id": identity},
+        ]
+
+
+def _offset(shard: Shard, event: Json) -> int:
+    found = liquidation_offset(event["id"], partition=shard.partition, account=event["account"], bucket=event["bucket"])
+    return -1 if found is None else found
+
+
+def _numbered(rows: list[Json], field: str) -> tuple[list[str], list[int]]:
+    names = list(dict.fromkeys(row[field] for row in rows))
+    index: Mapping[str, int] = {name: at for at, name in enumerate(names)}
+    return names, [index[row[field]] for row in rows]
+
+
+def _fills(rows: list[Json], shard: Shard) -> Block:
+    accounts, account = _numbered(rows, "account")
+    instruments, instrument = _numbered(rows, "instrument")
+    columns = {name: [row[name] for row in rows] for name in ("lots", "ticks", "fee", "mode", "liquidation")}
+    return Block(
+        kind="fills",
+        names={"accounts": accounts, "instruments": instruments},
+        columns={
+            **columns,
+            "account": account,
+            "instrument": instrument,
+            "time": [shard.prices.time] * len(rows),
+            "fill_kind": [FILL_KINDS.index("trade")] * len(rows),
+            "source_offset": list(range(len(rows))),
+            **pack_ids([row["id"] for row in rows]),
+        },
+    )
+
+
+def _legs(rows: list[Json], shard: Shard) -> Block:
+    accounts, account = _numbered(rows, "account")
+    assets, asset = _numbered(rows, "asset")
+    isolated = [row for row in rows if row["bucket"] != "cross"]
+    instruments, _ = _numbered(isolated, "bucket")
+    return Block(
+        kind="collateral",
+        names={"accounts": accounts, "assets": assets, "instruments": instruments},
+        columns={
+            "account": account,
+            "asset": asset,
+            "amount": [row["amount"] for row in rows],
+            "time": [shard.prices.time] * len(rows),
+            "bucket": [-1 if row["bucket"] == "cross" else instruments.index(row["bucket"]) for row in rows],
+            "transfer_type": [TRANSFER_TYPES.index("conversion")] * len(rows),
+            "leg": [row["leg"] for row in rows],
+            "liquidation": [row["liquidation"] for row in rows],
+            "source_offset": [at - row["leg"] for at, row in enumerate(rows)],
+            **pack_ids([row["id"] for row in rows]),
+        },
+    )
