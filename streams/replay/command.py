@@ -12,11 +12,11 @@ from typing import IO
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from streams.replay.checkpoints import compared, read_chains, write_chains
 from streams.replay.fold import Stretch
-from streams.replay.options import Moment, Pace, opened, raw_options, raw_sources, source_options
+from streams.replay.options import Moment, Pace, opened, progress, raw_options, raw_sources, source_options
 from streams.replay.raw import RawFold
 from streams.replay.recording import Recording, RecordingError
 from streams.replay.run import Item, Plan, Run, raw_items, recorded_items, replay
@@ -140,15 +140,15 @@ def _runs(
 def _show_progress(items: Iterator[Item], total: int | None) -> None:
     """Go through a replay with a bar of how far it is; `total` is the number of offsets, where it is known."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("replay", total=total)
+    with progress(*columns) as bar:
+        task = bar.add_task("replay", total=total)
         began, done, reached = time.perf_counter(), 0, dict[int, int]()
         for number, (partition, record) in enumerate(items, 1):
             done += record.offset + 1 - reached.get(partition, record.offset)
             reached[partition] = record.offset + 1
             if number % 64 == 0:
                 rate = number / (time.perf_counter() - began)
-                progress.update(task, completed=done, description=f"{number:,} blocks, {rate:,.0f}/s")
+                bar.update(task, completed=done, description=f"{number:,} blocks, {rate:,.0f}/s")
 
 
 def _told(run: Run) -> Iterator[str]:

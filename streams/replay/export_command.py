@@ -7,11 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from schemas.topics import TOPICS
-from streams.replay.options import opened
+from streams.replay.options import opened, progress
 from streams.replay.parquet import export
 from streams.replay.recording import RecordingError
 
@@ -35,11 +33,11 @@ def export_command(
     """
     wanted = topics or (tuple(TOPICS) if everything else DEFAULT)
     try:
-        with ExitStack() as stack, Progress(console=Console(stderr=True), transient=True) as progress:
+        with ExitStack() as stack, progress() as bar:
             recording = opened(stack, None, broker, topic_prefix)
-            task = progress.add_task("", total=1)
+            task = bar.add_task("", total=1)
             for topic, partition, reached, end in export(recording, wanted, folder):
-                progress.update(task, description=f"{topic}[{partition}]", completed=reached, total=end)
+                bar.update(task, description=f"{topic}[{partition}]", completed=reached, total=end)
     except (RecordingError, OSError) as error:
         click.echo(f"crossmargin export: {error}", err=True)
         sys.exit(2)

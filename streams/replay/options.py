@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn
 
 from schemas.dead_letters import Refused
 from schemas.fields import epoch_ms
@@ -127,6 +129,13 @@ def opened(stack: ExitStack, folder: Path | None, broker: str | None, topic_pref
     except SettingsError as error:
         raise RecordingError(str(error)) from None
     return stack.enter_context(ClusterRecording(settings))
+
+
+def progress(*columns: ProgressColumn) -> Progress:
+    """A progress bar on a terminal's standard error, and nothing elsewhere."""
+    console = Console(stderr=True)
+    shown = columns or Progress.get_default_columns()
+    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)
 
 
 class Moment(click.ParamType):

@@ -28,6 +28,13 @@ from streams.replay.recording import Recording, RecordingError
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 _KEYS = {"instruments": "id", "accounts": "account", "oracle-prices": "symbol"}
+#: Fields that are integers in JSON, where a CSV file has text.
+_INTEGERS = frozenset(
+    {
+        *("time", "expiry", "sequence", "precision", "price_precision", "quantity_precision"),
+        *("liquidation_timeout_ms", "duplicate_window", "summary_interval_ms"),
+    }
+)
 
 
 class _Timed(msgspec.Struct):
@@ -45,7 +52,7 @@ def file_sources(folder: Path) -> list[Source]:
     RecordingError
         where there is none. A file is opened when it is read.
     """
-    found = []
+    found: list[Source] = []
     for path in sorted(folder.iterdir() if folder.is_dir() else []):
         topic = next((name for name in ORDER if path.name.startswith(name)), None)
         if topic is not None and path.name.removesuffix(".gz").endswith(SUFFIXES):
@@ -142,10 +149,17 @@ def _values(path: Path) -> Iterator[bytes]:
             else:
                 text = io.TextIOWrapper(file, encoding="utf-8", newline="")
                 for row in csv.DictReader(text):
-                    yield orjson.dumps({name: cell for name, cell in row.items() if name and cell})
+                    yield orjson.dumps({name: _cell(name, cell) for name, cell in row.items() if name and cell})
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         line = str(error).splitlines()[0]
         raise RecordingError(f"the file must be readable, found {line} ({path})") from None
+
+
+def _cell(name: str, text: str) -> str | int | bool:
+    """A cell as JSON has it: whole numbers and truth values are no text there."""
+    if name in _INTEGERS and text.isascii() and text.isdigit():
+        return int(text)
+    return text == "true" if text in ("true", "false") else text
 
 
 def _parquet_values(path: Path) -> Iterator[bytes]:

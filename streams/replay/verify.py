@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -64,6 +64,10 @@ def _cause(value: bytes) -> int:
     return int(orjson.loads(value)["journal"]["offset"])
 
 
+def _identity(value: bytes) -> str:
+    return str(orjson.loads(value)["id"])
+
+
 class Verifier:
     """Holds the outputs of one partition's fold against its recorded topics.
 
@@ -82,7 +86,6 @@ class Verifier:
         self._partition = partition
         self._first_offset = first_offset
         self._recorded = {topic: self._records(topic) for topic in KEPT}
-        self._held: dict[str, deque[Recorded]] = {topic: deque() for topic in KEPT}
         self._latest: dict[bytes, tuple[int, bytes]] = {}
         self.compared: Counter[str] = Counter()
         self.differences: dict[str, Difference] = {}
@@ -97,37 +100,41 @@ class Verifier:
 
     def step(self, offset: int, outputs: list[Output], *, counts: bool) -> None:
         """Take what the journal record at `offset` gave; records that do not count are passed over on both sides."""
-        for sent in outputs:
-            if sent.topic in KEPT:
-                recorded = next(self._recorded[sent.topic], None)
-                if counts and sent.topic not in self.differences:
-                    self._compare(sent, offset, recorded)
-            elif sent.topic == COMPACTED:
-                self._latest[sent.key] = (offset, sent.value)
+        for topic in KEPT:
+            given = [sent for sent in outputs if sent.topic == topic]
+            for at, sent in enumerate(given):
+                recorded = next(self._recorded[topic], None)
+                if not counts or topic in self.differences:
+                    continue
+                if recorded is not None and (recorded.key, recorded.value) == (sent.key, sent.value):
+                    self.compared[topic] += 1
+                else:
+                    self.differences[topic] = self._difference(offset, given[at:], recorded)
+        self._latest.update((sent.key, (offset, sent.value)) for sent in outputs if sent.topic == COMPACTED)
 
-    def _compare(self, sent: Output, offset: int, recorded: Recorded | None) -> None:
-        if recorded is not None and (recorded.key, recorded.value) == (sent.key, sent.value):
-            self.compared[sent.topic] += 1
-            return
-        self._differs(sent.topic, offset, sent.key, sent.value, None if recorded is None else recorded.value)
-
-    def _differs(self, topic: str, offset: int, key: bytes, replayed: bytes | None, recorded: bytes | None) -> None:
-        if replayed is not None and recorded is not None:
-            theirs = _cause(recorded)
-            if theirs < offset:  # theirs comes first: the replay lacks it
-                offset, key, replayed = theirs, orjson.loads(recorded)["account"].encode(), None
-            elif theirs > offset:
-                recorded = None
-        self.differences[topic] = Difference(topic, self._partition, offset, key.decode(), replayed, recorded)
+    def _difference(self, offset: int, given: list[Output], recorded: Recorded | None) -> Difference:
+        """Where the first of the block's outputs that are left is not the next recorded record."""
+        sent = given[0]
+        missing = Difference(sent.topic, self._partition, offset, sent.key.decode(), sent.value, None)
+        if recorded is None or recorded.value is None:
+            return missing
+        identity, theirs = _identity(sent.value), _identity(recorded.value)
+        if identity == theirs:
+            return missing._replace(recorded=recorded.value)
+        cause = _cause(recorded.value)
+        if cause > offset or theirs in {_identity(other.value) for other in given}:
+            return missing
+        key = (recorded.key or b"").decode(errors="replace")
+        return Difference(sent.topic, self._partition, cause, key, None, recorded.value)
 
     def finish(self, next_offset: int) -> None:
         """All records before `next_offset` were given: what else is recorded of them, and the compacted topic."""
         for topic in KEPT:
             left = next(self._recorded[topic], None)
             if left is not None and topic not in self.differences and left.value is not None:
-                offset = _cause(left.value)
+                offset, key = _cause(left.value), (left.key or b"").decode(errors="replace")
                 if offset < next_offset:
-                    self._differs(topic, offset, left.key or b"", None, left.value)
+                    self.differences[topic] = Difference(topic, self._partition, offset, key, None, left.value)
         latest: dict[bytes, bytes] = {}
         for record in self._records(COMPACTED):
             if record.key is not None and record.value is not None:

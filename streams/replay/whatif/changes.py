@@ -96,6 +96,7 @@ class Changes:
         """A record of terms in normal form, changed; its version stays."""
         if record["kind"] == "engine":
             found = [("engine", self._sections["engine"])] if self._sections["engine"] else []
+            record = {**normalised(EngineRules()), **record} if found else record
         else:
             section = _KIND_SECTIONS.get(record["kind"], "")
             found = self._found(section, record["id"]) if section else []
@@ -145,7 +146,7 @@ class Changes:
         if record["kind"] == "instrument":
             for row in (out, *out["tiers"]):
                 low = self._number(row["maintenance_margin"], path)
-                if self._number(row["initial_margin"], path) < low:
+                if self._number(row["initial_margin"], path) < low <= 1:
                     row["initial_margin"] = str(low)
         return self._checked(out, path)
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import click
 import orjson
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from streams.replay.options import opened, source_options
+from streams.replay.options import opened, progress, source_options
 from streams.replay.recording import Recording, RecordingError
 from streams.replay.whatif.changes import Changes
 from streams.replay.whatif.page import page
@@ -43,7 +42,7 @@ def whatif_command(
 
     The file of changes: {"instruments": {"*": {"maintenance_margin": "x1.5"}, "BTC-PERP": {"tiers": []}}, "assets":
     {...}, "engine": {"margin_call": "1.4"}, "accounts": {"alice": {"levels": {...}}}, "slippage": "0.001"}.
-    The changed side's liquidations are filled whole at the next marks less slippage, where their limit allows it.
+    The changed side's liquidations are filled whole at their marks less slippage, where their limit allows it.
 
     Exit codes: 0 done; 2 wrong options or changes, or history that is not whole.
     """
@@ -71,7 +70,7 @@ def _folded(recording: Recording, changes: Changes, sides: dict[str, Side], samp
     extents = recording.extents("journal")
     if not extents:
         raise RecordingError(f"there must be a journal, found none ({recording.name})")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress() as bar:
         for partition, extent in extents.items():
             if extent.first > 0:
                 raise RecordingError(
@@ -79,11 +78,11 @@ def _folded(recording: Recording, changes: Changes, sides: dict[str, Side], samp
                     f"({recording.name})"
                 )
             pair = Pair(partition, changes, sides, sample_ms)
-            task = progress.add_task(f"journal[{partition}]", total=extent.end)
+            task = bar.add_task(f"journal[{partition}]", total=extent.end)
             for part in recording.read("journal", partition):
                 for record in part:
                     pair.take(record, recording.name)
-                    progress.update(task, completed=record.offset)
+                    bar.update(task, completed=record.offset)
             yield pair
 
 

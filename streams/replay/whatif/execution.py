@@ -1,7 +1,7 @@
-"""The exchange's part on the changed side: its liquidation orders are filled at the next marks.
+"""The exchange's part where there is none: liquidation orders are filled at the marks of their moment.
 
-Whole, at the mark less slippage, where the order's limit allows it; else they stay until they are replaced or the marks
-come back. It is a rule that a user can check, not a forecast: depth and other people's behaviour are not modelled.
+Whole, at the mark less slippage, where the order's limit allows it; else they stay until they are replaced or later
+marks allow it. It is a rule that a user can check, not a forecast: depth and other people's behaviour are not modelled.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import orjson
 
 from schemas.journal import FILL_KINDS, TRANSFER_TYPES, Block, liquidation_offset, pack_ids
@@ -114,48 +115,43 @@ def _offset(shard: Shard, event: Json) -> int:
 
 
 def _numbered(rows: list[Json], field: str) -> tuple[list[str], list[int]]:
+    """The names in a field, each once, and the place of each row's name among them."""
     names = list(dict.fromkeys(row[field] for row in rows))
     index: Mapping[str, int] = {name: at for at, name in enumerate(names)}
     return names, [index[row[field]] for row in rows]
+
+
+def _block(kind: str, names: Mapping[str, list[str]], rows: list[Json], columns: Mapping[str, list[int]]) -> Block:
+    arrays = {name: np.array(column, dtype=np.int64) for name, column in columns.items()}
+    return Block(kind=kind, names=names, columns={**arrays, **pack_ids([row["id"] for row in rows])})
 
 
 def _fills(rows: list[Json], shard: Shard) -> Block:
     accounts, account = _numbered(rows, "account")
     instruments, instrument = _numbered(rows, "instrument")
     columns = {name: [row[name] for row in rows] for name in ("lots", "ticks", "fee", "mode", "liquidation")}
-    return Block(
-        kind="fills",
-        names={"accounts": accounts, "instruments": instruments},
-        columns={
-            **columns,
-            "account": account,
-            "instrument": instrument,
-            "time": [shard.prices.time] * len(rows),
-            "fill_kind": [FILL_KINDS.index("trade")] * len(rows),
-            "source_offset": list(range(len(rows))),
-            **pack_ids([row["id"] for row in rows]),
-        },
-    )
+    columns |= {
+        "account": account,
+        "instrument": instrument,
+        "time": [shard.prices.time] * len(rows),
+        "fill_kind": [FILL_KINDS.index("trade")] * len(rows),
+        "source_offset": list(range(len(rows))),
+    }
+    return _block("fills", {"accounts": accounts, "instruments": instruments}, rows, columns)
 
 
 def _legs(rows: list[Json], shard: Shard) -> Block:
     accounts, account = _numbered(rows, "account")
     assets, asset = _numbered(rows, "asset")
-    isolated = [row for row in rows if row["bucket"] != "cross"]
-    instruments, _ = _numbered(isolated, "bucket")
-    return Block(
-        kind="collateral",
-        names={"accounts": accounts, "assets": assets, "instruments": instruments},
-        columns={
-            "account": account,
-            "asset": asset,
-            "amount": [row["amount"] for row in rows],
-            "time": [shard.prices.time] * len(rows),
-            "bucket": [-1 if row["bucket"] == "cross" else instruments.index(row["bucket"]) for row in rows],
-            "transfer_type": [TRANSFER_TYPES.index("conversion")] * len(rows),
-            "leg": [row["leg"] for row in rows],
-            "liquidation": [row["liquidation"] for row in rows],
-            "source_offset": [at - row["leg"] for at, row in enumerate(rows)],
-            **pack_ids([row["id"] for row in rows]),
-        },
-    )
+    instruments, _ = _numbered([row for row in rows if row["bucket"] != "cross"], "bucket")
+    columns = {name: [row[name] for row in rows] for name in ("amount", "leg", "liquidation")}
+    columns |= {
+        "account": account,
+        "asset": asset,
+        "time": [shard.prices.time] * len(rows),
+        "bucket": [-1 if row["bucket"] == "cross" else instruments.index(row["bucket"]) for row in rows],
+        "transfer_type": [TRANSFER_TYPES.index("conversion")] * len(rows),
+        "source_offset": [at - row["leg"] for at, row in enumerate(rows)],
+    }
+    names = {"accounts": accounts, "assets": assets, "instruments": instruments}
+    return _block("collateral", names, rows, columns)

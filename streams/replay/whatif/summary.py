@@ -21,7 +21,7 @@ def report(pairs: Sequence[Pair], sides: Mapping[str, Side], changes: Json, slip
     times = sorted({time_ms for pair in pairs for time_ms in pair.prices})
     return {
         "changes": changes,
-        "execution": {"rule": "whole at the next marks, less slippage, within the limit", "slippage": str(slippage)},
+        "execution": {"rule": "whole at their marks, less slippage, within the limit", "slippage": str(slippage)},
         "sides": {name: _side(side, times, [pair.partition for pair in pairs]) for name, side in sides.items()},
         "times": times,
         "prices": _prices(pairs, times),

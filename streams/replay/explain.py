@@ -1,0 +1,219 @@
+"""One decision made again from the journal: the state behind it, and what would have prevented it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from fractions import Fraction
+from typing import Any
+
+import orjson
+
+from schemas.journal import Block
+from streams.engine import state
+from streams.engine.book_view import BookView, Leg
+from streams.engine.decisions import Output
+from streams.engine.judge import view_of
+from streams.engine.ledger import CROSS
+from streams.engine.shard import Shard
+from streams.engine.standing import LevelSet
+from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, OK, STATUSES
+from streams.replay.fold import apply
+from streams.replay.recording import Recorded, Recording, RecordingError
+from streams.replay.verify import KEPT
+
+Json = dict[str, Any]
+
+#: Digits that a document's numbers may have at most.
+_DIGITS = Context(prec=38)
+_RATES = (
+    *("initial_margin", "maintenance_margin", "tiers", "tier_method", "size_premium_factor", "liquidation_fee"),
+    *(
+        "open_interest",
+        "open_interest_lower",
+        "open_interest_upper",
+        "multiplier",
+        "price_precision",
+        "quantity_precision",
+    ),
+)
+_HAIRCUTS = ("precision", "haircut", "borrow_haircut", "initial_haircut", "initial_borrow_haircut", "haircut_tiers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """One decision.
+
+    Parameters
+    ----------
+    event : the decision as the engine makes it again
+    sent : the same as it was sent, None where the recording does not have it
+    view, levels, previous_status : the book, its levels, and the status it came from, when it was judged
+    document : the same as a portfolio document, for `crossmargin evaluate`
+    """
+
+    event: Json
+    sent: bytes | None
+    made: bytes
+    view: BookView
+    levels: LevelSet
+    previous_status: str
+    document: Json
+
+    @property
+    def matches(self) -> bool:
+        """Whether the same bytes were sent."""
+        return self.made == self.sent
+
+
+def explain(recording: Recording, identity: str) -> Explained:
+    """Fold the journal up to the decision `identity`, and make it again.
+
+    Raises
+    ------
+    RecordingError
+        where it is no id of a decision, or the journal does not give it.
+    """
+    partition, offset = _place(identity)
+    extent = recording.extents("journal").get(partition)
+    if extent is None or extent.first > 0:
+        found = "no such partition" if extent is None else f"its first at {extent.first}"
+        raise RecordingError(
+            f"journal[{partition}] must be there from its first record, found {found} ({recording.name})"
+        )
+    shard = Shard(partition)
+    for part in recording.read("journal", partition):
+        for record in part:
+            if record.offset == offset:
+                return _explained(recording, shard, record, identity)
+            apply(shard, record, recording.name)
+    raise RecordingError(f"journal[{partition}] must have a record at {offset}, found none ({recording.name})")
+
+
+def _place(identity: str) -> tuple[int, int]:
+    partition, _, rest = identity.partition("-")
+    offset, _, _ = rest.partition("-")
+    if not (partition.isascii() and partition.isdigit() and offset.isascii() and offset.isdigit()):
+        raise RecordingError(
+            f"an event id must begin with shard and journal offset, as 3-1811-alice-..., found {identity!r}"
+        )
+    return int(partition), int(offset)
+
+
+def _explained(recording: Recording, shard: Shard, record: Recorded, identity: str) -> Explained:
+    posted = _posted(shard, record, recording.name)
+    step = apply(shard, record, recording.name)
+    for output in step.outputs:
+        if output.topic in KEPT:
+            event = orjson.loads(output.value)
+            if event["id"] == identity:
+                return _told(recording, posted, output, event)
+    raise RecordingError(
+        f"journal record {record.offset} must give {identity}, found no such decision ({recording.name})"
+    )
+
+
+def _posted(shard: Shard, record: Recorded, name: str) -> Shard:
+    """A copy of the shard with the record's rows and marks in it and nothing judged: what the decision was made on."""
+    copy = state.restore(shard.partition, state.records(shard))
+    block = Block.decode(record.value or b"")
+    extra = block.extra
+    if block.kind == "marks":
+        extra = {**extra, "oracle": {**extra["oracle"], "mode": "catching_up"}}
+    quiet = Block(
+        kind=block.kind, source=block.source, names=block.names, columns=block.columns, terms=block.terms, extra=extra
+    )
+    copy.prices.modes = {}
+    apply(copy, record._replace(value=quiet.encode()), name)
+    return copy
+
+
+def _told(recording: Recording, posted: Shard, output: Output, event: Json) -> Explained:
+    ledger, standing = posted.ledger, posted.standing
+    account = ledger.account_index[event["account"]]
+    bucket = CROSS if event["bucket"] == "cross" else posted.terms.instrument_index[event["bucket"]]
+    book = ledger.book(account, bucket)
+    was = LIQUIDATION if standing.step[book] > 0 else MARGIN_CALL if standing.called[book] else OK
+    previous = STATUSES[BANKRUPT if standing.status[book] == BANKRUPT else was]
+    view = view_of(posted, book)
+    levels = standing.sets[int(standing.level_set[book])]
+    return Explained(
+        event=event,
+        sent=_sent(recording, posted.partition, output, event["id"]),
+        made=output.value,
+        view=view,
+        levels=levels,
+        previous_status=previous,
+        document=_document(posted, view, levels, previous, event),
+    )
+
+
+def _sent(recording: Recording, partition: int, output: Output, identity: str) -> bytes | None:
+    if partition not in recording.extents(output.topic):
+        return None
+    wanted = orjson.dumps(identity)
+    for part in recording.read(output.topic, partition):
+        for record in part:
+            if record.value is not None and wanted in record.value and orjson.loads(record.value)["id"] == identity:
+                return record.value
+    return None
+
+
+def _document(posted: Shard, view: BookView, levels: LevelSet, previous: str, event: Json) -> Json:
+    """The state as `crossmargin evaluate` reads it."""
+    terms, prices = posted.terms, posted.prices
+    assets = {}
+    for index in view.balances:
+        name = view.asset_names[index]
+        price = {"price": _text(Fraction(repr(float(prices.prices[index]))))}
+        assets[name] = {**price, **{field: terms.records[name][field] for field in _HAIRCUTS}}
+    instruments = {}
+    for leg in view.legs:
+        record = terms.records[leg.names.id]
+        kind = {"type": record["type"], "underlying": record["underlying"], "settlement": record["settlement"]}
+        mark = {"mark_price": _text(Fraction(repr(float(prices.marks[leg.index]))))}
+        given = {field: record[field] for field in (*_RATES, "expiry") if record.get(field) is not None}
+        instruments[leg.names.id] = {**kind, **mark, **given}
+    isolated = event["bucket"] != "cross"
+    balances = {view.asset_names[index]: _text(amount) for index, amount in view.balances.items()}
+    positions = [_position(view, leg) for leg in view.legs]
+    if isolated:
+        margin = {"margin_mode": "isolated", "isolated_margin": next(iter(balances.values()), "0")}
+        positions = [{**position, **margin, "previous_status": previous} for position in positions]
+    account = {
+        "account": event["account"],
+        "levels": {name: repr(level) for name, level in zip(LevelSet._fields, levels, strict=True)},
+        "balances": {} if isolated else balances,
+        "positions": positions,
+        **({} if isolated else {"previous_status": previous}),
+    }
+    return {"time": event["time"], "assets": assets, "instruments": instruments, "accounts": [account]}
+
+
+def _position(view: BookView, leg: Leg) -> Json:
+    size = Fraction(leg.quantity) * leg.names.multiplier
+    inverse = bool(view.parameters.inverse[leg.index])
+    entry = -size / leg.cost if inverse else leg.cost / size
+    return {
+        "instrument": leg.names.id,
+        "quantity": format(leg.quantity, "f"),
+        "entry_price": _text(entry),
+        "accrued_funding": _text(leg.accrued),
+    }
+
+
+def _text(number: Fraction) -> str:
+    """A plain decimal, of at most 38 digits where it has no end."""
+    quotient = _DIGITS.divide(Decimal(number.numerator), Decimal(number.denominator))
+    return format(quotient.normalize(_DIGITS), "f")
+
+
+def missing(found: Explained) -> Decimal:
+    """Cash in the reporting currency, without haircut, that would have prevented the decision; 0 for the end of one."""
+    report, kind = found.event["report"], found.event["kind"]
+    if kind == "bankrupt":
+        return max(Decimal(0), -Decimal(report["equity"]))
+    level = {"called": Decimal(repr(found.levels.margin_call)), "liquidation": Decimal(1)}.get(kind)
+    if level is None:
+        return Decimal(0)
+    return max(Decimal(0), level * Decimal(report["maintenance_margin"]) - Decimal(report["adjusted_equity"]))

@@ -1,0 +1,129 @@
+"""`crossmargin explain`: a decision made again agrees with `evaluate` on the same state."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from streams.evaluate.command import evaluate_command
+from streams.replay.explain import explain, missing
+from streams.replay.explain_command import explain_command
+from tests.replay.recordings import MemoryRecording, crash_blocks, recorded, to_files
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def crash() -> MemoryRecording:
+    return recorded(crash_blocks())
+
+
+def events(recording: MemoryRecording) -> list[Json]:
+    return [
+        orjson.loads(record.value or b"")
+        for topic in ("margin-calls", "liquidations")
+        for record in recording.topics[topic][0]
+    ]
+
+
+def evaluated(document: Json, bucket: str) -> Json:
+    """The report of the book that `evaluate` prints."""
+    result = CliRunner().invoke(evaluate_command, ["-"], input=json.dumps(document))
+    assert result.exit_code == 0, result.output
+    (account,) = json.loads(result.output)["accounts"]
+    if bucket == "cross":
+        return dict(account)
+    (position,) = account["positions"]
+    return dict(position)
+
+
+def test_a_hundred_random_decisions_agree_with_evaluate(crash: MemoryRecording) -> None:
+    """Same status, same numbers, same orders: the document is the state that the decision was made in."""
+    dice = Random(7)
+    kinds = set()
+    for event in dice.sample(events(crash), 100):
+        found = explain(crash, event["id"])
+        assert found.matches
+        assert found.event == event
+        report = evaluated(found.document, event["bucket"])
+        wanted = event["report"]
+        assert report["status"] == wanted["status"], event["id"]
+        for name in ("equity", "adjusted_equity", "initial_equity", "margin_ratio", "free_margin"):
+            assert report[name] == wanted[name], (event["id"], name)
+        if event["bucket"] == "cross":
+            for name in ("initial_margin", "maintenance_margin", "positions"):
+                assert report[name] == wanted[name], (event["id"], name)
+        if event["kind"] == "liquidation":
+            assert (report["liquidation"] or {}).get("orders") == event["orders"], event["id"]
+        kinds.add(event["kind"])
+    assert kinds == {"called", "cleared", "liquidation", "liquidation_cleared", "bankrupt"}
+
+
+@pytest.mark.parametrize("kind", ["called", "liquidation", "bankrupt"])
+def test_the_missing_cash_would_have_prevented_it(crash: MemoryRecording, kind: str) -> None:
+    """With that much more of the reporting currency the status is another; with a little less it is not."""
+    event = next(event for event in events(crash) if event["kind"] == kind and event["bucket"] == "cross")
+    found = explain(crash, event["id"])
+    cash = missing(found)
+    assert cash > 0
+    document = found.document
+    document["assets"]["CASH"] = {"price": "1"}
+    statuses = []
+    for amount in (cash * Decimal("0.999"), cash * Decimal("1.000001")):
+        document["accounts"][0]["balances"]["CASH"] = format(amount, "f")
+        document["accounts"][0]["previous_status"] = "ok"
+        statuses.append(evaluated(document, "cross")["status"])
+    worse = {"called": "margin_call", "liquidation": "liquidation", "bankrupt": "bankrupt"}[kind]
+    assert statuses[0] == worse
+    assert statuses[1] != worse
+
+
+def test_the_command_tells_it(crash: MemoryRecording, tmp_path: Path) -> None:
+    folder = str(to_files(crash, tmp_path / "crash"))
+    event = next(event for event in events(crash) if event["kind"] == "liquidation")
+    result = CliRunner().invoke(explain_command, [event["id"], folder])
+    assert result.exit_code == 0, result.output
+    for part in (
+        f"liquidation of {event['account']}",
+        "made again from the journal: what was sent",
+        "would have prevented",
+    ):
+        assert part in result.output
+    as_json = CliRunner().invoke(explain_command, [event["id"], folder, "--json"])
+    assert json.loads(as_json.output)["event"] == event
+
+
+def test_a_decision_that_was_sent_otherwise_is_said(crash: MemoryRecording, tmp_path: Path) -> None:
+    event = next(event for event in events(crash) if event["kind"] == "liquidation")
+    records = [
+        record._replace(value=(record.value or b"").replace(b'"step":1', b'"step":8'))
+        for record in crash.topics["liquidations"][0]
+    ]
+    folder = to_files(MemoryRecording({**crash.topics, "liquidations": {0: records}}), tmp_path / "other")
+    result = CliRunner().invoke(explain_command, [event["id"], str(folder)])
+    assert result.exit_code == 1
+    assert "NOT what was sent" in result.output
+
+
+@pytest.mark.parametrize(
+    ("identity", "line"),
+    [
+        ("nonsense", "an event id must begin with shard and journal offset"),
+        ("9-4-a-cross-called", "journal[9] must be there from its first record"),
+        ("0-9999999-a-cross-called", "journal[0] must have a record at 9999999"),
+        ("0-30-nobody-cross-called", "must give 0-30-nobody-cross-called, found no such decision"),
+    ],
+)
+def test_ids_that_name_nothing_are_refused(crash: MemoryRecording, tmp_path: Path, identity: str, line: str) -> None:
+    folder = str(to_files(crash, tmp_path / "crash"))
+    result = CliRunner().invoke(explain_command, [identity, folder])
+    assert result.exit_code == 2
+    assert line in result.output
+    assert result.output.count("\n") == 1

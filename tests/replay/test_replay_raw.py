@@ -1,0 +1,164 @@
+"""Raw history: messages from files through ingest and oracle, in event time, the same journal each time."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.replay.command import replay_command
+
+T0 = 1_760_000_000_000
+INSTRUMENTS = [
+    {"id": "USDC", "kind": "asset", "precision": 6},
+    {
+        "id": "BTC-PERP", "kind": "instrument", "type": "perpetual", "underlying": "BTC", "settlement": "USDC",
+        "price_precision": 1, "quantity_precision": 3, "initial_margin": "0.10", "maintenance_margin": "0.05",
+    },
+]  # fmt: skip
+DEPOSITS = [
+    {"transfer_id": f"d{n}", "type": "deposit", "account": name, "asset": "USDC", "amount": amount, "time": T0}
+    for n, (name, amount) in enumerate((("alice", "6000"), ("bob", "100000")))
+]
+FILLS = [
+    {"fill_id": "f1", "account": "alice", "instrument": "BTC-PERP", "quantity": "1", "price": "50000", "time": T0 + 1},
+    {"fill_id": "f1", "account": "bob", "instrument": "BTC-PERP", "quantity": "-1", "price": "50000", "time": T0 + 1},
+]
+
+
+def quotes() -> list[dict[str, Any]]:
+    """USDC at 1 and BTC from 50,000 down to 46,000, one step a second."""
+    out = []
+    for step in range(9):
+        time = T0 + 1 + 1000 * step
+        out += [
+            {"symbol": "USDC", "source": "x", "price": "1", "time": time},
+            {"symbol": "BTC", "source": "x", "price": str(50_000 - 500 * step), "time": time},
+        ]
+    return out
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """All of it as JSON lines."""
+    here = tmp_path / "raw"
+    here.mkdir()
+    for topic, rows in (
+        ("instruments", INSTRUMENTS),
+        ("collateral", DEPOSITS),
+        ("fills", FILLS),
+        ("oracle-prices", quotes()),
+    ):
+        jsonl(here / f"{topic}.jsonl", rows)
+    return here
+
+
+def raw(folder: Path, *more: str) -> Result:
+    return CliRunner().invoke(replay_command, [str(folder), "--raw", *more])
+
+
+def decisions(result: Result) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+
+
+def test_messages_become_decisions(folder: Path) -> None:
+    """Long 1 from 50,000 on 6,000: equity 6,000 + mark - 50,000 against 5 % of the mark.
+
+    1.25 x 0.05 x P > P - 44,000 below P = 46,933.3: called at 46,500; nothing below 46,315.8 is safe: liquidated at
+    46,000.
+    """
+    result = raw(folder, "--decisions", "-")
+    assert result.exit_code == 0, result.output
+    told = [(event["kind"], event["account"], event["time"]) for event in decisions(result)]
+    assert told == [("called", "alice", T0 + 7001), ("liquidation", "alice", T0 + 8001)]
+    assert decisions(result)[0]["report"]["margin_ratio"] == "1.0752688172043"
+
+
+def test_twice_the_same_and_however_files_are_written(folder: Path, tmp_path: Path) -> None:
+    """CSV, gzip and Parquet say the same messages, so they give the same state."""
+    wanted = [line for line in raw(folder).output.splitlines() if "state" in line]
+    assert [line for line in raw(folder).output.splitlines() if "state" in line] == wanted
+    other = tmp_path / "other"
+    other.mkdir()
+    jsonl(other / "instruments.jsonl", INSTRUMENTS)
+    with gzip.open(other / "fills-2025.csv.gz", "wt", newline="") as file:
+        writer = csv.DictWriter(file, FILLS[0])
+        writer.writeheader()
+        writer.writerows(FILLS)
+    pq.write_table(pa.Table.from_pylist(DEPOSITS), other / "collateral.parquet")
+    rows = quotes()
+    jsonl(other / "oracle-prices-1.jsonl", rows[:7])
+    jsonl(other / "oracle-prices-2.jsonl", rows[7:])
+    assert [line for line in raw(other).output.splitlines() if "state" in line] == wanted
+
+
+def test_facts_come_before_the_prices_of_their_moment(folder: Path) -> None:
+    """A deposit of the very moment of the fatal price saves the account."""
+    saved = {**DEPOSITS[0], "transfer_id": "late", "amount": "5000", "time": T0 + 7001}
+    jsonl(folder / "collateral.jsonl", [*DEPOSITS, saved])
+    assert decisions(raw(folder, "--decisions", "-")) == []
+
+
+def test_prices_from_a_file_of_bars(folder: Path, tmp_path: Path) -> None:
+    (folder / "oracle-prices.jsonl").unlink()
+    bars = tmp_path / "bars.csv"
+    hour = 3_600_000
+    lines = ["ts,asset,open,high,low,close"]
+    start = T0 - T0 % hour + hour
+    for at, (high, low) in enumerate(((50_000, 49_000), (49_000, 45_900))):
+        lines += [f"{start + at * hour},BTC,{high},{high},{low},{low}", f"{start + at * hour},USDC,1,1,1,1"]
+    bars.write_text("\n".join(lines) + "\n")
+    result = raw(folder, "--prices", str(bars), "--decisions", "-")
+    assert result.exit_code == 0, result.output
+    assert {event["kind"] for event in decisions(result)} == {"liquidation"}
+    assert decisions(result)[0]["report"]["equity"] == "1900"
+
+
+def test_refused_messages_are_counted(folder: Path) -> None:
+    jsonl(folder / "fills.jsonl", [*FILLS, {**FILLS[0], "quantity": "NaN"}])
+    with (folder / "fills.jsonl").open("ab") as file:
+        file.write(b"{nonsense\n")
+    result = raw(folder)
+    assert result.exit_code == 0, result.output
+    assert "refused 1 not_finite, 1 not_json" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "line"),
+    [
+        (
+            "fills.jsonl",
+            orjson.dumps({**FILLS[0], "time": T0 + 9}) + b"\n" + orjson.dumps(FILLS[1]),
+            "times must ascend",
+        ),
+        ("fills.csv.gz", b"no gzip", "the file must be readable"),
+        ("collateral.parquet", b"no parquet", "the file must be readable"),
+        ("fills.csv", b"fill_id,account\n\xff\xfe,a\n", "the file must be readable"),
+    ],
+)
+def test_files_that_are_not_whole_are_refused(folder: Path, name: str, data: bytes, line: str) -> None:
+    for path in folder.glob(f"{name.split('.')[0]}*"):
+        path.unlink()
+    (folder / name).write_bytes(data)
+    result = raw(folder)
+    assert result.exit_code == 2, result.output
+    assert line in result.output
+    assert name in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
+    result = raw(tmp_path)
+    assert result.exit_code == 2
+    assert "files must be called after their topics" in result.output

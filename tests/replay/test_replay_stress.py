@@ -1,0 +1,104 @@
+"""`crossmargin stress`: shocks to accounts as they stand."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from streams.engine import state
+from streams.replay.recording import RecordingError
+from streams.replay.stress.cascade import stress
+from streams.replay.stress.command import stress_command
+from streams.replay.stress.scenarios import CRASHES, move_of, shock
+from tests.builders import Fill, Leg, Market, asset, instrument
+from tests.replay.recordings import crash_blocks, recorded, to_files
+
+
+def market(cash: dict[str, str], quantity: str = "1") -> Market:
+    """Accounts long BTC from 50,000, maintenance 5 %, no fee."""
+    found = Market((asset("USDC"), instrument("BTC-PERP")), {"USDC": 1.0, "BTC": 50_000.0})
+    found.collateral(*(Leg(f"d-{name}", name, amount) for name, amount in cash.items()))
+    found.fills(*(Fill(f"f-{name}", name, "BTC-PERP", quantity, "50000") for name in cash))
+    return found
+
+
+def test_losses_and_the_first_liquidation_by_hand() -> None:
+    """A fall of 5 % in twenty equal ratios: step k at 50,000 x 0.95 ** (k / 20).
+
+    Carol (20,000) loses 2,500 and stays. Alice (4,000) is liquidated where 4,000 + P - 50,000 < 0.05 P, P < 48,421.05:
+    0.95 ** (k / 20) < 0.968421, k > 12.51: at step 13.
+    """
+    shard = market({"alice": "4000", "carol": "20000"}).shard
+    before = state.state_hash(shard)
+    found = stress([shard], {"BTC": -0.05}, impact=0.0, slippage=Decimal(0))
+    assert found.fates["carol"].loss == pytest.approx(2_500.0)
+    assert found.fates["carol"].fall is None
+    assert found.fates["alice"].fall == 13 / 20
+    assert not found.fates["alice"].bankrupt
+    assert state.state_hash(shard) == before
+
+
+def test_a_gap_is_a_shortfall() -> None:
+    """Alice has 100 left at 50,000 x 0.98 (cash 1,100, loss 1,000): her line lies above the first step already."""
+    shard = market({"alice": "1100"}).shard
+    found = stress([shard], {"BTC": -0.9}, impact=0.0, slippage=Decimal(0))
+    alice = found.fates["alice"]
+    assert alice.bankrupt
+    # the first step is 50,000 x 0.1 ** 0.05 = 44,562.5; equity 1,100 - 5,437.5
+    assert alice.shortfall == pytest.approx(Decimal("4337.45"), abs=Decimal("0.1"))
+    assert alice.loss == pytest.approx(1_100.0)
+
+
+def test_impact_pulls_others_down() -> None:
+    """Long 10 each, so the lines are (500,000 - cash) / 9.5: alice's 49,894.7, bob's 49,473.7; the fall ends at 49,850.
+
+    Alice closes about 1.06 BTC, 53,000: with an impact of 20 % a million that is 1.06 %, to 49,321.
+    """
+    shard = market({"alice": "26000", "bob": "30000"}, "10").shard
+    calm = stress([shard], {"BTC": -0.003}, impact=0.0, slippage=Decimal(0))
+    assert [calm.fates[name].fall is not None for name in ("alice", "bob")] == [True, False]
+    storm = stress([shard], {"BTC": -0.003}, impact=2e-7, slippage=Decimal(0))
+    assert [storm.fates[name].fall is not None for name in ("alice", "bob")] == [True, True]
+    assert storm.impacts["BTC"] < 1.0
+    assert storm.closed["BTC"] > calm.closed["BTC"]
+    assert storm.rounds < 200
+
+
+def test_shocks_are_read() -> None:
+    assert shock("BTC=-0.3, *=-0.5") == {"BTC": -0.3, "*": -0.5}
+    assert shock("2021-05-19") == CRASHES["2021-05-19"]
+    moves = {"BTC": -0.3, "*": -0.5}
+    assert [move_of(symbol, moves) for symbol in ("BTC", "DOGE", "USDC")] == [-0.3, -0.5, 0.0]
+
+
+@pytest.mark.parametrize("text", ["", "BTC", "BTC=-1", "BTC=nan", "BTC=x", "=-0.3", "1987-10-19"])
+def test_shocks_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(RecordingError, match="a shock must be"):
+        shock(text)
+
+
+def test_the_command_on_the_last_state_and_on_a_past_one(tmp_path: Path) -> None:
+    folder = str(to_files(recorded(crash_blocks()), tmp_path / "crash"))
+    now = CliRunner().invoke(stress_command, ["--shock", "BTC=-0.3,*=-0.4", "--json", folder])
+    past = CliRunner().invoke(stress_command, ["--shock", "BTC=-0.3,*=-0.4", "--json", "--at", "40", folder])
+    assert now.exit_code == past.exit_code == 0, now.output + past.output
+    reports = [next(iter(json.loads(result.output).values())) for result in (now, past)]
+    losses = [sum(row["loss"] for row in report["accounts"].values()) for report in reports]
+    assert all(loss > 0 for loss in losses)
+    assert losses[0] != losses[1]
+    table = CliRunner().invoke(stress_command, [folder])
+    assert table.exit_code == 0
+    assert "capital lost" in table.output
+
+
+def test_without_a_changelog_a_moment_must_be_named(tmp_path: Path) -> None:
+    recording = recorded(crash_blocks())
+    del recording.topics["margin-changelog"]  # type: ignore[attr-defined]
+    folder = str(to_files(recording, tmp_path / "crash"))
+    result = CliRunner().invoke(stress_command, [folder])
+    assert result.exit_code == 2
+    assert "name a moment with --at" in result.output

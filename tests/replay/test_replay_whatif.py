@@ -1,0 +1,170 @@
+"""`crossmargin what-if`: other parameters on a recorded journal, beside what happened."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.replay.recording import RecordingError
+from streams.replay.whatif.changes import Changes
+from streams.replay.whatif.command import whatif_command
+from tests.builders import Fill, Leg, Market, asset, instrument
+from tests.replay.recordings import MemoryRecording, crash_blocks, recorded, to_files
+
+Json = dict[str, Any]
+
+
+def what_if(folder: Path, changes: Json, tmp_path: Path, *more: str) -> tuple[Result, Json]:
+    params, out = tmp_path / "params.json", tmp_path / "report.json"
+    params.write_bytes(orjson.dumps(changes))
+    arguments = ["--params", str(params), "--json", str(out), str(folder), *more]
+    result = CliRunner().invoke(whatif_command, arguments)
+    return result, json.loads(out.read_bytes()) if result.exit_code == 0 else {}
+
+
+@pytest.fixture(scope="module")
+def crash() -> MemoryRecording:
+    return recorded(crash_blocks())
+
+
+@pytest.fixture(scope="module")
+def folder(crash: MemoryRecording, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return to_files(crash, tmp_path_factory.mktemp("whatif") / "crash")
+
+
+def test_the_recorded_side_is_what_was_sent(folder: Path, crash: MemoryRecording, tmp_path: Path) -> None:
+    _, report = what_if(folder, {}, tmp_path)
+    sent = [orjson.loads(r.value or b"") for t in ("margin-calls", "liquidations") for r in crash.topics[t][0]]
+    kinds = Counter(event["kind"] for event in sent)
+    side = report["sides"]["recorded"]
+    assert (side["called"], side["bankrupt"], side["steps"]) == (
+        kinds["called"],
+        kinds["bankrupt"],
+        kinds["liquidation"],
+    )
+    shortfall = sum((Decimal(event["shortfall"]) for event in sent if event["kind"] == "bankrupt"), Decimal(0))
+    assert Decimal(side["shortfall"]) == shortfall
+
+
+def test_higher_rates_call_earlier_and_lock_more(folder: Path, tmp_path: Path) -> None:
+    """Of the same positions exactly half as much again is locked."""
+    higher = {"instruments": {"*": {"maintenance_margin": "x1.5"}}}
+    _, report = what_if(folder, higher, tmp_path)
+    was, now = report["sides"]["recorded"], report["sides"]["changed"]
+    assert now["called"] + now["liquidated"] > was["called"] + was["liquidated"]
+    _, report = what_if(
+        to_files(recorded(three_accounts().journal), tmp_path / "three"), higher, tmp_path, "--sample", "1"
+    )
+    was, now = report["sides"]["recorded"], report["sides"]["changed"]
+    assert (was["maintenance_margin"][1], now["maintenance_margin"][1]) == (3 * 2_450.0, 3 * 3_675.0)
+
+
+def three_accounts() -> Market:
+    """Each long 1 BTC from 50,000 on its cash; the mark falls to 44,000 in steps of 1,000."""
+    market = Market((asset("USDC"), instrument("BTC-PERP")), {"USDC": 1.0, "BTC": 50_000.0})
+    market.collateral(*(Leg(f"d-{name}", name, cash) for name, cash in CASH.items()))
+    market.fills(*(Fill(f"f-{name}", name, "BTC-PERP", "1", "50000") for name in CASH))
+    for price in range(49_000, 43_999, -1_000):
+        market.marks({"USDC": 1.0, "BTC": float(price)}, after=1_000)
+    return market
+
+
+CASH = {"alice": "6000", "bob": "8000", "carol": "20000"}
+
+
+def test_three_accounts_by_hand(tmp_path: Path) -> None:
+    """Equity is cash + mark - 50,000, maintenance 5 % of the mark; changed: 7.5 %.
+
+    Below 1.25 x 0.05 x mark a call, below 0.05 x mark a liquidation. Alice: equity 3,000 at 47,000 (call line 2,937.5,
+    not called), 2,000 at 46,000 (line 2,300: liquidated). At 7.5 %: 4,000 at 48,000 (call line 4,500: called; 3,600 not
+    reached), 3,000 at 47,000 (line 3,525: liquidated). Bob, 2,000 more: liquidated at 44,000 (2,000 < 2,200), called at
+    45,000 (3,000 >= 2,812.5: no); at 7.5 %: called at 46,000 (4,000 < 4,312.5), liquidated at 45,000 (3,000 < 3,375).
+    Carol never.
+    """
+    market = three_accounts()
+    recording = recorded(market.journal)
+    changes = {"instruments": {"BTC-PERP": {"maintenance_margin": "0.075"}}}
+    _, report = what_if(to_files(recording, tmp_path / "three"), changes, tmp_path)
+    fates = {row["account"]: row for row in report["accounts"]}
+    assert set(fates) == {"alice", "bob"}
+    at = {price: market.time - 1_000 * ((price - 44_000) // 1_000) for price in range(44_000, 51_000, 1_000)}
+    assert [fates["alice"]["recorded"][kind] for kind in ("called", "liquidation")] == [None, at[46_000]]
+    assert [fates["alice"]["changed"][kind] for kind in ("called", "liquidation")] == [at[48_000], at[47_000]]
+    assert [fates["bob"]["recorded"][kind] for kind in ("called", "liquidation")] == [None, at[44_000]]
+    assert [fates["bob"]["changed"][kind] for kind in ("called", "liquidation")] == [at[46_000], at[45_000]]
+
+
+def test_liquidations_of_the_changed_side_are_filled(tmp_path: Path) -> None:
+    """Filled at the mark less slippage, so the position shrinks and the liquidation ends."""
+    market = three_accounts()
+    changes = {"instruments": {"BTC-PERP": {"maintenance_margin": "0.075"}}, "slippage": "0"}
+    _, report = what_if(to_files(recorded(market.journal), tmp_path / "three"), changes, tmp_path, "--sample", "1")
+    assert report["sides"]["changed"]["bankrupt"] == 0
+    assert report["sides"]["changed"]["statuses"]["liquidation"][-1] == 0
+    assert report["sides"]["recorded"]["statuses"]["liquidation"][-1] == 2  # nobody filled them in the recording
+
+
+def test_the_page_is_self_contained(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    result, _ = what_if(folder, {"engine": {"margin_call": "1.3"}}, tmp_path, "--html", str(page))
+    assert result.exit_code == 0, result.output
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert "<script src=" not in text
+    assert 'href="http' not in text
+    assert "accounts fared differently" in text
+
+
+def test_levels_and_accounts_may_change(tmp_path: Path) -> None:
+    """Called below 1.35: alice already at 48,000 (4,000 / 2,400 = 1.67 no), 47,000 (3,000 / 2,350 = 1.277 yes)."""
+    recording = recorded(three_accounts().journal)
+    for changes in (
+        {"engine": {"margin_call": "1.35", "margin_call_exit": "1.4"}},
+        {"accounts": {"alice": {"levels": {"margin_call": "1.35", "margin_call_exit": "1.4"}}}},
+    ):
+        _, report = what_if(to_files(recording, tmp_path / str(len(changes) + hash(str(changes)))), changes, tmp_path)
+        alice = next(row for row in report["accounts"] if row["account"] == "alice")
+        assert alice["recorded"]["called"] is None
+        assert alice["changed"]["called"] is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ([], "changes must be a JSON object"),
+        ({"tiers": {}}, "changes must be of instruments, assets"),
+        ({"instruments": {"*": 7}}, "instruments must be an object of changes"),
+        ({"instruments": {"*": {"maintenance_margin": "x"}}}, "instruments.*.maintenance_margin must be a number"),
+        ({"instruments": {"*": {"maintenance_margin": "3"}}}, "maintenance_margin must be 0 to 1"),
+        ({"instruments": {"*": {"multiplier": "2"}}}, "instruments.*.multiplier must be a parameter that may change"),
+        ({"instruments": {"DOGE-PERP": {"tiers": []}}}, "instruments.DOGE-PERP must be in the journal"),
+        ({"slippage": "1"}, "slippage must be 0 to below 1"),
+        ({"accounts": {"alice": {"age": 3}}}, "accounts.alice must change mode, margin_model or levels"),
+    ],
+)
+def test_wrong_changes_are_refused(folder: Path, tmp_path: Path, changes: Any, line: str) -> None:
+    result, _ = what_if(folder, changes, tmp_path)
+    assert result.exit_code == 2
+    assert line in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_rates_are_multiplied_in_every_tier() -> None:
+    tiers = [
+        {"notional_from": "0", "initial_margin": "0.1", "maintenance_margin": "0.05"},
+        {"notional_from": "100", "initial_margin": "0.2", "maintenance_margin": "0.16"},
+    ]
+    record = {**instrument("BTC-PERP"), "tiers": tiers, "version": 3}
+    found = Changes({"instruments": {"*": {"maintenance_margin": "x1.5"}}}, "here").terms(record)
+    assert [row["maintenance_margin"] for row in found["tiers"]] == ["0.075", "0.24"]
+    assert [row["initial_margin"] for row in found["tiers"]] == ["0.1", "0.24"]
+    assert found["version"] == 3
+    with pytest.raises(RecordingError, match="must be 0 to 1"):
+        Changes({"instruments": {"*": {"maintenance_margin": "x7"}}}, "here").terms(record)
