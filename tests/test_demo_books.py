@@ -5,12 +5,12 @@ from fractions import Fraction
 
 import pytest
 
-from streams.demo.bars import steps
 from streams.demo.books import KINDS, USE_MAX, Book, Desk, opening
 from streams.demo.market import market
 from streams.demo.tally import Tally
 from streams.demo.universe import Universe, universe
 from streams.demo.venue import CROSS, MAKERS, Message, Venue
+from streams.replay.bars import steps
 
 PRICES = next(steps(market(1), 5_000)).prices()
 TIME = 1_760_130_000_000

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from streams.demo.bars import Bars
 from streams.demo.market import ASSETS, SOURCES, STABLES, market
+from streams.replay.bars import Bars
 
 CRASH_MIN = 0.25
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from streams.demo.bars import Bars, steps
 from streams.demo.market import SOURCES, market
-from streams.demo.prices import epoch_ms, read
 from streams.demo.run import _bars
 from streams.kafka.broker import LocalBroker
+from streams.replay.bars import Bars, steps
+from streams.replay.prices import epoch_ms, read
 
 CROSSMARGIN = [sys.executable, "-c", "from streams.cli import main; main()"]
 DOWNSTREAM = Path(__file__).parent.parent / "docs" / "downstream.md"

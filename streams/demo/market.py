@@ -9,7 +9,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from streams.demo.bars import MINUTE_MS, Bar, Bars
+from streams.replay.bars import MINUTE_MS, Bar, Bars
 
 #: 10 October 2025, 21:00 UTC, epoch milliseconds.
 START = 1_760_130_000_000

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Protocol
 
-from streams.demo.bars import Step
 from streams.demo.books import opening
 from streams.demo.feed import Heard
 from streams.demo.score import Score
 from streams.demo.script import Script, quotes
 from streams.demo.venue import Message
+from streams.replay.bars import Step
 
 #: Of the accounts, how many trade at one moment of ordinary life; and how many transfers come then.
 TRADES_PER_ACCOUNT, TRANSFERS = 0.01, 2

@@ -17,11 +17,9 @@ import click
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from streams.demo.bars import DAY_MS, STEPS_MIN, Bars, deepest_day
 from streams.demo.feed import Cluster, Feed, Stuck
 from streams.demo.market import market
 from streams.demo.play import Play
-from streams.demo.prices import PriceFileError, epoch_ms, read
 from streams.demo.score import Score
 from streams.demo.screen import Screen, clock, summary
 from streams.demo.script import STANDARD_STEP_MS, Script, prepare
@@ -29,6 +27,8 @@ from streams.demo.stage import Stage, WorkerDied
 from streams.demo.verify import EVENTS_ACCOUNTS, Check, agreement, conservation, orderly
 from streams.kafka.broker import BrokerError
 from streams.kafka.topics import TopicsUnfit
+from streams.replay.bars import DAY_MS, STEPS_MIN, Bars, deepest_day
+from streams.replay.prices import PriceFileError, epoch_ms, read
 from streams.settings import SettingsError
 
 #: Bars of one minute of the seeded market.

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from streams.demo.bars import Bars, Step, price_text, steps
 from streams.demo.books import Book, Desk
 from streams.demo.exchange import Exchange
 from streams.demo.tally import Tally
 from streams.demo.traffic import Traffic
 from streams.demo.universe import CASH, Universe, universe
 from streams.demo.venue import Message, Venue
+from streams.replay.bars import Bars, Step, price_text, steps
 
 #: The dated future expires after this part of the run.
 EXPIRY_PART = 0.85

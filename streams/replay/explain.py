@@ -130,7 +130,7 @@ def _posted(shard: Shard, record: Recorded, name: str) -> Shard:
 
 def _told(recording: Recording, posted: Shard, output: Output, event: Json) -> Explained:
     ledger, standing = posted.ledger, posted.standing
-    account = ledger.account_index[event["account"]]
+    account = ledger.accounts.find(event["account"])
     bucket = CROSS if event["bucket"] == "cross" else posted.terms.instrument_index[event["bucket"]]
     book = ledger.book(account, bucket)
     was = LIQUIDATION if standing.step[book] > 0 else MARGIN_CALL if standing.called[book] else OK

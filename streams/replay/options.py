@@ -15,11 +15,11 @@ from rich.progress import Progress, ProgressColumn
 
 from schemas.dead_letters import Refused
 from schemas.fields import epoch_ms
-from streams.demo.bars import steps_per_bar
-from streams.demo.prices import PriceFileError
-from streams.demo.prices import read as read_prices
+from streams.replay.bars import steps_per_bar
 from streams.replay.cluster import ClusterRecording
 from streams.replay.parquet import LIST, ParquetRecording
+from streams.replay.prices import PriceFileError
+from streams.replay.prices import read as read_prices
 from streams.replay.raw import RawRules, Source
 from streams.replay.raw_files import file_sources, price_source, topic_sources
 from streams.replay.recording import Recording, RecordingError

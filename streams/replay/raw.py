@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from schemas.dead_letters import DeadLetter
 from schemas.journal import Block
+from streams.ingest import messages as ingest
 from streams.ingest.partition import IngestPartition
 from streams.ingest.quotes import QuotePartition
 from streams.ingest.terms import Terms
@@ -114,7 +115,7 @@ class RawFold:
                     yield shard, block
 
     def _take(self, number: int, batch: list[Message], time_ms: int) -> list[tuple[int, Block]]:
-        messages = [(message.offset, message.key, message.value, message.timestamp_ms) for message in batch]
+        messages = [ingest.Message(row.offset, row.key, row.value, row.timestamp_ms) for row in batch]
         if number in self._quotes:
             rows, refused = self._quotes[number].take(messages, time_ms)
             self._oracle.quotes([Quote(*row) for row in rows])

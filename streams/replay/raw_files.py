@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from schemas.dead_letters import Refused
 from schemas.fields import epoch_ms
-from streams.demo.bars import Bars, price_text, steps
+from streams.replay.bars import Bars, price_text, steps
 from streams.replay.raw import ORDER, Message, Source
 from streams.replay.recording import Recording, RecordingError
 

@@ -10,9 +10,7 @@ from streams.engine.shard import Shard
 from streams.replay import snapshot
 from streams.replay.fold import Stretch, apply
 from streams.replay.recording import Recording, RecordingError
-
-#: Key of the worker's own record in the changelog, which is no part of the state.
-_POSITION_KEY = b"~position"
+from streams.rows import Rows
 
 
 def latest(recording: Recording) -> list[Shard]:
@@ -30,12 +28,11 @@ def latest(recording: Recording) -> list[Shard]:
         )
     shards = []
     for partition in extents:
-        last: dict[bytes, bytes | None] = {}
-        for part in recording.read("margin-changelog", partition):
-            last.update((record.key or b"", record.value) for record in part)
-        last.pop(_POSITION_KEY, None)
+        restoring = state.Restoring(partition)
         try:
-            shards.append(state.restore(partition, last.items()))
+            for part in recording.read("margin-changelog", partition):
+                restoring.add(Rows.of((record.key or b"", record.value or b"") for record in part))
+            shards.append(restoring.finish())
         except InvariantViolation as error:
             raise RecordingError(f"{error} (margin-changelog[{partition}], {recording.name})") from error
     return shards

@@ -139,15 +139,16 @@ class Verifier:
         for record in self._records(COMPACTED):
             if record.key is not None and record.value is not None:
                 latest[record.key] = record.value
-        for key in sorted(latest.keys() | self._latest.keys()):
-            recorded = latest.get(key)
-            offset, replayed = self._latest.get(key, (-1, None))
+        found = []
+        for account in sorted(latest.keys() | self._latest.keys()):
+            recorded = latest.get(account)
+            offset, replayed = self._latest.get(account, (-1, None))
             if recorded is not None and _cause(recorded) >= next_offset:
                 continue  # the recording goes on past the replay
             if recorded == replayed:
                 self.compared[COMPACTED] += 1
-            else:
-                at = offset if recorded is None else max(offset, _cause(recorded))
-                self.differences.setdefault(
-                    COMPACTED, Difference(COMPACTED, self._partition, at, key.decode(), replayed, recorded)
-                )
+                continue
+            cause = offset if recorded is None else max(offset, _cause(recorded))
+            found.append(Difference(COMPACTED, self._partition, cause, account.decode(), replayed, recorded))
+        if found:
+            self.differences[COMPACTED] = min(found, key=lambda difference: difference.journal_offset)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.demo.bars import Bar
-from streams.demo.prices import PriceFileError, epoch_ms, read
+from streams.replay.bars import Bar
+from streams.replay.prices import PriceFileError, epoch_ms, read
 
 KLINE = "1621382400000,100.0,110.0,90.0,105.0,7,1621382459999,1,1,1,1,0\n1621382460000,105,106,104,105,1\n"
 EXPECTED = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.demo.bars import DAY_MS, Bar, Bars, Step, deepest_day, price_text, steps, steps_per_bar, walk
+from streams.replay.bars import DAY_MS, Bar, Bars, Step, deepest_day, price_text, steps, steps_per_bar, walk
 
 PRICES = st.floats(0.0001, 200_000.0)
 

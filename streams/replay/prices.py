@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from streams.demo.bars import MINUTE_MS, Bar, Bars
+from streams.replay.bars import MINUTE_MS, Bar, Bars
 
 DOLLARS = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD")
 KLINE_NAME = re.compile(rf"(?P<asset>[A-Z0-9]+?)(?P<quote>{'|'.join(DOLLARS)})(_PERP)?-")
