@@ -22,6 +22,7 @@ body { color: #222; background: #fff }
 table { border-collapse: collapse; margin: 1rem 0 }
 th, td { padding: .25rem .9rem; text-align: right; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums }
 th:first-child, td:first-child { text-align: left }
+td { white-space: nowrap }
 code { background: #f3f3f3; padding: .1rem .3rem; white-space: pre-wrap }
 """
 
@@ -59,21 +60,21 @@ def _figure(report: Json) -> Any:
             line = [None if price is None else price / first for price in prices]
             figure.add_scatter(x=times, y=line, name=symbol, legendgroup="prices", row=1, col=1)
     for name, side in report["sides"].items():
-        style = {"name": name, "line_color": COLORS[name], "legendgroup": name}
+        line = {"color": COLORS[name], "dash": "dot" if name == CHANGED else "solid"}
+        style = {"name": name, "line": line, "legendgroup": name, "mode": "lines"}
         figure.add_scatter(x=times, y=side["maintenance_margin"], **style, row=2, col=1)
         worried = [
             sum(pair) for pair in zip(side["statuses"]["margin_call"], side["statuses"]["liquidation"], strict=True)
         ]
         figure.add_scatter(x=times, y=worried, **style, showlegend=False, row=3, col=1)
+        stairs = {**style, "line": {**line, "shape": "hv"}, "showlegend": False}
         for row, kind in enumerate(KINDS, 4):
             at = side["events"][kind]
             counts = list(accumulate([1] * len(at)))
             figure.add_scatter(
                 x=[*times[:1], *map(_moment, at), *times[-1:]],
                 y=[0, *counts, len(at)],
-                **style,
-                showlegend=False,
-                line_shape="hv",
+                **stairs,
                 row=row,
                 col=1,
             )

@@ -140,7 +140,7 @@ class Pair:
     def _sample(self) -> None:
         shard = self.shards[RECORDED]
         slot = shard.prices.time // self._sample_ms
-        if slot == self._sampled_ms or not shard.prices.live:
+        if slot == self._sampled_ms or not shard.prices.live or not shard.prices.time:
             return
         self._sampled_ms = slot
         time_ms = slot * self._sample_ms
