@@ -57,8 +57,8 @@ def _figure(report: Json) -> Any:
     for symbol, prices in report["prices"].items():
         first = next((price for price in prices if price), None)
         if first:
-            line = [None if price is None else price / first for price in prices]
-            figure.add_scatter(x=times, y=line, name=symbol, legendgroup="prices", row=1, col=1)
+            ratios = [None if price is None else price / first for price in prices]
+            figure.add_scatter(x=times, y=ratios, name=symbol, legendgroup="prices", row=1, col=1)
     for name, side in report["sides"].items():
         line = {"color": COLORS[name], "dash": "dot" if name == CHANGED else "solid"}
         style = {"name": name, "line": line, "legendgroup": name, "mode": "lines"}
