@@ -20,7 +20,6 @@ from streams.engine.standing import LevelSet
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, OK, STATUSES
 from streams.replay.fold import apply
 from streams.replay.recording import Recorded, Recording, RecordingError
-from streams.replay.verify import KEPT
 
 Json = dict[str, Any]
 
@@ -103,11 +102,10 @@ def _place(identity: str) -> tuple[int, int]:
 def _explained(recording: Recording, shard: Shard, record: Recorded, identity: str) -> Explained:
     posted = _posted(shard, record, recording.name)
     step = apply(shard, record, recording.name)
-    for output in step.outputs:
-        if output.topic in KEPT:
-            event = orjson.loads(output.value)
-            if event["id"] == identity:
-                return _told(recording, posted, output, event)
+    for output in step.outputs.decisions:
+        event = orjson.loads(output.value)
+        if event["id"] == identity:
+            return _told(recording, posted, output, event)
     raise RecordingError(
         f"journal record {record.offset} must give {identity}, found no such decision ({recording.name})"
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from schemas.journal import Block, CorruptBlock
 from streams.engine import state
-from streams.engine.decisions import Output
+from streams.engine.decisions import Outputs
 from streams.engine.invariants import InvariantViolation
 from streams.engine.shard import Shard
 from streams.replay.recording import Recorded, RecordingError
@@ -18,7 +18,7 @@ class Step(NamedTuple):
     """One journal record applied: what it was, what it gave, and shard time after it, epoch ms."""
 
     record: Recorded
-    outputs: list[Output]
+    outputs: Outputs
     time_ms: int
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import IO
 
 from streams.engine import state
+from streams.engine.decisions import SUMMARIES
 from streams.engine.shard import Shard
 from streams.replay import snapshot
 from streams.replay.fold import Chain, Step, Stretch, apply
 from streams.replay.raw import RawFold
 from streams.replay.recording import Recorded, Recording, RecordingError
-from streams.replay.verify import KEPT, Verifier
+from streams.replay.verify import Verifier
 
 #: A journal record and its partition.
 Item = tuple[int, Recorded]
@@ -88,9 +89,11 @@ class Run:
         self.records += 1
         self.first = step.record.offset if self.first is None else self.first
         self.last = step.record.offset
-        for sent in step.outputs:
+        self.outputs[SUMMARIES] += len(step.outputs.summaries)
+        self.outputs["dead-letters"] += len(step.outputs.refused)
+        for sent in step.outputs.decisions:
             self.outputs[sent.topic] += 1
-            if self._plan.decisions is not None and sent.topic in KEPT:
+            if self._plan.decisions is not None:
                 self._plan.decisions.write(sent.value.decode() + "\n")
 
     def finish(self) -> None:

@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import orjson
 
-from streams.engine.decisions import Output
+from streams.engine.decisions import SUMMARIES, Output, Outputs
 from streams.replay.recording import Recorded, Recording
 
-#: Topics that keep every record: each one is compared, in order.
+#: Topics that keep every record: each one is compared, in order. Of summaries the last one of each account is.
 KEPT = ("margin-calls", "liquidations")
-#: Of a compacted topic the last record of each key is compared.
-COMPACTED = "margin-accounts"
 
 
 class Difference(NamedTuple):
@@ -98,10 +96,10 @@ class Verifier:
                 if self._first_offset == 0 or record.value is None or _cause(record.value) >= self._first_offset:
                     yield record
 
-    def step(self, offset: int, outputs: list[Output], *, counts: bool) -> None:
+    def step(self, offset: int, outputs: Outputs, *, counts: bool) -> None:
         """Take what the journal record at `offset` gave; records that do not count are passed over on both sides."""
         for topic in KEPT:
-            given = [sent for sent in outputs if sent.topic == topic]
+            given = [sent for sent in outputs.decisions if sent.topic == topic]
             for at, sent in enumerate(given):
                 recorded = next(self._recorded[topic], None)
                 if not counts or topic in self.differences:
@@ -110,7 +108,7 @@ class Verifier:
                     self.compared[topic] += 1
                 else:
                     self.differences[topic] = self._difference(offset, given[at:], recorded)
-        self._latest.update((sent.key, (offset, sent.value)) for sent in outputs if sent.topic == COMPACTED)
+        self._latest.update((key, (offset, value)) for key, value in outputs.summaries)
 
     def _difference(self, offset: int, given: list[Output], recorded: Recorded | None) -> Difference:
         """Where the first of the block's outputs that are left is not the next recorded record."""
@@ -136,7 +134,7 @@ class Verifier:
                 if offset < next_offset:
                     self.differences[topic] = Difference(topic, self._partition, offset, key, None, left.value)
         latest: dict[bytes, bytes] = {}
-        for record in self._records(COMPACTED):
+        for record in self._records(SUMMARIES):
             if record.key is not None and record.value is not None:
                 latest[record.key] = record.value
         found = []
@@ -146,9 +144,9 @@ class Verifier:
             if recorded is not None and _cause(recorded) >= next_offset:
                 continue  # the recording goes on past the replay
             if recorded == replayed:
-                self.compared[COMPACTED] += 1
+                self.compared[SUMMARIES] += 1
                 continue
             cause = offset if recorded is None else max(offset, _cause(recorded))
-            found.append(Difference(COMPACTED, self._partition, cause, account.decode(), replayed, recorded))
+            found.append(Difference(SUMMARIES, self._partition, cause, account.decode(), replayed, recorded))
         if found:
-            self.differences[COMPACTED] = min(found, key=lambda difference: difference.journal_offset)
+            self.differences[SUMMARIES] = min(found, key=lambda difference: difference.journal_offset)

@@ -153,14 +153,12 @@ def _marks(shard: Shard, base: _Base, factors: Mapping[str, float]) -> Block:
 
 
 def _apply(shard: Shard, block: Block) -> list[Output]:
-    return apply(shard, Recorded(shard.next_offset, 0, None, block.encode()), "stress").outputs
+    return apply(shard, Recorded(shard.next_offset, 0, None, block.encode()), "stress").outputs.decisions
 
 
 def _hear(found: Stressed, execution: Execution, outputs: Sequence[Output], part: float) -> None:
     execution.hear(list(outputs))
     for sent in outputs:
-        if sent.topic not in ("margin-calls", "liquidations"):
-            continue
         event = orjson.loads(sent.value)
         fate = found.fates[event["account"]]
         fate.called |= event["kind"] == "called"

@@ -66,8 +66,6 @@ class Side:
     def hear(self, outputs: list[Output]) -> None:
         """Take in decisions."""
         for sent in outputs:
-            if sent.topic not in ("margin-calls", "liquidations"):
-                continue
             event = orjson.loads(sent.value)
             kind, time_ms = event["kind"], event["time"]
             self.counts["step" if kind == "liquidation" and event["step"] > 1 else kind] += 1
@@ -112,7 +110,7 @@ class Pair:
 
     def take(self, record: Recorded, name: str) -> None:
         """Apply one journal record to both sides."""
-        self._sides[RECORDED].hear(apply(self.shards[RECORDED], record, name).outputs)
+        self._sides[RECORDED].hear(apply(self.shards[RECORDED], record, name).outputs.decisions)
         block = Block.decode(record.value or b"")
         self._apply(self._changed(block))
         if block.kind == "marks":
@@ -123,7 +121,7 @@ class Pair:
     def _apply(self, block: Block) -> None:
         record = Recorded(self._offset, 0, None, block.encode())
         self._offset += 1
-        outputs = apply(self.shards[CHANGED], record, "changed side").outputs
+        outputs = apply(self.shards[CHANGED], record, "changed side").outputs.decisions
         self._sides[CHANGED].hear(outputs)
         self._execution.hear(outputs)
 
