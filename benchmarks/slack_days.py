@@ -25,7 +25,6 @@ from benchmarks.population import Population, draw, fills, marks, shard_of
 from benchmarks.report import Report
 from schemas.journal import liquidation_offset
 from streams.demo import prices as price_files
-from streams.demo.bars import DAY_MS, Bars, steps
 from streams.demo.market import market
 from streams.demo.universe import universe
 from streams.engine import judge, summaries
@@ -34,6 +33,7 @@ from streams.engine.shard import Shard
 from streams.engine.slack import Slack
 from streams.engine.state import state_hash
 from streams.margin.parameters import I64
+from streams.replay.bars import DAY_MS, Bars, steps
 
 ROOT = Path(__file__).parents[1]
 DAYS = ("2021-05-19", "2025-10-10")

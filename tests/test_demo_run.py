@@ -57,15 +57,35 @@ def test_demo_plays_a_file_and_the_books_balance(broker: LocalBroker, tmp_path: 
     assert int(liquidated[1]) > 0
     assert list((tmp_path / ".kafka").iterdir()) == []
 
-    _consumer_of_the_docs_prints(broker, tmp_path)
+    prefix = _topic_prefix(broker)
+    _consumer_of_the_docs_prints(broker, f"{prefix}liquidations", tmp_path)
+    _replay_gives_the_same_bytes(broker, prefix, tmp_path)
 
 
-def _consumer_of_the_docs_prints(broker: LocalBroker, folder: Path) -> None:
-    """The example in docs/downstream.md, pointed at this broker and the demo's topic, prints its first event."""
-    listed = subprocess.run(
-        [sys.executable, "-c", LIST_TOPICS, broker.bootstrap], capture_output=True, text=True, check=True
-    )
+def _topic_prefix(broker: LocalBroker) -> str:
+    """What the demo put before its topics."""
+    asked = [sys.executable, "-c", LIST_TOPICS, broker.bootstrap]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=True)
     topic = next(name for name in listed.stdout.split() if name.startswith("demo-") and name.endswith(".liquidations"))
+    return topic.removesuffix("liquidations")
+
+
+def _replay_gives_the_same_bytes(broker: LocalBroker, prefix: str, folder: Path) -> None:
+    """What the demo left on the broker, exported and folded from files, gives every decision again."""
+    history = str(folder / "history")
+    for asked in (["export", history, "--broker", broker.bootstrap, "--topic-prefix", prefix], ["replay", history]):
+        verify = ["--verify"] if asked[0] == "replay" else []
+        done = subprocess.run([*CROSSMARGIN, *asked, *verify], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    equal = re.findall(
+        r"equal to the recording: (\d+) liquidations, (\d+) margin-accounts, (\d+) margin-calls", done.stdout
+    )
+    assert equal
+    assert all(int(count) > 0 for shard in equal for count in shard)
+
+
+def _consumer_of_the_docs_prints(broker: LocalBroker, topic: str, folder: Path) -> None:
+    """The example in docs/downstream.md, pointed at this broker and the demo's topic, prints its first event."""
     example = re.search(r"```python\n(.*?)```", DOWNSTREAM.read_text(), re.DOTALL)
     assert example
     assert len(example[1].split("asyncio.run")[0].strip().splitlines()) <= 10

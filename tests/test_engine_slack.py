@@ -5,12 +5,12 @@ import pytest
 
 from benchmarks.population import draw
 from benchmarks.slack_days import DAYS, Race, day_of, ticks_of
-from streams.demo.bars import DAY_MS
 from streams.demo.universe import universe
 from streams.engine.judge import judged_now
 from streams.engine.slack import SLOTS
 from streams.engine.state import records, restore, state_hash
 from streams.engine.valuation import STATUSES
+from streams.replay.bars import DAY_MS
 from tests.builders import PRICES, STANDARD, Fill, Market, control, events, instrument
 from tests.journals import TERMS
 
