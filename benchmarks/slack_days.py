@@ -24,7 +24,6 @@ import orjson
 from benchmarks.population import Population, draw, fills, marks, shard_of
 from benchmarks.report import Report
 from schemas.journal import liquidation_offset
-from streams.demo import prices as price_files
 from streams.demo.market import market
 from streams.demo.universe import universe
 from streams.engine import judge, summaries
@@ -33,6 +32,7 @@ from streams.engine.shard import Shard
 from streams.engine.slack import Slack
 from streams.engine.state import state_hash
 from streams.margin.parameters import I64
+from streams.replay import prices as price_files
 from streams.replay.bars import DAY_MS, Bars, steps
 
 ROOT = Path(__file__).parents[1]
