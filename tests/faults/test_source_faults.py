@@ -200,6 +200,7 @@ def margin_writers(given: Settings) -> list[str]:
 
 
 @pytest.mark.kafka
+@pytest.mark.long
 def test_a_broker_that_takes_less_than_there_is(own_broker: LocalBroker, tmp_path: Path) -> None:
     """Decisions pile up behind a full buffer: none may be lost, sent twice, or overtaken by its account's next."""
     accounts, minutes, seconds, frozen = (1000, 30, 20.0, (5.0, 20.0)) if LONG else (200, 8, 3.0, (2.0,))

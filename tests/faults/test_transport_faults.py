@@ -68,6 +68,7 @@ def test_killed_workers_lose_and_double_nothing(run: CountingRun) -> None:
     assert run.problems() == [], seed
 
 
+@pytest.mark.long
 def test_control_without_one_transaction_rows_are_doubled(run: CountingRun) -> None:
     """If this passes unharmed, the test above proves nothing."""
     run.feed(15_000)
@@ -95,6 +96,7 @@ def test_a_thawed_worker_is_fenced(run: CountingRun) -> None:
     assert run.problems() == []
 
 
+@pytest.mark.long
 def test_workers_come_and_go(run: CountingRun) -> None:
     """Partitions move while work is in the air: a deploy must not cost a fill."""
     run.feed(30_000)
