@@ -51,10 +51,11 @@ def kill_some(run: CountingRun, **options: Any) -> str:
     for turn in range(2):
         worker = run.start("w0", **options)
         opened(run, 4 * (turn + 1))
-        time.sleep(rng.uniform(0.2, 1.2))
+        time.sleep(rng.uniform(0.05, 0.6))
         worker.kill()
         worker.wait()
     last = run.start("w0", **options)
+    opened(run, 12)  # it may find all done; before it is up it cannot be told to stop
     run.wait_done(60)
     last.terminate()
     assert last.wait(20) == 0, run.log()[-4000:]
@@ -63,7 +64,7 @@ def kill_some(run: CountingRun, **options: Any) -> str:
 
 def test_killed_workers_lose_and_double_nothing(run: CountingRun) -> None:
     """A crash between a fill and its commit would book the fill twice, or never."""
-    run.feed(15_000)
+    run.feed(25_000)
     seed = kill_some(run)
     assert run.problems() == [], seed
 

@@ -186,6 +186,7 @@ def test_a_cold_start_decides_nothing_that_the_same_inputs_in_order_would_not(
     assert final <= found, "what is true in the end must be said"
 
 
+@pytest.mark.long
 def test_without_the_guard_a_cold_start_calls_the_innocent(broker: LocalBroker, tmp_path: Path) -> None:
     """The test above must be able to fail."""
     found = cold_start(broker, tmp_path, "cold-control", stamped=True, how="apart", slow="collateral", guard=False)
