@@ -193,10 +193,10 @@ async def relayed(
                 await producer.send_and_wait(f"{prefix}.in", b"", key=b"first", partition=0)
                 await asyncio.sleep(0.2)
             sent = await _steadily(producer, f"{prefix}.in", seconds)
-            while not sent.keys() <= heard.keys():  # noqa: ASYNC110
+            while not sent.keys() <= heard.keys():  # noqa: ASYNC110 - no event to wait for
                 await asyncio.sleep(0.1)
         async with _listening(broker, f"{prefix}.mid", mid, from_start=True):
-            while not sent.keys() <= mid.keys():  # noqa: ASYNC110
+            while not sent.keys() <= mid.keys():  # noqa: ASYNC110 - no event to wait for
                 await asyncio.sleep(0.1)
     finally:
         await producer.stop()
