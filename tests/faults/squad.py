@@ -15,12 +15,17 @@ from faults.evidence import Evidence, collect
 from faults.schedule import Fault
 from worker.harness import Worker
 
+from streams.engine.invariants import InvariantViolation
 from streams.kafka.broker import LocalBroker
 from streams.kafka.fatal import EXIT_CODE
 from streams.settings import Settings
 
 #: Source partitions that three shards' workers hold: five sources and the journal by shard, `instruments` has one.
 PER_SHARD, SINGLE = 6, 1
+
+
+class BrokenBooks(Exception):
+    """A worker refuses the books it restored: no start will mend them."""
 
 
 class Squad:
@@ -102,7 +107,13 @@ class Squad:
         return worker
 
     def tend(self) -> None:
-        """Start again what stopped itself."""
+        """Start again what stopped itself.
+
+        Raises
+        ------
+        BrokenBooks
+            a worker found its books broken
+        """
         for name, worker in self._tended.items():
             assert worker.process is not None
             code = worker.process.poll()
@@ -110,7 +121,10 @@ class Squad:
                 continue
             assert code == EXIT_CODE, f"{name} ended with {code}:\n{worker.log()}"
             self.stopped.append(name)
-            self.say(f"{name} stopped itself: {reason(worker)}")
+            why = reason(worker)
+            self.say(f"{name} stopped itself: {why}")
+            if InvariantViolation.__name__ in why:
+                raise BrokenBooks(f"{name}: {why}")
             assert len(self.stopped) <= self._restarts_max, f"{name} must not stop itself for ever:\n{worker.log()}"
             worker.start()
 

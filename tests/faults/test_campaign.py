@@ -16,7 +16,8 @@ from streams.kafka.broker import LocalBroker
 
 long = pytest.mark.skipif(not LONG, reason="long; make chaos runs it")
 
-ACCOUNTS, MINUTES, SHARDS, FILLS_S = 1000, 60, 4, 500
+#: As many shards as two workers and three can share evenly: a crash inside a transaction needs one that has some.
+ACCOUNTS, MINUTES, SHARDS, FILLS_S = 1000, 60, 6, 500
 #: So slowly does the market go on while a fault is dealt with, that it lasts as long as the faults.
 TRICKLE_S = 4.0
 #: 30 kills, and five workers more that are frozen until fenced.
