@@ -30,7 +30,7 @@ def test_offsets_may_have_gaps() -> None:
 def test_a_block_of_newer_rules_is_refused() -> None:
     """An old worker must not fold by rules that it doesn't know."""
     shard = Shard(0)
-    with pytest.raises(InvariantViolation, match=f"rules_version must be at most {RULES_VERSION}, found 99"):
+    with pytest.raises(InvariantViolation, match=f"rules_version must be 1 to {RULES_VERSION}, found 99"):
         shard.apply(0, Block(kind="terms", rules_version=99).encode())
 
 

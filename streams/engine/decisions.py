@@ -13,6 +13,7 @@ from schemas.journal import PRICE_STATES, liquidation_id
 from streams.engine.book_view import BookView
 from streams.engine.orders import closing_orders, conversion_orders
 from streams.engine.report import decimal_text, margin_report, number_text
+from streams.margin.parameters import I64
 from streams.rows import Rows
 
 #: Decimals that a shortfall is rounded up to, in the reporting currency.
@@ -55,6 +56,20 @@ class Outputs:
         for key, value in self.summaries:
             yield Output(SUMMARIES, key, value)
         yield from self.refused
+
+
+class Folded(NamedTuple):
+    """What a block gives before summaries are written.
+
+    Attributes
+    ----------
+    decisions, refused : see `Outputs`
+    due : accounts whose summary is to be sent, ascending; as long as no later block is applied it can be written
+    """
+
+    decisions: list[Output]
+    due: I64
+    refused: list[Output]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,7 @@ def replay_command(
         for line in _told(run):
             out.print(line, highlight=False, soft_wrap=True)
         problems += [found.line() for found in run.verifier.differences.values()] if run.verifier else []
+        problems += filter(None, [run.workers.difference()] if run.workers else [])
     if expected is not None:
         problems += compared(expected, {run.partition: run.chain for run in runs.values()})
     for line in problems:
@@ -164,3 +165,7 @@ def _told(run: Run) -> Iterator[str]:
     if run.verifier is not None:
         equal = ", ".join(f"{count:,} {topic}" for topic, count in sorted(run.verifier.compared.items()))
         yield f"{'':12}equal to the recording: {equal or 'nothing'}"
+    if run.workers is not None and run.workers.found == run.workers.expected:
+        yield f"{'':12}equal to the workers' own state after record {run.workers.next_offset - 1}"
+    elif run.workers is not None and not run.workers.found:
+        yield f"{'':12}did not come to the workers' own state, which is that after record {run.workers.next_offset - 1}"

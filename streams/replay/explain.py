@@ -102,7 +102,7 @@ def _place(identity: str) -> tuple[int, int]:
 def _explained(recording: Recording, shard: Shard, record: Recorded, identity: str) -> Explained:
     posted = _posted(shard, record, recording.name)
     step = apply(shard, record, recording.name)
-    for output in step.outputs.decisions:
+    for output in step.folded.decisions:
         event = orjson.loads(output.value)
         if event["id"] == identity:
             return _told(recording, posted, output, event)

@@ -13,8 +13,9 @@ from streams.replay.options import opened, progress
 from streams.replay.parquet import export
 from streams.replay.recording import RecordingError
 
-#: What a replay and its verification read.
-DEFAULT = ("journal", "margin-calls", "liquidations", "margin-accounts", "dead-letters")
+#: What a replay and its verification read, in this order while workers go on: what they had folded of the journal is in
+#: the changelog, and everything that it made them send in the topics read after it.
+DEFAULT = ("journal", "margin-changelog", "margin-calls", "liquidations", "margin-accounts", "dead-letters")
 
 
 @click.command("export")

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from schemas.journal import Block, CorruptBlock
 from streams.engine import state
-from streams.engine.decisions import Outputs
+from streams.engine.decisions import Folded
 from streams.engine.invariants import InvariantViolation
 from streams.engine.shard import Shard
+from streams.replay import soundness
 from streams.replay.recording import Recorded, RecordingError
 
 
@@ -18,7 +19,7 @@ class Step(NamedTuple):
     """One journal record applied: what it was, what it gave, and shard time after it, epoch ms."""
 
     record: Recorded
-    outputs: Outputs
+    folded: Folded
     time_ms: int
 
 
@@ -45,7 +46,7 @@ class Stretch:
             return False
         try:
             return int(Block.decode(record.value).extra.get("time", 0)) >= self.to_ms
-        except CorruptBlock:
+        except (ValueError, LookupError, TypeError):
             return False  # applying it says so
 
     def counts(self, step: Step) -> bool:
@@ -83,10 +84,17 @@ def apply(shard: Shard, record: Recorded, name: str) -> Step:
     Raises
     ------
     RecordingError
-        where it is no journal block, comes out of order, or breaks an invariant of the engine.
+        where it is no journal block, was made by rules that this release does not know, comes out of order, does not
+        fit the state before it, or breaks an invariant of the engine.
     """
+    where = f"journal[{shard.partition}] at {record.offset}, {name}"
     try:
-        outputs = shard.apply(record.offset, record.value or b"")
+        soundness.check(Block.decode(record.value or b""))
+        folded = shard.fold(record.offset, record.value or b"")
     except (CorruptBlock, InvariantViolation) as error:
-        raise RecordingError(f"{error} (journal[{shard.partition}] at {record.offset}, {name})") from error
-    return Step(record, outputs, shard.prices.time)
+        raise RecordingError(f"{error} ({where})") from error
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        raise RecordingError(
+            f"a block must fit the state before it, found {type(error).__name__}: {error} ({where})"
+        ) from error
+    return Step(record, folded, shard.prices.time)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from streams.replay import snapshot
 from streams.replay.fold import Chain, Step, Stretch, apply
 from streams.replay.raw import RawFold
 from streams.replay.recording import Recorded, Recording, RecordingError
+from streams.replay.states import WorkersState
 from streams.replay.verify import Verifier
 
 #: A journal record and its partition.
@@ -49,7 +51,7 @@ class Run:
     Attributes
     ----------
     first, last, records, outputs : of the stretch: journal offsets, their number, records given by topic
-    verifier, chain : see their classes; None, or without links, where not asked for
+    verifier, workers, chain : see their classes; None, or without links, where not asked for
     state : hash of the state at the end
     """
 
@@ -58,9 +60,12 @@ class Run:
         self.shard = Shard(partition) if plan.start is None else snapshot.read(partition, plan.start)
         self.begins = self.shard.next_offset
         self.chain = Chain(plan.every)
-        self.verifier = None
+        self.workers: WorkersState | None = None
+        self.verifier: Verifier | None = None
         if plan.verify and recording is not None:
-            self.verifier = Verifier(recording, partition, self.begins)
+            self.workers = WorkersState.read(recording, partition)
+            reached = sys.maxsize if self.workers is None else self.workers.next_offset
+            self.verifier = Verifier(recording, partition, first_offset=self.begins, reached=reached)
         self.first: int | None = None
         self.last = -1
         self.records = 0
@@ -78,7 +83,9 @@ class Run:
         if plan.every:
             self.chain.step(self.shard, record.offset)
         if self.verifier is not None:
-            self.verifier.step(record.offset, step.outputs, counts=counts)
+            self.verifier.step(self.shard, record.offset, step.folded, counts=counts)
+        if self.workers is not None:
+            self.workers.step(self.shard)
         if counts:
             self._count(step)
         self.seconds += time.perf_counter() - began
@@ -89,9 +96,9 @@ class Run:
         self.records += 1
         self.first = step.record.offset if self.first is None else self.first
         self.last = step.record.offset
-        self.outputs[SUMMARIES] += len(step.outputs.summaries)
-        self.outputs["dead-letters"] += len(step.outputs.refused)
-        for sent in step.outputs.decisions:
+        self.outputs[SUMMARIES] += len(step.folded.due)
+        self.outputs["dead-letters"] += len(step.folded.refused)
+        for sent in step.folded.decisions:
             self.outputs[sent.topic] += 1
             if self._plan.decisions is not None:
                 self._plan.decisions.write(sent.value.decode() + "\n")
@@ -99,7 +106,7 @@ class Run:
     def finish(self) -> None:
         """After the last record."""
         if self.verifier is not None:
-            self.verifier.finish(self.shard.next_offset)
+            self.verifier.finish(self.shard)
         self.state = state.state_hash(self.shard)
         if self._plan.save is not None:
             snapshot.write(self.shard, self._plan.save)

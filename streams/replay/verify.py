@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import orjson
 
-from streams.engine.decisions import SUMMARIES, Output, Outputs
-from streams.replay.recording import Recorded, Recording
+from streams.engine.columns import grown
+from streams.engine.decisions import SUMMARIES, Folded, Output
+from streams.engine.shard import Shard
+from streams.engine.summaries import summaries
+from streams.margin.parameters import I64
+from streams.replay.recording import Recorded, Recording, RecordingError
 
 #: Topics that keep every record: each one is compared, in order. Of summaries the last one of each account is.
 KEPT = ("margin-calls", "liquidations")
@@ -22,24 +27,28 @@ class Difference(NamedTuple):
     ----------
     topic, partition : where
     journal_offset : of the block that caused the record; of the recording's record where the replay has none
-    replayed, recorded : the values, None where that side has no such record
+    detail : what differs
     """
 
     topic: str
     partition: int
     journal_offset: int
     key: str
-    replayed: bytes | None
-    recorded: bytes | None
+    detail: str
 
     def line(self) -> str:
         """One line that says what is where."""
         where = f"{self.topic}[{self.partition}] of journal offset {self.journal_offset}, key {self.key!r}"
-        if self.recorded is None:
-            return f"{where}: replayed, not in the recording"
-        if self.replayed is None:
-            return f"{where}: in the recording, not replayed"
-        return f"{where}: {_first_field(orjson.loads(self.replayed), orjson.loads(self.recorded))}"
+        return f"{where}: {self.detail}"
+
+
+NOT_RECORDED = "replayed, not in the recording"
+NOT_REPLAYED = "in the recording, not replayed"
+
+
+def _detail(replayed: bytes, recorded: bytes) -> str:
+    """What differs first between two values that are not equal."""
+    return _first_field(orjson.loads(replayed), orjson.loads(recorded))
 
 
 def _first_field(replayed: object, recorded: object, path: str = "") -> str:
@@ -57,21 +66,31 @@ def _first_field(replayed: object, recorded: object, path: str = "") -> str:
     return f"{path or 'value'} must be {orjson.dumps(replayed).decode()}, found {orjson.dumps(recorded).decode()}"
 
 
-def _cause(value: bytes) -> int:
-    """The journal offset of the block that caused a record."""
-    return int(orjson.loads(value)["journal"]["offset"])
+def _cause(value: bytes | None, where: str) -> int:
+    """The journal offset of the block that caused a record; RecordingError where it names none."""
+    try:
+        return int(orjson.loads(value or b"")["journal"]["offset"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise RecordingError(
+            f"a record must name its journal offset, found {(value or b'')[:40]!r} ({where})"
+        ) from None
 
 
-def _identity(value: bytes) -> str:
-    return str(orjson.loads(value)["id"])
+def _identity(value: bytes | None) -> str:
+    return str(orjson.loads(value or b"").get("id"))
 
 
 class Verifier:
-    """Holds the outputs of one partition's fold against its recorded topics.
+    """Holds the outputs of one partition's fold against its recorded topics, record by record.
+
+    Of the compacted summaries the last one of each account is compared: it alone is sure to be there, so only where it
+    was written is it written again.
 
     Parameters
     ----------
     first_offset : the journal offset that the fold begins with; what older ones gave is passed over
+    reached : the journal offset that the workers had not folded yet when they were recorded; what it and later ones
+        give may be missing
 
     Attributes
     ----------
@@ -79,74 +98,108 @@ class Verifier:
     differences : the first one of each topic
     """
 
-    def __init__(self, recording: Recording, partition: int, first_offset: int = 0) -> None:
+    def __init__(self, recording: Recording, partition: int, *, first_offset: int, reached: int) -> None:
         self._recording = recording
         self._partition = partition
         self._first_offset = first_offset
-        self._recorded = {topic: self._records(topic) for topic in KEPT}
-        self._latest: dict[bytes, tuple[int, bytes]] = {}
+        self._reached = reached
+        self._decisions = {topic: self._records(topic) for topic in KEPT}
+        self._last_due: I64 = np.zeros(0, dtype=np.int64)  # by account: 1 + journal offset of its last summary, 0 none
+        self._summaries: dict[bytes, tuple[int, bytes]] = {}  # recorded: account -> journal offset, value
+        self._wanted: defaultdict[int, list[str]] = defaultdict(list)  # journal offset -> its accounts among those
+        self._unequal: list[Difference] = []
+        self._read_summaries()
         self.compared: Counter[str] = Counter()
         self.differences: dict[str, Difference] = {}
 
-    def _records(self, topic: str) -> Iterator[Recorded]:
+    def _records(self, topic: str) -> Iterator[tuple[int, Recorded]]:
+        """The records of blocks from the first on, each with its block's journal offset."""
         if self._partition not in self._recording.extents(topic):
             return
         for part in self._recording.read(topic, self._partition):
             for record in part:
-                if self._first_offset == 0 or record.value is None or _cause(record.value) >= self._first_offset:
-                    yield record
+                cause = _cause(record.value, f"{topic}[{self._partition}] at {record.offset}, {self._recording.name}")
+                if cause >= self._first_offset:
+                    yield cause, record
 
-    def step(self, offset: int, outputs: Outputs, *, counts: bool) -> None:
-        """Take what the journal record at `offset` gave; records that do not count are passed over on both sides."""
+    def _read_summaries(self) -> None:
+        for cause, record in self._records(SUMMARIES):
+            if record.key is not None and record.value is not None:
+                self._summaries[record.key] = cause, record.value
+        for key, (cause, _) in self._summaries.items():
+            self._wanted[cause].append(key.decode(errors="replace"))
+
+    def step(self, shard: Shard, offset: int, folded: Folded, *, counts: bool) -> None:
+        """Take what the journal record at `offset` gave; decisions that do not count are passed over on both sides."""
         for topic in KEPT:
-            given = [sent for sent in outputs.decisions if sent.topic == topic]
+            given = [sent for sent in folded.decisions if sent.topic == topic]
             for at, sent in enumerate(given):
-                recorded = next(self._recorded[topic], None)
-                if not counts or topic in self.differences:
+                found = next(self._decisions[topic], None)
+                if not counts or topic in self.differences or (found is None and offset >= self._reached):
                     continue
-                if recorded is not None and (recorded.key, recorded.value) == (sent.key, sent.value):
+                if found is not None and (found[1].key, found[1].value) == (sent.key, sent.value):
                     self.compared[topic] += 1
                 else:
-                    self.differences[topic] = self._difference(offset, given[at:], recorded)
-        self._latest.update((key, (offset, value)) for key, value in outputs.summaries)
+                    self.differences[topic] = self._difference(offset, given[at:], found)
+        if len(folded.due):
+            self._last_due = grown(self._last_due, int(folded.due[-1]) + 1)
+            self._last_due[folded.due] = offset + 1
+        if offset in self._wanted:
+            self._compare_summaries(shard, offset, folded.due)
 
-    def _difference(self, offset: int, given: list[Output], recorded: Recorded | None) -> Difference:
+    def _compare_summaries(self, shard: Shard, offset: int, due: I64) -> None:
+        numbers = np.array([shard.ledger.accounts.find(name) for name in self._wanted[offset]], dtype=np.int64)
+        for key, value in summaries(shard, offset, np.intersect1d(numbers, due)):
+            recorded = self._summaries[key][1]
+            if value == recorded:
+                self.compared[SUMMARIES] += 1
+            else:
+                self._unequal.append(self._summary(offset, key, _detail(value, recorded)))
+
+    def _summary(self, offset: int, key: bytes, detail: str) -> Difference:
+        return Difference(SUMMARIES, self._partition, offset, key.decode(errors="replace"), detail)
+
+    def _difference(self, offset: int, given: list[Output], found: tuple[int, Recorded] | None) -> Difference:
         """Where the first of the block's outputs that are left is not the next recorded record."""
         sent = given[0]
-        missing = Difference(sent.topic, self._partition, offset, sent.key.decode(), sent.value, None)
-        if recorded is None or recorded.value is None:
+        missing = Difference(sent.topic, self._partition, offset, sent.key.decode(), NOT_RECORDED)
+        if found is None:
             return missing
+        cause, recorded = found
         identity, theirs = _identity(sent.value), _identity(recorded.value)
         if identity == theirs:
-            return missing._replace(recorded=recorded.value)
-        cause = _cause(recorded.value)
+            if sent.value == recorded.value:
+                return missing._replace(detail=f"key must be {sent.key!r}, found {recorded.key!r}")
+            return missing._replace(detail=_detail(sent.value, recorded.value or b""))
         if cause > offset or theirs in {_identity(other.value) for other in given}:
             return missing
         key = (recorded.key or b"").decode(errors="replace")
-        return Difference(sent.topic, self._partition, cause, key, None, recorded.value)
+        return Difference(sent.topic, self._partition, cause, key, NOT_REPLAYED)
 
-    def finish(self, next_offset: int) -> None:
-        """All records before `next_offset` were given: what else is recorded of them, and the compacted topic."""
+    def finish(self, shard: Shard) -> None:
+        """All records before the shard's next offset were given: what else is recorded of them, and the summaries."""
         for topic in KEPT:
-            left = next(self._recorded[topic], None)
-            if left is not None and topic not in self.differences and left.value is not None:
-                offset, key = _cause(left.value), (left.key or b"").decode(errors="replace")
-                if offset < next_offset:
-                    self.differences[topic] = Difference(topic, self._partition, offset, key, None, left.value)
-        latest: dict[bytes, bytes] = {}
-        for record in self._records(SUMMARIES):
-            if record.key is not None and record.value is not None:
-                latest[record.key] = record.value
-        found = []
-        for account in sorted(latest.keys() | self._latest.keys()):
-            recorded = latest.get(account)
-            offset, replayed = self._latest.get(account, (-1, None))
-            if recorded is not None and _cause(recorded) >= next_offset:
-                continue  # the recording goes on past the replay
-            if recorded == replayed:
-                self.compared[SUMMARIES] += 1
-                continue
-            cause = offset if recorded is None else max(offset, _cause(recorded))
-            found.append(Difference(SUMMARIES, self._partition, cause, account.decode(), replayed, recorded))
+            left = next(self._decisions[topic], None)
+            if left is not None and topic not in self.differences and left[0] < shard.next_offset:
+                key = (left[1].key or b"").decode(errors="replace")
+                self.differences[topic] = Difference(topic, self._partition, left[0], key, NOT_REPLAYED)
+        found = [*self._unequal, *self._other_summaries(shard)]
         if found:
-            self.differences[SUMMARIES] = min(found, key=lambda difference: difference.journal_offset)
+            self.differences[SUMMARIES] = min(found, key=lambda difference: (difference.journal_offset, difference.key))
+
+    def _other_summaries(self, shard: Shard) -> Iterator[Difference]:
+        """Accounts whose last summary is of another block than the recorded one, or only on one side."""
+        accounts = shard.ledger.accounts
+        for number in np.nonzero(self._last_due)[0].tolist():
+            key, last = accounts.encoded(number), int(self._last_due[number]) - 1
+            if key not in self._summaries and last < self._reached:
+                yield self._summary(last, key, NOT_RECORDED)
+        for key, (cause, _) in self._summaries.items():
+            number = accounts.find(key.decode(errors="replace"))
+            last = int(self._last_due[number]) - 1 if 0 <= number < len(self._last_due) else -1
+            if cause >= shard.next_offset or last == cause or last >= self._reached:
+                continue  # the recording goes on past the replay, it was compared, or the replay goes on
+            if last < 0:
+                yield self._summary(cause, key, NOT_REPLAYED)
+            else:
+                yield self._summary(last, key, f"journal.offset must be {last}, found {cause}")

@@ -153,7 +153,7 @@ def _marks(shard: Shard, base: _Base, factors: Mapping[str, float]) -> Block:
 
 
 def _apply(shard: Shard, block: Block) -> list[Output]:
-    return apply(shard, Recorded(shard.next_offset, 0, None, block.encode()), "stress").outputs.decisions
+    return apply(shard, Recorded(shard.next_offset, 0, None, block.encode()), "stress").folded.decisions
 
 
 def _hear(found: Stressed, execution: Execution, outputs: Sequence[Output], part: float) -> None:

@@ -110,7 +110,7 @@ class Pair:
 
     def take(self, record: Recorded, name: str) -> None:
         """Apply one journal record to both sides."""
-        self._sides[RECORDED].hear(apply(self.shards[RECORDED], record, name).outputs.decisions)
+        self._sides[RECORDED].hear(apply(self.shards[RECORDED], record, name).folded.decisions)
         block = Block.decode(record.value or b"")
         self._apply(self._changed(block))
         if block.kind == "marks":
@@ -121,7 +121,7 @@ class Pair:
     def _apply(self, block: Block) -> None:
         record = Recorded(self._offset, 0, None, block.encode())
         self._offset += 1
-        outputs = apply(self.shards[CHANGED], record, "changed side").outputs.decisions
+        outputs = apply(self.shards[CHANGED], record, "changed side").folded.decisions
         self._sides[CHANGED].hear(outputs)
         self._execution.hear(outputs)
 
