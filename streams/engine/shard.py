@@ -83,7 +83,8 @@ class Shard:
         block = Block.decode(data)
         if not RULES_OLDEST <= block.rules_version <= RULES_VERSION:
             raise InvariantViolation(
-                f"rules_version must be {RULES_OLDEST} to {RULES_VERSION}, found {block.rules_version} at offset {offset}"
+                f"rules_version must be {RULES_OLDEST} to {RULES_VERSION}, "
+                f"found {block.rules_version} at offset {offset}"
             )
         changed = self.terms.apply(block.terms)
         if changed:

@@ -1,6 +1,7 @@
 """Whether a journal block holds together: what a checksum cannot say of a block that somebody has made or mended.
 
-The engine's kernels take indexes as they are, since it reads only blocks that its own ingest wrote; a file can hold any.
+The engine's kernels take indexes as they are, since it reads only blocks that its own ingest wrote; a file
+can hold any.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def check(block: Block) -> None:
     """
     if not RULES_OLDEST <= block.rules_version <= RULES_VERSION:
         raise CorruptBlock(
-            f"rules_version must be {RULES_OLDEST} to {RULES_VERSION}, found {block.rules_version}: it takes the release "
-            f"that knows those rules, or a snapshot of a later state to start from"
+            f"rules_version must be {RULES_OLDEST} to {RULES_VERSION}, found {block.rules_version}: it takes the "
+            f"release that knows those rules, or a snapshot of a later state to start from"
         )
     columns = dict(block.columns)
     data = columns.pop("id_bytes", None)
