@@ -21,6 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
 
 from streams.kafka import aiokafka_patches
+from streams.kafka.assignor import EvenAssignor
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Block, Lease, Owner, partition_name
 from streams.kafka.records import Columns, whole
@@ -52,6 +53,7 @@ def faust_settings(
     return {
         "broker": ";".join(f"blocks://{server}" for server in servers),
         "consumer_group_instance_id": instance_id,
+        "PartitionAssignor": EvenAssignor,
         "broker_session_timeout": session_seconds,
         # A member learns of a rebalance by its heartbeat, and all the others wait for it.
         "broker_heartbeat_interval": min(session_seconds / 4, HEARTBEAT_SECONDS_MAX),

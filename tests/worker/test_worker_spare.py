@@ -20,20 +20,20 @@ def test_a_worker_without_partitions_is_ready_and_sends_to_the_one_that_holds_th
     broker: LocalBroker, tmp_path: Path
 ) -> None:
     """A deploy would wait for ever for a spare that never says it is well; a user would be told of no account."""
-    first = Worker(broker.bootstrap, "spare", tmp_path / "first.log", partitions=1)
-    second = Worker(broker.bootstrap, "spare", tmp_path / "second.log", partitions=1)
+    front = Worker(broker.bootstrap, "spare", tmp_path / "front.log", partitions=1, roles="ingest,oracle")
+    first = Worker(broker.bootstrap, "spare", tmp_path / "first.log", partitions=1, roles="margin")
+    second = Worker(broker.bootstrap, "spare", tmp_path / "second.log", partitions=1, roles="margin")
     deposit = {"transfer_id": "d", "type": "deposit", "account": "alice", "asset": "USDC", "amount": "7"}
     sent: list[tuple[str, bytes, dict[str, Any]]] = [
         ("spare.instruments", b"USDC", {"id": "USDC", "kind": "asset", "precision": 6}),
         ("spare.collateral", b"alice", {**deposit, "time": int(time.time() * 1000)}),
     ]
-    with running(first):
+    with running(front), running(first):
         for topic, key, value in sent:
             asyncio.run(send_all(broker.bootstrap, [(topic, key, json.dumps(value).encode(), None)]))
         until(lambda: balances(first) == {"USDC": "7"})
         with running(second):
-            held = until(lambda: settled(first, second))
-            assert min(held) == 0, held
+            assert until(lambda: settled(first, second)) == [1, 0]
             assert [balances(worker) for worker in (first, second)] == [{"USDC": "7"}] * 2
             assert first.stop() == 0
             until(lambda: balances(second) == {"USDC": "7"})
