@@ -1,7 +1,8 @@
-"""Accounts in memory and back from their changelog: bytes, seconds and peak memory, engine only.
+"""Accounts in memory and back from their changelog: bytes, seconds and peak memory; the engine, then a worker.
 
-Each account has one balance and four positions from as many fills. One process folds the journal, in blocks, and writes
-the changelog to a file in parts as large as a fetch; another one restores the shard from it and reads nothing else.
+Each account has one balance and four positions from as many fills. Of the engine one process folds the journal, in
+blocks, and writes the changelog to a file in parts as large as a fetch; another one restores the shard from it and
+reads nothing else. The worker and its broker: `benchmarks/restart.py`.
 """
 
 from __future__ import annotations
@@ -17,25 +18,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from benchmarks import restart
+from benchmarks.books import POSITIONS, journal, names
 from benchmarks.report import Report
-from schemas.journal import Block, pack_ids
 from streams.engine import state
 from streams.engine.shard import Shard
 from streams.engine.warmup import warm_up
 from streams.rows import Rows
 
-POSITIONS = 4
-BLOCK_ROWS = 4_000
 PART_RECORDS = 20_000
-PRICES = {"BTC": 50_000, "ETH": 2_000, "SOL": 100, "LTC": 80, "DOT": 6, "XRP": 1, "ADA": 2, "DOGE": 3}
 
 
 def run(report: Report, *, quick: bool) -> None:
-    """Measure 1,000,000 accounts, and fewer to see how it grows."""
+    """The engine alone with 1,000,000 accounts, and with fewer to see how it grows; then a worker and its broker."""
     for accounts in (10_000, 50_000) if quick else (100_000, 1_000_000):
         measure(report, accounts)
+    restart.run(report, 20_000 if quick else 1_000_000)
 
 
 def measure(report: Report, accounts: int) -> None:
@@ -64,7 +62,7 @@ def child(what: str, accounts: int, path: Path) -> dict[str, Any]:
 def fold(accounts: int, path: Path) -> dict[str, Any]:
     shard, apply_seconds, dirty_seconds, fills, size = Shard(0), 0.0, 0.0, 0, memory("VmRSS")
     with path.open("wb") as file:
-        for offset, block in enumerate(journal(accounts)):
+        for offset, block in enumerate(journal(names(accounts))):
             data = block.encode()
             began = time.process_time()
             shard.apply(offset, data)
@@ -129,61 +127,6 @@ def read_parts(path: Path) -> Iterator[list[tuple[bytes, bytes]]]:
                 key, value = struct.unpack("<HI", file.read(6))
                 pairs.append((file.read(key), file.read(value)))
             yield pairs
-
-
-def journal(accounts: int) -> Iterator[Block]:
-    """Terms, a deposit for each account, then one fill for each in a random order, four times over."""
-    generator = np.random.default_rng(1)
-    yield Block(kind="terms", terms=terms())
-    for first in range(0, accounts, BLOCK_ROWS):
-        who = np.arange(first, min(accounts, first + BLOCK_ROWS))
-        columns = {"asset": 0, "amount": 10**11, "bucket": -1, "transfer_type": 0, "leg": 0}
-        yield Block(kind="collateral", **rows("d", who, first, columns, assets=["USDC"], instruments=[]))
-    names = [f"{symbol}-PERP" for symbol in PRICES]
-    ticks = np.array(list(PRICES.values())) * 10_000
-    for turn in range(POSITIONS):
-        order = generator.permutation(accounts)
-        for first in range(0, accounts, BLOCK_ROWS):
-            who = order[first : first + BLOCK_ROWS]
-            instrument = (who + 2 * turn) % len(PRICES)
-            lots = generator.integers(1, 50, len(who)) * generator.choice((-1, 1), len(who))
-            columns = {"instrument": instrument, "lots": lots, "ticks": ticks[instrument], "fee": 10_000}
-            columns |= {"mode": -1, "fill_kind": 0}
-            yield Block(kind="fills", **rows("f", who, turn * accounts + first, columns, instruments=names))
-
-
-def rows(prefix: str, who: Any, first: int, columns: dict[str, Any], **names: list[str]) -> dict[str, Any]:
-    """Names and columns of a block with one row for each of `who`."""
-    count = len(who)
-    common = {"time": 1, "liquidation": -1, **columns}
-    return {
-        "names": {"accounts": [f"account-{number:07d}" for number in who.tolist()], **names},
-        "columns": {
-            "account": np.arange(count),
-            "source_offset": np.arange(first, first + count),
-            **{name: np.broadcast_to(column, count) for name, column in common.items()},
-            **pack_ids([f"{prefix}-{number:09d}" for number in range(first, first + count)]),
-        },
-    }
-
-
-def terms() -> list[dict[str, Any]]:
-    asset = {"id": "USDC", "kind": "asset", "precision": 6, "haircut": "0", "borrow_haircut": "0", "version": 1}
-    common = {
-        "kind": "instrument",
-        "type": "perpetual",
-        "settlement": "USDC",
-        "multiplier": "1",
-        "price_precision": 4,
-        "quantity_precision": 2,
-        "initial_margin": "0.10",
-        "maintenance_margin": "0.05",
-        "tier_method": "marginal",
-        "size_premium_factor": "0",
-        "liquidation_fee": "0.005",
-        "version": 1,
-    }
-    return [asset, *({**common, "id": f"{symbol}-PERP", "underlying": symbol} for symbol in PRICES)]
 
 
 if __name__ == "__main__":
