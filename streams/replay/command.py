@@ -3,45 +3,63 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from streams.replay.checkpoints import compared, read_chains, write_chains
+from streams.replay.bar import followed
+from streams.replay.checkpoints import Chains, compared, read_chains, write_chains
 from streams.replay.fold import Stretch
-from streams.replay.options import Moment, Pace, opened, progress, raw_options, raw_sources, source_options
+from streams.replay.options import (
+    DIRECTORY,
+    FILE,
+    Moment,
+    Pace,
+    opened,
+    raw_options,
+    raw_sources,
+    refuse,
+    source_options,
+    whole_file,
+)
 from streams.replay.raw import RawFold
 from streams.replay.recording import Recording, RecordingError
-from streams.replay.run import Item, Plan, Run, raw_items, recorded_items, replay
+from streams.replay.run import Plan, Run, raw_items, recorded_items, replay
 from streams.replay.verify import KEPT
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
 HASH_EVERY = 1_000
 
 
 @click.command("replay")
 @source_options
+@click.option("--partition", "partitions", type=click.IntRange(min=0), multiple=True, metavar="N",
+              help="Only this journal partition; repeatable.")  # fmt: skip
+@click.option("--from", "since", type=Moment(), help="Tell only what comes from here on. All before is folded too, "
+              "since the state rests on it.")  # fmt: skip
+@click.option("--to", "until", type=Moment(), help="Stop before this.")
+@click.option("--speed", "pace", type=Pace.parse, default="max", show_default=True, metavar="SPEED",
+              help="max, or a multiple of the pace at which it happened: 1x, 10x, 0.5x.")  # fmt: skip
+@click.option("--verify", is_flag=True, help="Compare decisions and summaries with those that were sent, and the state "
+              "with the one that workers wrote.")  # fmt: skip
+@click.option("--hashes", type=FILE, help="Write a state hash after every so many records to this file.")
+@click.option("--hash-every", "every", type=click.IntRange(min=1), metavar="N",
+              help=f"Records from hash to hash.  [default: {HASH_EVERY}, or that of --against]")  # fmt: skip
+@click.option("--against", type=FILE, help="Compare the state hashes with the file that --hashes wrote in another run, "
+              "and name the first record after which they differ.")  # fmt: skip
+@click.option("--save", type=DIRECTORY, help="At the end write snapshots of the state to this folder.")
+@click.option("--start", type=DIRECTORY, help="Begin from the snapshots that --save wrote, not from the first record.")
+@click.option("--decisions", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), metavar="FILE",
+              help="Write calls and liquidations as JSON lines; - for standard output.")  # fmt: skip
 @raw_options
-@click.option("--partition", "partitions", type=click.IntRange(min=0), multiple=True, help="Only this; repeatable.")
-@click.option("--from", "since", type=Moment(), help="Journal offset, or shard time; what is before is not told.")
-@click.option("--to", "until", type=Moment(), help="Journal offset, or shard time, to stop before.")
-@click.option("--speed", "pace", type=Pace.parse, default="max", show_default=True, help="max, or 10x shard time.")
-@click.option("--verify", is_flag=True, help="Hold the decisions against the recorded topics.")
-@click.option("--hash-every", "every", type=click.IntRange(min=1), help="Journal records from state hash to hash.")
-@click.option("--hashes", type=FILE, help="Write the state hashes to this file.")
-@click.option("--against", type=FILE, help="Hold the state hashes against such a file of another run.")
-@click.option("--start", type=FOLDER, help="Begin from the snapshots in this folder.")
-@click.option("--save", type=FOLDER, help="Write snapshots of the state at the end to this folder.")
-@click.option("--decisions", type=click.File("w"), help="Write calls and liquidations as JSON lines; - to print.")
+@click.pass_context
 def replay_command(
+    context: click.Context,
     folder: Path | None,
     broker: str | None,
     topic_prefix: str | None,
@@ -50,6 +68,7 @@ def replay_command(
     prices: tuple[Path, ...],
     step_s: float,
     shards: int,
+    slippage: float | None,
     partitions: tuple[int, ...],
     since: tuple[str, int] | None,
     until: tuple[str, int] | None,
@@ -60,61 +79,62 @@ def replay_command(
     verify: bool,
     start: Path | None,
     save: Path | None,
-    decisions: IO[str] | None,
+    decisions: Path | None,
 ) -> None:
-    """Fold the journal again: of a cluster, or of FOLDER, which `crossmargin export` wrote.
+    """Fold the journal again, and print what each partition gave and the hash of its state.
 
-    With --raw the journal is made anew, by ingest and oracle, of the input topics there or of the files of messages in
-    FOLDER (fills.jsonl, collateral.csv.gz, oracle-prices.parquet, ...) and of price files.
+    The journal is that of FOLDER, which `crossmargin export` wrote, or without FOLDER that of a cluster. With --raw it
+    is made anew, by ingest and oracle, from the input topics there, or from files of messages in FOLDER, called after
+    their topics (fills.jsonl, collateral.csv.gz, oracle-prices.parquet, ...), and from price files.
 
-    Prints what each journal partition gave, and the hash of its state. Everything before --from is folded too, since
-    the state rests on it: from the first record, or from a snapshot (--start). Exit codes: 0 done, and all equal where
-    asked; 1 something differs (--verify, --against); 2 wrong options, or history that is not whole.
+    MOMENT is a journal offset (1811) or shard time (2021-05-19T12:30:00Z).
+
+    \b
+    Exit codes:
+      0  done, and all equal where asked
+      1  something differs (--verify, --against)
+      2  wrong options, or history that is not whole
     """
     try:
+        made = raw or bool(prices)
+        if made:
+            refuse(context, ("verify", "start"), "a recorded journal, found raw history")
+        else:
+            refuse(context, ("clock", "step_s", "shards", "slippage"), "--raw or --prices, found neither")
         expected = None if against is None else read_chains(against)
-        if expected is not None and every not in (None, expected.every):
-            raise RecordingError(f"--hash-every must be {expected.every}, as in {against}, found {every}")
-        if raw and verify:
-            raise RecordingError("--verify must be asked of a recorded journal, found --raw")
-        plan = Plan(
-            stretch=_stretch(since, until),
-            wait=pace.wait,
-            verify=verify,
-            every=expected.every if expected is not None else every or (HASH_EVERY if hashes else 0),
-            start=start,
-            save=save,
-            decisions=decisions,
-        )
-        out = Console(stderr=decisions is not None and decisions.name == "<stdout>")
         with ExitStack() as stack:
-            if raw or prices:
+            plan = Plan(
+                stretch=_stretch(since, until),
+                wait=pace.wait,
+                verify=verify,
+                every=_every(every, expected, against, hashes),
+                start=start,
+                save=save,
+                decisions=None if decisions is None else stack.enter_context(whole_file(decisions)),
+                slippage=None if slippage is None else Decimal(repr(slippage)),
+            )
+            if made:
                 sources = raw_sources(stack, folder, broker, topic_prefix, prices, step_s, clock)
                 fold = RawFold(sources.sources, sources.rules(shards))
-                runs = _runs(range(shards), partitions, plan, None, "the raw history")
-                _show_progress(replay(raw_items(fold), runs, plan.stretch, "raw history"), None)
-                taken = ", ".join(f"{count:,} {topic}" for topic, count in sorted(fold.taken.items()))
-                refused = ", ".join(f"{count:,} {code}" for code, count in sorted(fold.refused.items()))
-                out.print(f"raw         {taken}; refused {refused or 'none'}", highlight=False, soft_wrap=True)
+                runs = _runs(list(range(shards)), partitions, plan, None, "the raw history")
+                followed(replay(raw_items(fold, runs), runs, plan.stretch, "raw history"), None)
             else:
                 recording = opened(stack, folder, broker, topic_prefix)
                 extents = recording.extents("journal")
                 runs = _runs(list(extents), partitions, plan, recording, recording.name)
                 total = sum(extents[partition].end - run.begins for partition, run in runs.items())
-                _show_progress(
-                    replay(recorded_items(recording, list(runs), runs), runs, plan.stretch, recording.name), total
-                )
+                followed(replay(recorded_items(recording, list(runs), runs), runs, plan.stretch, recording.name), total)
         if hashes is not None:
             write_chains(hashes, {run.partition: run.chain for run in runs.values()})
-    except RecordingError as error:
+    except (RecordingError, OSError) as error:
         click.echo(f"crossmargin replay: {error}", err=True)
         sys.exit(2)
-    problems = []
-    for run in runs.values():
-        for line in _told(run):
-            out.print(line, highlight=False, soft_wrap=True)
-        problems += [found.line() for found in run.verifier.differences.values()] if run.verifier else []
-        problems += filter(None, [run.workers.difference()] if run.workers else [])
+    out = Console(stderr=str(decisions) == "-")
+    if made:
+        out.print(_taken(fold), highlight=False, soft_wrap=True)
+    for line in (line for run in runs.values() for line in _told(run)):
+        out.print(line, highlight=False, soft_wrap=True)
+    problems = [line for run in runs.values() for line in run.differences()]
     if expected is not None:
         problems += compared(expected, {run.partition: run.chain for run in runs.values()})
     for line in problems:
@@ -122,13 +142,24 @@ def replay_command(
     sys.exit(1 if problems else 0)
 
 
+def _every(every: int | None, expected: Chains | None, against: Path | None, hashes: Path | None) -> int:
+    """Records from hash to hash, 0 none."""
+    if expected is None:
+        return every or HASH_EVERY if hashes else 0
+    if every not in (None, expected.every):
+        raise RecordingError(f"--hash-every must be {expected.every}, as in {against}, found {every}")
+    return expected.every
+
+
 def _stretch(since: tuple[str, int] | None, until: tuple[str, int] | None) -> Stretch:
-    given = {f"from_{since[0]}": since[1]} if since else {}
+    if since and until and since[0] == until[0] and since[1] >= until[1]:
+        raise RecordingError("--from must be before --to, found it at or after it")
+    given: dict[str, Any] = {f"from_{since[0]}": since[1]} if since else {}
     return Stretch(**given, **({f"to_{until[0]}": until[1]} if until else {}))
 
 
 def _runs(
-    there: range | list[int], wanted: tuple[int, ...], plan: Plan, recording: Recording | None, name: str
+    there: list[int], wanted: tuple[int, ...], plan: Plan, recording: Recording | None, name: str
 ) -> dict[int, Run]:
     if not there:
         raise RecordingError(f"there must be a journal, found none ({name})")
@@ -138,18 +169,10 @@ def _runs(
     return {partition: Run(partition, plan, recording) for partition in wanted or tuple(there)}
 
 
-def _show_progress(items: Iterator[Item], total: int | None) -> None:
-    """Go through a replay with a bar of how far it is; `total` is the number of offsets, where it is known."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with progress(*columns) as bar:
-        task = bar.add_task("replay", total=total)
-        began, done, reached = time.perf_counter(), 0, dict[int, int]()
-        for number, (partition, record) in enumerate(items, 1):
-            done += record.offset + 1 - reached.get(partition, record.offset)
-            reached[partition] = record.offset + 1
-            if number % 64 == 0:
-                rate = number / (time.perf_counter() - began)
-                bar.update(task, completed=done, description=f"{number:,} blocks, {rate:,.0f}/s")
+def _taken(fold: RawFold) -> str:
+    taken = ", ".join(f"{count:,} {topic}" for topic, count in sorted(fold.taken.items()))
+    refused = ", ".join(f"{count:,} {code}" for code, count in sorted(fold.refused.items()))
+    return f"raw         {taken or 'nothing'}; refused {refused or 'none'}"
 
 
 def _told(run: Run) -> Iterator[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from schemas.topics import TOPICS
-from streams.replay.options import opened, progress
+from streams.replay.bar import progress
+from streams.replay.options import opened
 from streams.replay.parquet import export
 from streams.replay.recording import RecordingError
 

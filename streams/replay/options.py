@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import click
-from rich.console import Console
-from rich.progress import Progress, ProgressColumn
+from click.core import ParameterSource
 
 from schemas.dead_letters import Refused
 from schemas.fields import epoch_ms
@@ -25,14 +24,19 @@ from streams.replay.raw_files import file_sources, price_source, topic_sources
 from streams.replay.recording import Recording, RecordingError
 from streams.settings import SettingsError, load
 
+FILE = click.Path(path_type=Path, dir_okay=False)
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """FOLDER, or a cluster."""
     for option in (
-        click.option("--topic-prefix", help="Put before the topics' names, as the worker's setting of that name."),
-        click.option("--broker", help="Kafka to read from, host:port; default: CROSSMARGIN_BROKER."),
-        click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False),
-    ):
+        click.option("--topic-prefix", metavar="TEXT", help="Put before the cluster's topic names, as the worker's "
+                     "setting of that name."),
+        click.option("--broker", metavar="HOST:PORT", help="Kafka to read from, where no FOLDER is named.  [default: "
+                     "CROSSMARGIN_BROKER; with its security settings]"),
+        click.argument("folder", type=DIRECTORY, required=False),
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -40,32 +44,45 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def raw_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Raw history instead of a journal."""
     for option in (
-        click.option("--shards", type=click.IntRange(1, 10_000), default=1, show_default=True, help="With --raw."),
-        click.option(
-            "--step",
-            "step_s",
-            type=click.FloatRange(0.1, 86_400),
-            default=3600.0,
-            show_default=True,
-            help="Seconds between quotes of price files, at most; a bar has four.",
-        ),
-        click.option(
-            "--prices",
-            type=click.Path(path_type=Path, dir_okay=False),
-            multiple=True,
-            help="With --raw: a price file, in the layouts of `crossmargin demo`; repeatable.",
-        ),
-        click.option(
-            "--clock",
-            type=click.Choice(["wall", "event"]),
-            default="wall",
-            show_default=True,
-            help="With --raw: event where the worker's setting was that; then instruments hold from the beginning.",
-        ),
-        click.option("--raw", is_flag=True, help="Make the journal anew from the input topics or files."),
-    ):
+        click.option("--fill-liquidations", "slippage", type=click.FloatRange(0.0, 0.99), metavar="SLIPPAGE",
+                     help="Raw history: leave recorded answers to liquidations out, and fill the replay's own orders "
+                     "at the marks less this fraction."),
+        click.option("--clock", type=click.Choice(["wall", "event"]), default="wall", show_default=True,
+                     help="Raw history of topics: from when instruments and accounts hold. wall: from their Kafka "
+                     "timestamps; event: from the beginning, where quotes are not of the clock's time."),
+        click.option("--shards", type=click.IntRange(1, 10_000), default=1, show_default=True, metavar="N",
+                     help="Raw history: journal partitions to make."),
+        click.option("--step", "step_s", type=click.FloatRange(0.1, 86_400), default=3600.0, show_default=True,
+                     metavar="SECONDS", help="Of --prices: from quote to quote, at most; a bar has four at least."),
+        click.option("--prices", type=FILE, multiple=True, help="Raw history: a price file, in the layouts of "
+                     "`crossmargin demo`; repeatable."),
+        click.option("--raw", is_flag=True, help="Make the journal anew from input topics, or from files of messages."),
+    ):  # fmt: skip
         command = option(command)
     return command
+
+
+def refuse(context: click.Context, names: tuple[str, ...], needs: str) -> None:
+    """RecordingError where one of these parameters was given, since it needs something else."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
+        if parameter.name in names and given:
+            raise RecordingError(f"{parameter.opts[0]} must be given with {needs}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """A file to write that gets its name only at the end, so that a part is never taken for the whole; - is stdout."""
+    if str(path) == "-":
+        yield click.get_text_stream("stdout")
+        return
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class RawSources(NamedTuple):
@@ -129,13 +146,6 @@ def opened(stack: ExitStack, folder: Path | None, broker: str | None, topic_pref
     except SettingsError as error:
         raise RecordingError(str(error)) from None
     return stack.enter_context(ClusterRecording(settings))
-
-
-def progress(*columns: ProgressColumn) -> Progress:
-    """A progress bar on a terminal's standard error, and nothing elsewhere."""
-    console = Console(stderr=True)
-    shown = columns or Progress.get_default_columns()
-    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)
 
 
 class Moment(click.ParamType):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,7 @@ from streams.engine import state
 from streams.engine.decisions import SUMMARIES
 from streams.engine.shard import Shard
 from streams.replay import snapshot
+from streams.replay.execution import Execution, unanswering, without_answers
 from streams.replay.fold import Chain, Step, Stretch, apply
 from streams.replay.raw import RawFold
 from streams.replay.recording import Recorded, Recording, RecordingError
@@ -34,6 +36,7 @@ class Plan:
     every : journal records from state hash to state hash, 0 none
     start : folder of snapshots to begin with
     decisions : where margin calls and liquidations are written, one a line
+    slippage : of the fills of liquidations, where this replay makes them itself (`Execution`); None: it does not
     """
 
     stretch: Stretch
@@ -43,6 +46,7 @@ class Plan:
     start: Path | None = None
     save: Path | None = None
     decisions: IO[str] | None = None
+    slippage: Decimal | None = None
 
 
 class Run:
@@ -60,6 +64,7 @@ class Run:
         self.shard = Shard(partition) if plan.start is None else snapshot.read(partition, plan.start)
         self.begins = self.shard.next_offset
         self.chain = Chain(plan.every)
+        self.execution = None if plan.slippage is None else Execution(plan.slippage)
         self.workers: WorkersState | None = None
         self.verifier: Verifier | None = None
         if plan.verify and recording is not None:
@@ -78,6 +83,8 @@ class Run:
         """Apply a journal record, and do with it what is asked for."""
         began = time.perf_counter()
         step = apply(self.shard, record, where)
+        if self.execution is not None:
+            self.execution.hear(step.folded.decisions)
         plan = self._plan
         counts = plan.stretch.counts(step)
         if plan.every:
@@ -102,6 +109,12 @@ class Run:
             self.outputs[sent.topic] += 1
             if self._plan.decisions is not None:
                 self._plan.decisions.write(sent.value.decode() + "\n")
+
+    def differences(self) -> list[str]:
+        """A line for each topic, and for the state, that is not what was recorded."""
+        found = [] if self.verifier is None else [first.line() for first in self.verifier.differences.values()]
+        state_differs = None if self.workers is None else self.workers.difference()
+        return found if state_differs is None else [*found, state_differs]
 
     def finish(self) -> None:
         """After the last record."""
@@ -132,12 +145,23 @@ def recorded_items(recording: Recording, partitions: Sequence[int], runs: dict[i
                 yield partition, record
 
 
-def raw_items(raw: RawFold) -> Iterator[Item]:
-    """The journals that raw history gives, of all partitions as they come."""
+def raw_items(raw: RawFold, runs: Mapping[int, Run]) -> Iterator[Item]:
+    """The journals that raw history gives, of all partitions as they come.
+
+    Its answers to liquidations name those of another journal: they count as any other fill, and where the replay fills
+    its own, after each block of marks, they are left out.
+    """
     offsets: Counter[int] = Counter()
     for partition, block in raw.blocks():
-        yield partition, Recorded(offsets[partition], 0, None, block.encode())
-        offsets[partition] += 1
+        run = runs.get(partition)
+        execution = None if run is None else run.execution
+        own = [unanswering(block) if execution is None else without_answers(block)]
+        while own:
+            for each in own:
+                yield partition, Recorded(offsets[partition], 0, None, each.encode())
+                offsets[partition] += 1
+            # the replay has applied them by now
+            own = execution.blocks(run.shard) if execution and run and own[0].kind == "marks" else []
 
 
 def replay(items: Iterator[Item], runs: dict[int, Run], stretch: Stretch, name: str) -> Iterator[Item]:

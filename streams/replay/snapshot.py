@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from schemas.journal import RULES_VERSION
 from streams.engine import state
 from streams.engine.invariants import InvariantViolation
 from streams.engine.shard import Shard
@@ -22,6 +23,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     partition, next_offset : of the journal; the state is that after all records before `next_offset`
     time : shard time, epoch ms
     state : the state's hash
+    rules_version : the newest rules of the release that wrote it
     """
 
     format: int
@@ -29,6 +31,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     next_offset: int
     time: int
     state: str
+    rules_version: int = 1
 
 
 _decode = msgspec.msgpack.Decoder(tuple[Head, list[tuple[bytes, bytes]]]).decode
@@ -43,6 +46,7 @@ def write(shard: Shard, folder: Path) -> Path:
         next_offset=shard.next_offset,
         time=shard.prices.time,
         state=state.state_hash(shard),
+        rules_version=RULES_VERSION,
     )
     path = folder / f"{shard.partition}.snapshot"
     part = path.with_suffix(".part")
@@ -69,6 +73,8 @@ def read(partition: int, folder: Path) -> Shard:
     for name, expected in (("format", FORMAT_VERSION), ("partition", partition)):
         if getattr(head, name) != expected:
             raise RecordingError(f"{name} must be {expected}, found {getattr(head, name)} ({path})")
+    if head.rules_version > RULES_VERSION:
+        raise RecordingError(f"rules_version must be at most {RULES_VERSION}, found {head.rules_version} ({path})")
     try:
         shard = state.restore(partition, records)
     except InvariantViolation as error:

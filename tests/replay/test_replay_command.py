@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace as with_fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import orjson
 import pytest
 from click.testing import CliRunner, Result
 
 from schemas.journal import Block
+from streams.engine import state
 from streams.replay.command import replay_command
-from streams.replay.recording import RecordingError, ascending
+from streams.replay.recording import Recorded, RecordingError, ascending
 from tests.replay.recordings import MemoryRecording, changed, crash_blocks, recorded, to_files
 
 
@@ -134,6 +137,76 @@ def test_a_snapshot_that_was_touched_is_refused(folder: Path, tmp_path: Path) ->
     assert_refused(replay(folder, "--start", tmp_path / "nowhere"), "a snapshot must be readable")
 
 
+def with_rules(recording: MemoryRecording, version: int) -> MemoryRecording:
+    """The same journal, made by ingest of other rules."""
+    journal = [
+        record._replace(value=with_fields(Block.decode(record.value or b""), rules_version=version).encode())
+        for record in recording.topics["journal"][0]
+    ]
+    return MemoryRecording({**recording.topics, "journal": {0: journal}})
+
+
+@pytest.mark.parametrize(("found", "known"), [(0, "1 to 1"), (2, "1 to 1")])
+def test_a_journal_of_rules_that_are_not_known_says_what_it_needs(
+    crash: MemoryRecording, tmp_path: Path, found: int, known: str
+) -> None:
+    """Folding it by other rules would call right decisions wrong."""
+    result = replay(to_files(with_rules(crash, found), tmp_path / "other"), "--verify")
+    assert_refused(result, f"rules_version must be {known}, found {found}: it takes the release that knows those rules")
+    assert "journal[0] at 0, " in result.output
+
+
+def test_a_journal_of_older_rules_that_are_still_known_verifies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next release writes rules 2 and folds what it finds by the rules that each block names."""
+    for module in ("streams.engine.shard", "streams.replay.soundness"):
+        monkeypatch.setattr(f"{module}.RULES_VERSION", 2)
+    result = replay(folder, "--verify")
+    assert result.exit_code == 0, result.output
+    monkeypatch.setattr("streams.replay.soundness.RULES_OLDEST", 2)
+    assert_refused(replay(folder, "--verify"), "rules_version must be 2 to 2, found 1")
+
+
+def test_a_snapshot_of_rules_that_are_not_known_is_refused(folder: Path, tmp_path: Path) -> None:
+    assert replay(folder, "--to", 50, "--save", tmp_path).exit_code == 0
+    path = tmp_path / "0.snapshot"
+    head, records = msgspec.msgpack.decode(path.read_bytes())
+    path.write_bytes(msgspec.msgpack.encode(({**head, "rules_version": 9}, records)))
+    assert_refused(replay(folder, "--start", tmp_path), "rules_version must be at most 1, found 9")
+
+
+def test_the_workers_own_state_is_compared(folder: Path, crash: MemoryRecording, tmp_path: Path) -> None:
+    last = crash.topics["journal"][0][-1].offset
+    assert f"equal to the workers' own state after record {last}" in replay(folder, "--verify").output
+    earlier = replay(folder, "--verify", "--to", last)
+    assert earlier.exit_code == 0
+    assert "did not come to the workers' own state" in earlier.output
+    wrong = [record for record in crash.topics["margin-changelog"][0] if record.key != b"~position"]
+    shard = state.restore(0, [(record.key or b"", record.value or b"") for record in wrong])
+    shard.standing.called[0] = not shard.standing.called[0]
+    changelog = [Recorded(at, 0, key, value) for at, (key, value) in enumerate(state.records(shard))]
+    other = MemoryRecording({**crash.topics, "margin-changelog": {0: changelog}})
+    result = replay(to_files(other, tmp_path / "other"), "--verify")
+    assert result.exit_code == 1
+    assert f"state of journal[0] after record {last}: hash must be" in result.output
+
+
+def test_what_workers_had_not_folded_yet_is_no_difference(crash: MemoryRecording, tmp_path: Path) -> None:
+    """A recording of a live cluster: the journal goes on past the workers, and what they sent past the journal."""
+    blocks = crash_blocks()
+    behind = recorded(blocks[: 2 * len(blocks) // 3])
+    result = replay(to_files(MemoryRecording({**behind.topics, "journal": crash.topics["journal"]}), tmp_path / "a"),
+                    "--verify")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    ahead = MemoryRecording({**crash.topics, "journal": behind.topics["journal"]})
+    result = replay(to_files(ahead, tmp_path / "b"), "--verify")
+    assert result.exit_code == 0, result.output
+    lost = {topic: {0: records[0][:-3]} for topic, records in behind.topics.items() if topic != "journal"}
+    lost["margin-changelog"] = behind.topics["margin-changelog"]
+    result = replay(to_files(MemoryRecording({**behind.topics, **lost}), tmp_path / "c"), "--verify")
+    assert result.exit_code == 1
+    assert result.output.count("\ndiffers ") == 3
+
+
 def assert_refused(result: Result, line: str = "") -> None:
     assert result.exit_code == 2, result.output
     assert result.output.startswith("crossmargin replay: ")
@@ -202,7 +275,10 @@ def test_offsets_that_do_not_ascend_are_refused(crash: MemoryRecording) -> None:
         (("--speed", "fast"), "must be max or a multiple such as 10x"),
         (("--partition", "3"), "--partition must be one of 0, found 3"),
         (("--against", "nowhere"), "state hashes must be a file of `replay --hashes`"),
-        (("--raw", "--verify"), "--verify must be asked of a recorded journal"),
+        (("--raw", "--verify"), "--verify must be given with a recorded journal, found raw history"),
+        (("--shards", "4"), "--shards must be given with --raw or --prices, found neither"),
+        (("--fill-liquidations", "0"), "--fill-liquidations must be given with --raw or --prices, found neither"),
+        (("--from", "9", "--to", "9"), "--from must be before --to"),
         (("--broker", "here:1"), "a folder or a broker must be named, found both"),
     ],
 )

@@ -22,10 +22,10 @@ from streams.engine import state
 from streams.engine.decisions import Output
 from streams.engine.judge import numbers_of
 from streams.engine.shard import Shard
+from streams.replay.execution import Execution
 from streams.replay.fold import apply
 from streams.replay.recording import Recorded
 from streams.replay.stress.scenarios import move_of
-from streams.replay.whatif.execution import Execution
 
 STEPS = 20
 ROUNDS_MAX = 200

@@ -12,14 +12,13 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from streams.replay.options import opened, progress, source_options
+from streams.replay.bar import watched
+from streams.replay.options import FILE, opened, source_options
 from streams.replay.recording import Recording, RecordingError
 from streams.replay.whatif.changes import Changes
 from streams.replay.whatif.page import page
 from streams.replay.whatif.sides import CHANGED, RECORDED, Pair, Side
 from streams.replay.whatif.summary import Json, report
-
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("what-if")
@@ -70,20 +69,17 @@ def _folded(recording: Recording, changes: Changes, sides: dict[str, Side], samp
     extents = recording.extents("journal")
     if not extents:
         raise RecordingError(f"there must be a journal, found none ({recording.name})")
-    with progress() as bar:
-        for partition, extent in extents.items():
-            if extent.first > 0:
-                raise RecordingError(
-                    f"journal[{partition}] must begin at 0, found {extent.first}: both sides begin with nothing "
-                    f"({recording.name})"
-                )
-            pair = Pair(partition, changes, sides, sample_ms)
-            task = bar.add_task(f"journal[{partition}]", total=extent.end)
-            for part in recording.read("journal", partition):
-                for record in part:
-                    pair.take(record, recording.name)
-                    bar.update(task, completed=record.offset)
-            yield pair
+    for partition, extent in extents.items():
+        if extent.first > 0:
+            raise RecordingError(
+                f"journal[{partition}] must begin at 0, found {extent.first}: both sides begin with nothing "
+                f"({recording.name})"
+            )
+        pair = Pair(partition, changes, sides, sample_ms)
+        for part in watched(recording.read("journal", partition), extent, f"journal[{partition}]"):
+            for record in part:
+                pair.take(record, recording.name)
+        yield pair
 
 
 def _table(told: Json) -> Table:

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 
-from schemas.journal import Block, pack_ids
+from schemas.journal import Block
 from streams.engine.decisions import Output
 from streams.engine.judge import numbers_of
 from streams.engine.shard import Shard
 from streams.engine.valuation import STATUSES
+from streams.replay.execution import Execution, without_answers
 from streams.replay.fold import apply
 from streams.replay.recording import Recorded
 from streams.replay.whatif.changes import Changes
-from streams.replay.whatif.execution import Execution
 
 #: Names of the two sides.
 RECORDED, CHANGED = "recorded", "changed"
 KINDS = ("called", "liquidation", "bankrupt")
-_LIQUIDATION_ROWS = ("fills", "collateral")
 
 
 class Sample(NamedTuple):
@@ -130,10 +129,7 @@ class Pair:
         extra = block.extra
         if block.kind == "accounts":
             extra = {**extra, "accounts": [self._changes.settings(settings) for settings in extra["accounts"]]}
-        columns = block.columns
-        if block.kind in _LIQUIDATION_ROWS:
-            columns = _without_answers(block)
-        return Block(kind=block.kind, source=block.source, names=block.names, columns=columns, terms=terms, extra=extra)
+        return replace(without_answers(block), terms=terms, extra=extra)
 
     def _sample(self) -> None:
         shard = self.shards[RECORDED]
@@ -158,15 +154,3 @@ def sample(shard: Shard) -> Sample:
         float(np.nansum(numbers.maintenance)),
         tuple(int(count) for count in statuses),
     )
-
-
-def _without_answers(block: Block) -> dict[str, Any]:
-    """The block's columns without the rows that answer a liquidation."""
-    keep = np.asarray(block.columns["liquidation"]) < 0
-    if keep.all():
-        return dict(block.columns)
-    ids = [identity for identity, kept in zip(block.ids(), keep.tolist(), strict=True) if kept]
-    columns = {
-        name: np.asarray(column)[keep] for name, column in block.columns.items() if name not in ("id_end", "id_bytes")
-    }
-    return {**columns, **pack_ids(ids)}

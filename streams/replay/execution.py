@@ -7,6 +7,7 @@ marks allow it. It is a rule that a user can check, not a forecast: depth and ot
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -107,6 +108,24 @@ class Execution:
             {**common, "asset": sell["id"], "amount": -sold, "leg": 0, "id": identity},
             {**common, "asset": buy["id"], "amount": bought, "leg": 1, "id": identity},
         ]
+
+
+def unanswering(block: Block) -> Block:
+    """The block whose rows answer no liquidation."""
+    answered = block.columns.get("liquidation")
+    if answered is None or (answered < 0).all():
+        return block
+    return replace(block, columns={**block.columns, "liquidation": np.full(len(answered), -1)})
+
+
+def without_answers(block: Block) -> Block:
+    """The block without the fills and conversions that answer a liquidation."""
+    keep = np.asarray(block.columns.get("liquidation", ())) < 0
+    if keep.all():
+        return block
+    ids = [identity for identity, kept in zip(block.ids(), keep.tolist(), strict=True) if kept]
+    kept = {name: column[keep] for name, column in block.columns.items() if name not in ("id_end", "id_bytes")}
+    return replace(block, columns={**kept, **pack_ids(ids)})
 
 
 def _offset(shard: Shard, event: Json) -> int:
