@@ -142,8 +142,13 @@ def records(shard: Shard) -> Iterator[tuple[bytes, bytes]]:
 
 def state_hash(shard: Shard) -> str:
     """Hash of the whole state; equal for equal states, however they were reached."""
+    return hash_of(records(shard))
+
+
+def hash_of(changelog: Iterable[tuple[bytes, bytes]]) -> str:
+    """Hash of a state's records as `records` gives them."""
     digest = hashlib.blake2b(digest_size=16)
-    for key, value in records(shard):
+    for key, value in changelog:
         digest.update(len(key).to_bytes(4, "little") + key + len(value).to_bytes(4, "little") + value)
     return digest.hexdigest()
 
@@ -191,7 +196,7 @@ class Restoring:
         key_start, start = (starts[which] for starts in rows.starts())
         keys, key_end, values, end = rows.key_bytes, rows.key_end[which], rows.value_bytes, rows.value_end[which]
         found = Found(*(np.empty(len(which), dtype=np.int64) for _ in Found._fields))
-        bad, wrong, isolated, positions, balances, hashes = account_records.check(values, start, end, found)
+        bad, wrong, isolated, positions, balances, words = account_records.check(values, start, end, found)
         if wrong != account_records.WHOLE:
             name, value = rows[int(which[bad])]
             if wrong == account_records.OTHER_FORMAT:
@@ -204,7 +209,7 @@ class Restoring:
             raise InvariantViolation(f"accounts must keep their numbers, found {number} ({name!r})")
         ledger.open_accounts(np.arange(known, len(ledger.accounts), dtype=np.int64))
         ledger.reserve_books(isolated)
-        ledger.reserve(positions, balances, hashes)
+        ledger.reserve(positions, balances, words)
         shard.standing.grow(ledger.books + isolated)
         ledger.books, bad = account_records.load(values, start, books(shard), ledger.books)
         if bad >= 0:

@@ -39,7 +39,7 @@ def read_chains(path: Path) -> Chains:
         for line in lines:
             partition, offset, link = orjson.loads(line)
             links.setdefault(partition, []).append((offset, link))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise RecordingError(f"state hashes must be a file of `replay --hashes`, found {error} ({path})") from None
     return Chains(every, links)
 

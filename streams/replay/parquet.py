@@ -6,10 +6,11 @@ and Arrow read them; ``recording.json`` says what each file covers. A folder wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,13 +23,33 @@ GROUP_BYTES = 16 << 20
 
 SCHEMA = pa.schema(
     [
-        ("offset", pa.int64()),
-        ("timestamp", pa.timestamp("ms", tz="UTC")),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("timestamp", pa.timestamp("ms", tz="UTC"), nullable=False),
         ("key", pa.binary()),
         ("value", pa.binary()),
         ("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))),
     ]
 )
+#: File metadata: which partition of which topic it is.
+PLACE = b"crossmargin"
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """What one file covers: offsets ``[first, end)``, and how many records there are of them."""
+
+    first: int
+    end: int
+    records: int
+
+
+class _List(msgspec.Struct, frozen=True):
+    format: int
+    source: str
+    topics: dict[str, dict[int, _Part]]
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
 
 
 class ParquetRecording:
@@ -44,47 +65,54 @@ class ParquetRecording:
         self.name = str(folder)
         self._folder = folder
         try:
-            found = orjson.loads((folder / LIST).read_bytes())
-        except (OSError, orjson.JSONDecodeError) as error:
-            raise RecordingError(f"{LIST} must be there and be JSON, found {error} ({folder})") from None
-        if not isinstance(found, dict) or found.get("format") != FORMAT_VERSION:
-            version = found.get("format") if isinstance(found, dict) else found
-            raise RecordingError(f"format must be {FORMAT_VERSION}, found {version} ({folder / LIST})")
-        self._parts: dict[str, dict[int, Extent]] = {
-            topic: {int(number): Extent(part["first"], part["end"]) for number, part in parts.items()}
-            for topic, parts in found["topics"].items()
-        }
+            data = (folder / LIST).read_bytes()
+            version = msgspec.json.decode(data, type=_Format).format
+            if version != FORMAT_VERSION:
+                raise RecordingError(f"format must be {FORMAT_VERSION}, found {version} ({folder / LIST})")
+            self._parts = msgspec.json.decode(data, type=_List).topics
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise RecordingError(f"{LIST} must be there and whole, found {error} ({folder})") from None
+        for topic, parts in self._parts.items():
+            if sorted(parts) != list(range(len(parts))):
+                found = ", ".join(map(str, sorted(parts)))
+                raise RecordingError(f"partitions must be 0 to {len(parts) - 1}, found {found} ({topic}, {folder})")
 
     def extents(self, topic: str) -> Mapping[int, Extent]:
         """See `Recording`."""
-        return self._parts.get(topic, {})
+        return {number: Extent(part.first, part.end) for number, part in sorted(self._parts.get(topic, {}).items())}
 
     def read(self, topic: str, partition: int, first: int = 0) -> Iterator[list[Recorded]]:
         """See `Recording`."""
         path = _path(self._folder, topic, partition)
-        return ascending(self._read(path, self._parts[topic][partition], first), str(path))
+        place = f"{topic}[{partition}]"
+        return ascending(self._read(path, place, self._parts[topic][partition], first), str(path))
 
-    def _read(self, path: Path, extent: Extent, first: int) -> Iterator[list[Recorded]]:
+    def _read(self, path: Path, place: str, part: _Part, first: int) -> Iterator[list[Recorded]]:
         try:
-            with pq.ParquetFile(path) as file:
-                if not file.schema_arrow.equals(SCHEMA):
-                    raise RecordingError(f"columns must be {', '.join(SCHEMA.names)}, found others ({path})")
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                _check(file, place, part, path)
                 for group in range(file.num_row_groups):
                     rows = file.read_row_group(group)
                     if len(rows) and rows["offset"][-1].as_py() >= first:
-                        part = [record for record in _records(rows) if record.offset >= first]
-                        if part and not extent.first <= part[0].offset <= part[-1].offset < extent.end:
-                            raise RecordingError(
-                                f"offsets must be {extent.first} to {extent.end - 1}, found {part[0].offset} to "
-                                f"{part[-1].offset} ({path})"
-                            )
-                        yield part
+                        yield [record for record in _records(rows, part, path) if record.offset >= first]
         except (OSError, pa.ArrowException) as error:
             line = str(error).splitlines()[0]
             raise RecordingError(f"the file must be readable Parquet, found {line} ({path})") from None
 
 
-def export(recording: Recording, topics: Iterable[str], folder: Path) -> Iterator[tuple[str, int, int, int]]:
+def _check(file: Any, place: str, part: _Part, path: Path) -> None:
+    """RecordingError where a file is not the one that the list tells of."""
+    schema = file.schema_arrow
+    if not schema.equals(SCHEMA):
+        raise RecordingError(f"columns must be {', '.join(SCHEMA.names)}, found {', '.join(schema.names)} ({path})")
+    found = (schema.metadata or {}).get(PLACE, b"no name").decode(errors="replace")
+    if found != place:
+        raise RecordingError(f"the file must be that of {place}, found {found} ({path})")
+    if file.metadata.num_rows != part.records:
+        raise RecordingError(f"the file must hold {part.records} records, found {file.metadata.num_rows} ({path})")
+
+
+def export(recording: Recording, topics: Collection[str], folder: Path) -> Iterator[tuple[str, int, int, int]]:
     """Write topics of a recording to a folder; yields topic, partition, offset reached, end after each list of records.
 
     Raises
@@ -100,7 +128,8 @@ def export(recording: Recording, topics: Iterable[str], folder: Path) -> Iterato
             path = _path(folder, topic, partition)
             path.parent.mkdir(parents=True, exist_ok=True)
             count = 0
-            with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+            schema = SCHEMA.with_metadata({PLACE: f"{topic}[{partition}]"})
+            with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
                 held: list[Recorded] = []
                 size = 0
                 for part in recording.read(topic, partition):
@@ -115,7 +144,8 @@ def export(recording: Recording, topics: Iterable[str], folder: Path) -> Iterato
                     writer.write_table(_table(held))
             entry = {"first": extent.first, "end": extent.end, "records": count}
             listed.setdefault(topic, {})[str(partition)] = entry
-    folder.mkdir(parents=True, exist_ok=True)
+    if not listed:
+        raise RecordingError(f"topics must be there, found none of {', '.join(topics)} ({recording.name})")
     text = {"format": FORMAT_VERSION, "source": recording.name, "topics": listed}
     (folder / LIST).write_bytes(orjson.dumps(text, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
 
@@ -132,7 +162,7 @@ def _table(records: list[Recorded]) -> Any:
     )
 
 
-def _records(rows: Any) -> Iterator[Recorded]:
+def _records(rows: Any, part: _Part, path: Path) -> Iterator[Recorded]:
     columns = (
         rows["offset"].to_pylist(),
         rows["timestamp"].cast(pa.int64()).to_pylist(),
@@ -141,4 +171,6 @@ def _records(rows: Any) -> Iterator[Recorded]:
         rows["headers"].to_pylist(),
     )
     for offset, timestamp, key, value, headers in zip(*columns, strict=True):
-        yield Recorded(offset, timestamp, key, value, tuple((head["name"], head["value"]) for head in headers))
+        if not part.first <= offset < part.end:
+            raise RecordingError(f"offsets must be {part.first} to {part.end - 1}, found {offset} ({path})")
+        yield Recorded(offset, timestamp, key, value, tuple((head["name"], head["value"]) for head in headers or ()))

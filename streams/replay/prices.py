@@ -18,6 +18,7 @@ import io
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -174,7 +175,7 @@ def _text(path: Path) -> str:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 data = archive.read(archive.namelist()[0])
         return data.decode()
-    except (OSError, zipfile.BadZipFile, EOFError, IndexError, UnicodeDecodeError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, IndexError, UnicodeDecodeError) as error:
         raise PriceFileError(f"prices must be a readable CSV file, {error} ({path})") from None
 
 

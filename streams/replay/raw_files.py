@@ -10,7 +10,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ def file_sources(folder: Path) -> list[Source]:
     found: list[Source] = []
     for path in sorted(folder.iterdir() if folder.is_dir() else []):
         topic = next((name for name in ORDER if path.name.startswith(name)), None)
-        if topic is not None and path.name.removesuffix(".gz").endswith(SUFFIXES):
+        if topic is not None:
+            if not path.name.removesuffix(".gz").endswith(SUFFIXES):
+                raise RecordingError(f"files of {topic} must end in {', '.join(SUFFIXES)} or .gz, found {path}")
             found.append(Source(topic, path.name, len(found), _in_order(_messages(path, topic), path)))
     if not found:
         known = ", ".join(f"{name}.jsonl" for name in ORDER)
@@ -145,14 +148,40 @@ def _values(path: Path) -> Iterator[bytes]:
             return
         with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
             if name.endswith(".jsonl"):
-                yield from (line.rstrip(b"\r\n") for line in file if line.strip())
+                yield from _lines(file, path)
             else:
-                text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-                for row in csv.DictReader(text):
-                    yield orjson.dumps({name: _cell(name, cell) for name, cell in row.items() if name and cell})
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+                yield from _rows(io.TextIOWrapper(file, encoding="utf-8", newline=""), path)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         line = str(error).splitlines()[0]
         raise RecordingError(f"the file must be readable, found {line} ({path})") from None
+
+
+def _lines(file: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    """The lines that are not blank; where the last one is cut off in the middle, so is the file."""
+    for number, line in enumerate(file, 1):
+        if not line.endswith(b"\n") and not _is_json(line):
+            raise RecordingError(f"the last line must be whole, found {line[-40:]!r} ({path}, line {number})")
+        if line.strip():
+            yield line.rstrip(b"\r\n")
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _rows(text: Iterable[str], path: Path) -> Iterator[bytes]:
+    """The rows of a CSV file; empty cells are fields left out."""
+    lines = csv.reader(text)
+    names = next(lines, [])
+    for number, row in enumerate(lines, 2):
+        if row and len(row) != len(names):
+            raise RecordingError(f"a row must have {len(names)} cells, found {len(row)} ({path}, line {number})")
+        if row:
+            yield orjson.dumps({name: _cell(name, cell) for name, cell in zip(names, row, strict=True) if cell})
 
 
 def _cell(name: str, text: str) -> str | int | bool:
