@@ -253,3 +253,16 @@ def test_restoring_thousands_of_accounts_keeps_their_numbers() -> None:
     again = restored(market.shard)
     assert list(again.ledger.accounts) == opened
     assert state.state_hash(again) == market.hash()
+
+
+@pytest.mark.parametrize("window", [7, 40, 256])
+def test_every_remembered_id_comes_back_over_records_of_an_earlier_time(window: int) -> None:
+    """A changelog that is not compacted has many records of an account, whose rings have grown and gone round since."""
+    market = Market((*STANDARD, rules(duplicate_window=window)), PRICES)
+    changelog, sent = [], 0
+    for _ in range(7):
+        for _ in range(window // 3):
+            market.fills(*(Fill(f"f{sent}", name, "BTC-PERP", "0.001", "50000") for name in ("alice", "bob")))
+            sent += 1
+        changelog += list(state.dirty(market.shard))
+        assert state.state_hash(state.restore(0, changelog)) == state.state_hash(market.shard)

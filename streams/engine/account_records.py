@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import int64, njit, uint8, uint64
 
-from streams.engine.columns import Balances, Positions, Recent
+from streams.engine.columns import Balances, Positions
+from streams.engine.remembered import Recent, add_piece, following, piece, words
 from streams.margin.parameters import I32, I64
 from streams.rows import U8
 
@@ -112,11 +113,7 @@ def write(accounts: I64, b: Books, settings: U8, settings_end: I64, out: U8, end
         for k in range(first, settings_end[row]):
             out[at] = settings[k]
             at += 1
-        at = put(out, at, int64(b.recent.head[account]))
-        at = put(out, at, int64(b.recent.size[account]))
-        first = b.recent.start[account]
-        for k in range(first, first + b.recent.size[account]):
-            at = put_word(out, at, b.recent.hash[k])
+        at = write_ring(out, at, b.recent, account)
         books = 0
         book = b.cross[account]
         while book >= 0:
@@ -128,6 +125,22 @@ def write(accounts: I64, b: Books, settings: U8, settings_end: I64, out: U8, end
             at = write_book(out, at, b, book)
             book = int64(b.next[book])
         ends[row] = at
+
+
+@njit(cache=True)
+def write_ring(out: U8, at: int, r: Recent, account: int) -> int:
+    """Write an account's remembered ids; where the next bytes go."""
+    size, first, here = int64(r.size[account]), 0, int64(r.start[account])
+    at = put(out, at, int64(r.head[account]))
+    at = put(out, at, size)
+    while first < size:
+        count = min(piece(first), size - first)
+        for k in range(here + 1, here + 1 + count):
+            at = put_word(out, at, r.word[k])
+        first += count
+        if first < size:
+            here = following(r, here)
+    return at
 
 
 @njit(cache=True)
@@ -176,10 +189,10 @@ def check(data: U8, starts: I64, ends: I64, found: Found) -> tuple[int, int, int
     Returns
     -------
     the first record that cannot be read (-1: none) and what is wrong with it; then how many isolated books,
-    positions, balances and hashes all records have.
+    positions, balances and words of remembered ids all records have.
     """
     bad, wrong = -1, WHOLE
-    isolated, positions, balances, hashes = 0, 0, 0, 0
+    isolated, positions, balances, taken = 0, 0, 0, 0
     for row in range(starts.shape[0]):
         at, end = starts[row], ends[row]
         whole = at < end and data[at] == FORMAT
@@ -194,7 +207,7 @@ def check(data: U8, starts: I64, ends: I64, found: Found) -> tuple[int, int, int
         count, at = get(data, at, end)
         whole = whole and at >= 0 and 0 <= head <= count <= (end - at) // 8
         at = at + 8 * count if whole else -1
-        hashes += count
+        taken += words(count) if whole else 0
         books, at = get(data, at, end)
         whole = whole and at >= 0 and 1 <= books <= end - at
         for k in range(books if whole else 0):
@@ -206,7 +219,7 @@ def check(data: U8, starts: I64, ends: I64, found: Found) -> tuple[int, int, int
         isolated += books - 1
         if bad < 0 and (not whole or at != end):
             bad, wrong = row, BROKEN
-    return bad, wrong, isolated, positions, balances, hashes
+    return bad, wrong, isolated, positions, balances, taken
 
 
 @njit(cache=True)
@@ -253,11 +266,7 @@ def load(data: U8, starts: I64, b: Books, books: int) -> tuple[int, int]:
         size, at = get(data, at, end)
         head, at = get(data, at + size, end)
         count, at = get(data, at, end)
-        first = run(b.recent.start, b.recent.size, b.recent.capacity, b.recent.top, account, count)
-        for k in range(first, first + count):
-            b.recent.hash[k] = get_word(data, at)
-            at += 8
-        b.recent.head[account] = head
+        at = load_ring(data, at, b.recent, account, head, count)
         more, at = get(data, at, end)
         book = b.cross[account]
         for k in range(more):
@@ -274,6 +283,25 @@ def load(data: U8, starts: I64, b: Books, books: int) -> tuple[int, int]:
         if b.next[book] >= 0 and bad < 0:
             bad = row
     return books, bad
+
+
+@njit(cache=True)
+def load_ring(data: U8, at: int, r: Recent, account: int, head: int, count: int) -> int:
+    """Store remembered ids, in the pieces that the account has and in new ones; where the next bytes are."""
+    held, first, last, here = int64(r.size[account]), 0, -1, int64(r.start[account])
+    while first < count:
+        if first >= held:
+            here = add_piece(r, account, last, first)
+        size = piece(first)
+        for k in range(min(size, count - first)):
+            r.word[here + 1 + k] = get_word(data, at)
+            at += 8
+        first += size
+        last = here
+        if first < held:
+            here = following(r, here)
+    r.head[account], r.size[account] = head, count
+    return at
 
 
 @njit(cache=True)

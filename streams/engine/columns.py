@@ -2,7 +2,8 @@
 
 A *segment table* keeps, for each book, a short run of entries side by side (its positions, its balances), ordered by
 the id of their instrument or asset. A run that is full moves to the end of the table with twice the room; the table
-is packed anew when it would have to grow and a quarter of it is holes (runs that double leave almost half).
+is packed anew when it would have to grow and a quarter of it is holes (runs that double leave almost half). What each
+account remembers is far more, and never shrinks: see `streams.engine.remembered`.
 """
 
 from typing import Any, NamedTuple
@@ -38,24 +39,13 @@ class Balances(NamedTuple):
     amount: I64
 
 
-class Recent(NamedTuple):
-    """Rings of the hashes of the last ids of each account, for recognising a user's duplicates."""
-
-    start: I64
-    size: I32
-    capacity: I32
-    top: I64
-    head: I32  # per account: where the next hash goes
-    hash: npt.NDArray[np.uint64]
-
-
-PER_ROW = ("start", "size", "capacity", "head")
+PER_ROW = ("start", "size", "capacity")
 
 
 def empty(kind: type[Any]) -> Any:
     """A segment table of `kind` with no rows and no entries."""
     wide = ("start", "top", "lots", "cost", "funding", "amount")
-    types: dict[str, Any] = {**dict.fromkeys(wide, np.int64), "hash": np.uint64}
+    types: dict[str, Any] = dict.fromkeys(wide, np.int64)
     return kind(**{name: np.zeros(1 if name == "top" else 0, dtype=types.get(name, np.int32)) for name in kind._fields})
 
 
@@ -212,30 +202,3 @@ def balance_entry(t: Balances, book: int, key: int, rank: I32) -> int:
     t.amount[entry] = 0
     t.size[book] += 1
     return entry
-
-
-@njit(cache=True)
-def seen_before(t: Recent, account: int, identity: int) -> bool:
-    """Whether the account's ring holds this hash."""
-    first = t.start[account]
-    for at in range(first, first + t.size[account]):
-        if t.hash[at] == identity:
-            return True
-    return False
-
-
-@njit(cache=True)
-def remember(t: Recent, account: int, identity: int, window: int) -> None:
-    """Put a hash into the account's ring, over the oldest once it holds `window`; the caller made room."""
-    count = t.size[account]
-    if count < window and count == t.capacity[account]:
-        first, top = t.start[account], t.top[0]
-        for at in range(count):
-            t.hash[top + at] = t.hash[first + at]
-        t.start[account] = top
-        t.capacity[account] = min(window, max(4, 2 * count))
-        t.top[0] = top + t.capacity[account]
-    t.hash[t.start[account] + t.head[account]] = identity
-    if count < window:
-        t.size[account] = count + 1
-    t.head[account] = (t.head[account] + 1) % window

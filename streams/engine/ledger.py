@@ -16,7 +16,6 @@ from streams.engine import posting
 from streams.engine.columns import (
     Balances,
     Positions,
-    Recent,
     empty,
     find_books,
     grown,
@@ -26,6 +25,7 @@ from streams.engine.columns import (
 from streams.engine.invariants import InvariantViolation
 from streams.engine.names import Names
 from streams.engine.posting import House, Terms
+from streams.engine.remembered import PIECE_MAX, Recent, no_rings, with_accounts, with_words
 from streams.margin.parameters import I32, I64
 
 CROSS = -1
@@ -50,7 +50,7 @@ class Ledger:
         self.taken_over: I64 = np.zeros(0, dtype=np.int64)  # journal offset of the last take-over, -1 never
         self.positions: Positions = empty(Positions)
         self.balances: Balances = empty(Balances)
-        self.recent: Recent = empty(Recent)
+        self.recent: Recent = no_rings()
         self.house_assets: defaultdict[tuple[str, int], int] = defaultdict(int)  # (account, asset) -> minor units
         self.house_lots: defaultdict[tuple[str, int], int] = defaultdict(int)  # (account, instrument) -> lots
         self.rows = {"applied": 0, "duplicate": 0, "out_of_range": 0, "to_house": 0}
@@ -69,7 +69,7 @@ class Ledger:
         total = len(self.accounts)
         self.cross_book = grown(self.cross_book, total)
         self.isolated_by_default = grown(self.isolated_by_default, total)
-        self.recent = with_rows(self.recent, total)
+        self.recent = with_accounts(self.recent, total)
         self.cross_book[accounts] = self._open_books(accounts, CROSS)
 
     def _open_books(self, accounts: I64, instrument: int) -> I64:
@@ -215,14 +215,14 @@ class Ledger:
         self.reserve(
             2 * int(self.positions.size.max(initial=0)) + 64,
             4 * int(self.balances.size.max(initial=0)) + 64,
-            4 * int(self.recent.size.max(initial=0)) + 1024,
+            2 * (1 + PIECE_MAX),
         )
 
-    def reserve(self, positions: int, balances: int, hashes: int) -> None:
-        """At least so many unused entries in each table."""
+    def reserve(self, positions: int, balances: int, words: int) -> None:
+        """At least so many unused entries in each table, and words for remembered ids."""
         self.positions = with_room(self.positions, self.books, positions)
         self.balances = with_room(self.balances, self.books, balances)
-        self.recent = with_room(self.recent, len(self.accounts), hashes)
+        self.recent = with_words(self.recent, words)
 
     def _absorb(self, totals: House, terms: Terms) -> None:
         for account, name in ((posting.FEES, "~fees"), (posting.FUNDING, "~funding")):

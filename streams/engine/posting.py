@@ -13,14 +13,12 @@ from numba import njit, uint64
 from streams.engine.columns import (
     Balances,
     Positions,
-    Recent,
     balance_entry,
     find,
     position_entry,
-    remember,
     remove_position,
-    seen_before,
 )
+from streams.engine.remembered import PIECE_MAX, Recent, remember, seen_before
 from streams.margin.money import LIMIT, fill_cost, funding_payment, multiply_divide, share_of
 from streams.margin.parameters import I32, I64
 
@@ -243,7 +241,7 @@ def post_fills(
             return row
         if balances.top[0] + 2 * balances.size[b] + 1 > balances.key.shape[0]:
             return row
-        if recent.top[0] + 2 * recent.size[a] + 4 > recent.hash.shape[0]:
+        if recent.top[0] + 1 + PIECE_MAX > recent.word.shape[0]:
             return row
         bust = kind[row] == 2
         start = id_end[row - 1] if row > 0 else 0
@@ -316,7 +314,7 @@ def post_transfers(
             # twice the room of one leg: the other may be of the same book
             if balances.top[0] + 4 * balances.size[b] + 4 > balances.key.shape[0]:
                 return row
-            if recent.top[0] + 4 * recent.size[a] + 8 > recent.hash.shape[0]:
+            if recent.top[0] + 2 * (1 + PIECE_MAX) > recent.word.shape[0]:
                 return row
             start = id_end[at - 1] if at > 0 else 0
             identities[at - row] = identity_hash(id_bytes, start, id_end[at], 2 + leg[at])
