@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from streams.kafka.broker import java_path
+from streams.kafka.jars import java_path
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "kafka_streams"

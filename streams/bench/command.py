@@ -25,7 +25,8 @@ from streams.bench.backlog import Rate, fills, quotes
 from streams.bench.live import Live, live, quantile
 from streams.bench.worker import Bench
 from streams.demo.stage import WorkerDied
-from streams.kafka.broker import BrokerError, LocalBroker
+from streams.kafka.broker import LocalBroker
+from streams.kafka.jars import BrokerError
 from streams.kafka.topics import TopicsUnfit
 from streams.settings import SettingsError
 

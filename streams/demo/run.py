@@ -25,7 +25,7 @@ from streams.demo.screen import Screen, clock, summary
 from streams.demo.script import STANDARD_STEP_MS, Script, prepare
 from streams.demo.stage import Stage, WorkerDied
 from streams.demo.verify import EVENTS_ACCOUNTS, Check, agreement, conservation, orderly
-from streams.kafka.broker import BrokerError
+from streams.kafka.jars import BrokerError
 from streams.kafka.topics import TopicsUnfit
 from streams.replay.bars import DAY_MS, STEPS_MIN, Bars, deepest_day
 from streams.replay.prices import PriceFileError, epoch_ms, read

@@ -12,18 +12,14 @@ import base64
 import contextlib
 import ctypes
 import fcntl
-import hashlib
 import importlib.util
 import os
 import random
-import re
-import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -33,12 +29,21 @@ from typing import Literal
 
 import click
 
+from streams.kafka.jars import (
+    JAVA_MIN,
+    NOISE,
+    BrokerError,
+    jars_path,
+    java_path,
+    last_line,
+    resolve_jars,
+    why_not_kafka,
+)
+
 Kind = Literal["kafka", "noida"]
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
-POM = HERE / "broker_pom.xml"
-JAVA_MIN = 17
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
 # Below the kernel's ephemeral range: a client that retries a dead port inside that range can connect to
@@ -48,8 +53,6 @@ PORTS = range(20000, 32000)
 # Chosen by measurement (docs/broker.md): of four settings these start fastest and write no slower.
 JVM_FLAGS = ["-Xms1G", "-Xmx1G", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=1"]
 LOG_FLAGS = ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"]
-
-NOISE = re.compile(r" INFO |^\s+at ")  # lines of a log that do not say what went wrong
 
 NAMES: dict[Kind, str] = {
     "kafka": "Apache Kafka 4.1.1 (one KRaft node)",
@@ -63,10 +66,6 @@ LIMITS: dict[Kind, tuple[str, ...]] = {
         "not for acceptance tests or measurements",
     ),
 }
-
-
-class BrokerError(Exception):
-    """The local broker cannot run; the message is one line, or one and the end of the broker's log."""
 
 
 class LocalBroker:
@@ -238,7 +237,7 @@ class LocalBroker:
             storage = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
             done = subprocess.run([*java, *storage], capture_output=True, text=True, check=False)
             if done.returncode:
-                raise BrokerError(f"{logs} must be formatted: {_last_line(done.stdout + done.stderr)}")
+                raise BrokerError(f"{logs} must be formatted: {last_line(done.stdout + done.stderr)}")
         if not classes.exists():  # our clean stop writes it, and renames it into place
             self._new_classes = jars / f"classes-{os.getpid()}-{self.port}.jsa"
             java.insert(1, f"-XX:ArchiveClassesAtExit={self._new_classes}")
@@ -253,62 +252,6 @@ class LocalBroker:
         binary.chmod(0o755)
         command = [str(binary), "start", "--data-dir", str(self.data_dir / "noida"), "--host", HOST]
         return [*command, "--only", "kafka", "--kafka-port", str(self.port)]
-
-
-def why_not_kafka() -> str:
-    """Say why Apache Kafka cannot run here, in one line; empty when it can (its jars are then in place)."""
-    try:
-        done = subprocess.run([java_path(), "-version"], capture_output=True, text=True, check=False)
-        found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
-        if found is None or int(found.group(1)) < JAVA_MIN:
-            return f"Java must be {JAVA_MIN} or newer, found: {done.stderr.strip().splitlines()[:1]}"
-        resolve_jars()
-    except BrokerError as error:
-        return str(error)
-    return ""
-
-
-def java_path() -> str:
-    """Return the java command: that of JAVA_HOME, else the one on the path."""
-    home = os.environ.get("JAVA_HOME")
-    found = shutil.which("java", path=f"{home}/bin") if home else None
-    found = found or shutil.which("java")
-    if found is None:
-        raise BrokerError(f"Java {JAVA_MIN} or newer must be installed, no java command found")
-    return found
-
-
-def jars_path() -> Path:
-    """Return where this version's jars belong: in the checkout, else in the working directory."""
-    checkout = HERE.parent.parent
-    home = checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
-    return home / ".kafka" / "jars" / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
-
-
-def resolve_jars(jars: Path | None = None) -> Path:
-    """Return the directory of the broker's jars, which Maven fills once per content of ``broker_pom.xml``."""
-    jars = jars or jars_path()
-    if jars.is_dir():
-        return jars
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise BrokerError("Maven must be installed to fetch Apache Kafka's jars, no mvn command found")
-    jars.parent.mkdir(parents=True, exist_ok=True)
-    lock_path = jars.with_name(".lock")
-    with lock_path.open("w") as lock, tempfile.TemporaryDirectory(dir=jars.parent) as scratch:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if jars.is_dir():  # another process fetched them while we waited
-            return jars
-        fetched = Path(scratch) / "jars"
-        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
-        command = [maven, "-q", "-B", "-f", str(POM), *goal]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not fetched.is_dir():
-            errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
-            said = (errors or [_last_line(done.stdout + done.stderr)])[0].removeprefix("[ERROR] ")
-            raise BrokerError(f"Maven must fetch the jars of {POM.name}, it failed: {said[:300]}")
-        fetched.rename(jars)
-    return jars
 
 
 def answers_metadata(port: int, timeout_s: float = 2.0) -> bool:
@@ -343,11 +286,6 @@ def free_port(*taken: int) -> int:
     while (port := chooser.choice(PORTS)) in taken or not port_is_free(port):
         pass
     return port
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if not NOISE.search(line)]
-    return lines[-1].strip() if lines else "no output"
 
 
 def _die_with_parent() -> Callable[[], None] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
-from streams.kafka.broker import LocalBroker, java_path, resolve_jars
+from streams.kafka.broker import LocalBroker
+from streams.kafka.jars import java_path, resolve_jars
 
 
 def brake(broker: LocalBroker, client_ids: Sequence[str], bytes_s: int | None) -> None:

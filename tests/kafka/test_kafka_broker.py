@@ -16,7 +16,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.kafka import broker as local
-from streams.kafka.broker import BrokerError, LocalBroker
+from streams.kafka.broker import LocalBroker
+from streams.kafka.jars import BrokerError, resolve_jars
 
 COMMAND = [sys.executable, "-c", "from streams.kafka.broker import broker_command; broker_command()"]
 
@@ -157,5 +158,5 @@ def test_failing_maven_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     maven.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(BrokerError, match=r"^Maven must fetch .* it failed: Could not transfer artifact$"):
-        local.resolve_jars(tmp_path / "jars" / "abc")
+        resolve_jars(tmp_path / "jars" / "abc")
     assert [path.name for path in (tmp_path / "jars").iterdir()] == [".lock"]
