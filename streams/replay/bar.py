@@ -10,7 +10,6 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 from streams.replay.recording import Extent, Recorded
-from streams.replay.run import Item
 
 #: Seconds between two looks at the clock; a bar that moves at every record costs more than applying it.
 SHOW_S = 0.1
@@ -42,7 +41,7 @@ def watched(parts: Iterable[list[Recorded]], extent: Extent, name: str) -> Itera
                 bar.update(task, completed=part[-1].offset + 1)
 
 
-def followed(items: Iterator[Item], total: int | None) -> None:
+def followed(items: Iterable[tuple[int, Recorded]], total: int | None) -> None:
     """Go through a replay of one or more partitions; `total` is the number of offsets, None where it is not known."""
     with progress() as bar:
         task = bar.add_task("replay", total=total)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
+from streams.replay.files import whole_file
 from streams.replay.fold import Chain
 from streams.replay.recording import RecordingError
 
@@ -27,7 +28,8 @@ def write_chains(path: Path, chains: Mapping[int, Chain]) -> None:
     lines = [orjson.dumps({"format": FORMAT_VERSION, "every": every})]
     for partition, chain in sorted(chains.items()):
         lines += [orjson.dumps([partition, offset, link]) for offset, link in chain.links]
-    path.write_bytes(b"\n".join(lines) + b"\n")
+    with whole_file(path) as file:
+        file.write((b"\n".join(lines) + b"\n").decode())
 
 
 def read_chains(path: Path) -> Chains:

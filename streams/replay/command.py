@@ -15,6 +15,7 @@ from rich.console import Console
 
 from streams.replay.bar import followed
 from streams.replay.checkpoints import Chains, compared, read_chains, write_chains
+from streams.replay.files import whole_file
 from streams.replay.fold import Stretch
 from streams.replay.options import (
     DIRECTORY,
@@ -26,7 +27,6 @@ from streams.replay.options import (
     raw_sources,
     refuse,
     source_options,
-    whole_file,
 )
 from streams.replay.raw import RawFold
 from streams.replay.recording import Recording, RecordingError

@@ -18,6 +18,7 @@ from streams.engine.ledger import CROSS
 from streams.engine.shard import Shard
 from streams.engine.standing import LevelSet
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, OK, STATUSES
+from streams.replay.bar import watched
 from streams.replay.fold import apply
 from streams.replay.recording import Recorded, Recording, RecordingError
 
@@ -81,7 +82,7 @@ def explain(recording: Recording, identity: str) -> Explained:
             f"journal[{partition}] must be there from its first record, found {found} ({recording.name})"
         )
     shard = Shard(partition)
-    for part in recording.read("journal", partition):
+    for part in watched(recording.read("journal", partition), extent, f"journal[{partition}]"):
         for record in part:
             if record.offset == offset:
                 return _explained(recording, shard, record, identity)

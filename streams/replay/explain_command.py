@@ -21,19 +21,31 @@ from streams.replay.recording import RecordingError
 @click.command("explain")
 @click.argument("event_id")
 @source_options
-@click.option(
-    "--json", "as_json", is_flag=True, help="The event, the state it was made in, and what was missing, as JSON."
-)
-@click.option("--document", is_flag=True, help="The state as a portfolio document for `crossmargin evaluate -`.")
+@click.option("--json", "as_json", is_flag=True, help="Print the event, the state it was made in, and what was "
+              "missing, as one JSON document.")  # fmt: skip
+@click.option("--document", is_flag=True, help="Print the state as a portfolio document, which "
+              "`crossmargin evaluate -` reads and reports alike.")  # fmt: skip
 def explain_command(
     event_id: str, folder: Path | None, broker: str | None, topic_prefix: str | None, as_json: bool, document: bool
 ) -> None:
     """Make one decision again from the journal, and say what was behind it.
 
-    EVENT_ID is the `id` of a record of margin-calls or liquidations. Exit codes: 0 it is what was sent; 1 it is not;
-    2 there is no such decision, or history that is not whole.
+    EVENT_ID is the `id` of a record of margin-calls or liquidations, such as 3-1811-alice-cross-liquidation. The
+    journal is that of FOLDER, which `crossmargin export` wrote, or without FOLDER that of a cluster; it is folded from
+    its first record to the one that the id names.
+
+    Shown are assets after haircuts, each position's rate and share of the maintenance margin, the status before, how
+    much more cash would have prevented it, and whether it is what was sent.
+
+    \b
+    Exit codes:
+      0  it is what was sent
+      1  it is not, or was not recorded
+      2  there is no such decision, or history that is not whole
     """
     try:
+        if as_json and document:
+            raise RecordingError("--json or --document must be given, found both")
         with ExitStack() as stack:
             found = explain(opened(stack, folder, broker, topic_prefix), event_id)
     except RecordingError as error:

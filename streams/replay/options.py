@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -68,21 +68,6 @@ def refuse(context: click.Context, names: tuple[str, ...], needs: str) -> None:
         given = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
         if parameter.name in names and given:
             raise RecordingError(f"{parameter.opts[0]} must be given with {needs}")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[str]]:
-    """A file to write that gets its name only at the end, so that a part is never taken for the whole; - is stdout."""
-    if str(path) == "-":
-        yield click.get_text_stream("stdout")
-        return
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class RawSources(NamedTuple):

@@ -9,6 +9,7 @@ from streams.engine import state
 from streams.engine.invariants import InvariantViolation
 from streams.engine.shard import Shard
 from streams.replay import snapshot
+from streams.replay.bar import watched
 from streams.replay.fold import Stretch, apply
 from streams.replay.recording import Recording, RecordingError
 from streams.rows import Rows
@@ -95,7 +96,8 @@ def at(recording: Recording, stretch: Stretch, start: Path | None) -> list[Shard
 
 
 def _fold(recording: Recording, shard: Shard, stretch: Stretch) -> None:
-    for part in recording.read("journal", shard.partition, shard.next_offset):
+    extent, name = recording.extents("journal")[shard.partition], f"journal[{shard.partition}]"
+    for part in watched(recording.read("journal", shard.partition, shard.next_offset), extent, name):
         for record in part:
             if stretch.over(record):
                 return

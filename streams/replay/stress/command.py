@@ -14,35 +14,27 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.replay.fold import Stretch
-from streams.replay.options import Moment, opened, source_options
+from streams.replay.options import DIRECTORY, Moment, opened, source_options
 from streams.replay.recording import RecordingError
 from streams.replay.states import at, latest
 from streams.replay.stress.cascade import Stressed, stress
 from streams.replay.stress.scenarios import CRASHES, shock
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-
 
 @click.command("stress")
-@click.option(
-    "--shock", "shocks", multiple=True, metavar="SHOCK", help="Moves such as BTC=-0.3,*=-0.4, or a crash's name."
-)
-@click.option(
-    "--at", "moment", type=Moment(), help="Journal offset or shard time; default: as the workers last wrote it."
-)
-@click.option("--start", type=FOLDER, help="With --at: begin from the snapshots in this folder.")
-@click.option(
-    "--impact",
-    type=click.FloatRange(min=0.0),
-    default=0.0,
-    show_default=True,
-    help="Relative price move per million of notional liquidated.",
-)
-@click.option(
-    "--slippage", type=click.FloatRange(0.0, 0.99), default=0.001, show_default=True, help="Of the liquidations' fills."
-)
-@click.option("--worst", type=click.IntRange(min=0), default=10, show_default=True, help="Accounts to list.")
-@click.option("--json", "as_json", is_flag=True, help="All accounts of all scenarios, as JSON.")
+@click.option("--shock", "shocks", multiple=True, metavar="SHOCK", help="A crash's name, or moves by symbol as "
+              "fractions, * for all others: BTC=-0.3,*=-0.4; repeatable.  [default: all three crashes]")  # fmt: skip
+@click.option("--at", "moment", type=Moment(), help="On the state of this moment: a journal offset, or shard time "
+              "(2021-05-19T12:30:00Z).  [default: the state that workers last wrote]")  # fmt: skip
+@click.option("--start", type=DIRECTORY, help="With --at: begin from the snapshots of `crossmargin replay --save`, not "
+              "from the first record.")  # fmt: skip
+@click.option("--impact", type=click.FloatRange(min=0.0), default=0.0, show_default=True, metavar="FRACTION",
+              help="How far each million of notional that is liquidated pushes the price on: 0.01 is 1 %.")  # fmt: skip
+@click.option("--slippage", type=click.FloatRange(0.0, 0.99), default=0.001, show_default=True, metavar="FRACTION",
+              help="How far from the mark liquidations are filled.")  # fmt: skip
+@click.option("--worst", type=click.IntRange(min=0), default=10, show_default=True, metavar="N",
+              help="List so many accounts, those that lose most.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print all accounts of all shocks as one JSON document.")
 @source_options
 def stress_command(
     shocks: tuple[str, ...],
@@ -58,13 +50,19 @@ def stress_command(
 ) -> None:
     """Let prices fall, in twenty steps, from where they stand, and say what is lost.
 
-    SHOCK is 2021-05-19, 2022-11-08 or 2025-10-10 (the falls of those days; all three are the default), or moves of
-    symbols as fractions. The engine itself judges each step; its liquidations are filled at the marks less slippage,
-    and with --impact they push the price on, until nothing is liquidated any more. Nothing is written anywhere.
+    The accounts are those of a cluster, or of FOLDER, which `crossmargin export` wrote. SHOCK is 2021-05-19, 2022-11-08
+    or 2025-10-10 (the falls of those days), or moves of symbols. The engine itself judges each step; its liquidations
+    are filled at the marks less slippage, and with --impact they push the price on, until nothing is liquidated any
+    more. Nothing is written anywhere.
 
-    Exit codes: 0 done; 2 wrong options, or history that is not whole.
+    \b
+    Exit codes:
+      0  done
+      2  wrong options, or history that is not whole
     """
     try:
+        if start is not None and moment is None:
+            raise RecordingError("--start must be given with --at, found it alone")
         moves = {text: shock(text) for text in shocks or tuple(CRASHES)}
         with ExitStack() as stack:
             recording = opened(stack, folder, broker, topic_prefix)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.replay.bar import watched
+from streams.replay.files import whole_file
 from streams.replay.options import FILE, opened, source_options
 from streams.replay.recording import Recording, RecordingError
 from streams.replay.whatif.changes import Changes
@@ -22,11 +23,12 @@ from streams.replay.whatif.summary import Json, report
 
 
 @click.command("what-if")
-@click.option("--params", "params", type=FILE, required=True, help="Changes of parameters, a JSON file.")
-@click.option("--json", "json_path", type=FILE, help="Write the report as JSON.")
-@click.option("--html", "html_path", type=FILE, help="Write the report as one HTML page with plots.")
+@click.option("--params", "params", type=FILE, required=True, help="The changes, a JSON file.")
+@click.option("--json", "json_path", type=FILE, help="Write the report to this file, as one JSON document.")
+@click.option("--html", "html_path", type=FILE, help="Write the report to this file, as one HTML page with plots that "
+              "needs nothing else.")  # fmt: skip
 @click.option("--sample", "sample_s", type=click.FloatRange(min=0.001), default=60.0, show_default=True,
-              help="Seconds of shard time between points of the curves.")  # fmt: skip
+              metavar="SECONDS", help="Shard time from point to point of the curves.")  # fmt: skip
 @source_options
 def whatif_command(
     params: Path,
@@ -39,11 +41,24 @@ def whatif_command(
 ) -> None:
     """Fold a recorded journal on two sides at once: as it was, and under changed parameters.
 
-    The file of changes: {"instruments": {"*": {"maintenance_margin": "x1.5"}, "BTC-PERP": {"tiers": []}}, "assets":
-    {...}, "engine": {"margin_call": "1.4"}, "accounts": {"alice": {"levels": {...}}}, "slippage": "0.001"}.
-    The changed side's liquidations are filled whole at their marks less slippage, where their limit allows it.
+    The journal is that of FOLDER, which `crossmargin export` wrote, or without FOLDER that of a cluster. The changes,
+    each part of which may be left out:
 
-    Exit codes: 0 done; 2 wrong options or changes, or history that is not whole.
+    \b
+      {"instruments": {"*": {"maintenance_margin": "x1.5"},
+                       "BTC-PERP": {"tiers": []}},
+       "assets": {"ETH": {"haircut": "0.2"}},
+       "engine": {"margin_call": "1.4"},
+       "accounts": {"alice": {"levels": {"margin_call": "2"}}},
+       "slippage": "0.001"}
+
+    * stands for all, x1.5 multiplies what is there. The changed side's liquidations are filled whole at the marks of
+    their moment less slippage, where their limit allows it.
+
+    \b
+    Exit codes:
+      0  done
+      2  wrong options or changes, or history that is not whole
     """
     try:
         changes = Changes.read(params)
@@ -56,9 +71,11 @@ def whatif_command(
             raise RecordingError(f"{section}.{name} must be in the journal, found no such name ({params})")
         told = report(pairs, sides, orjson.loads(params.read_bytes()), changes.slippage)
         if json_path is not None:
-            json_path.write_bytes(orjson.dumps(told))
+            with whole_file(json_path) as file:
+                file.write(orjson.dumps(told).decode())
         if html_path is not None:
-            html_path.write_text(page(told, recording.name), encoding="utf-8")
+            with whole_file(html_path) as file:
+                file.write(page(told, recording.name))
     except (RecordingError, OSError) as error:
         click.echo(f"crossmargin what-if: {error}", err=True)
         sys.exit(2)
