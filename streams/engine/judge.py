@@ -32,6 +32,7 @@ from streams.engine.valuation import (
     Judged,
     Numbers,
     judge_books,
+    judged_room,
     value_books,
 )
 from streams.margin.parameters import I64
@@ -51,11 +52,12 @@ def numbers_of(shard: Shard, books: I64) -> Numbers:
 def judged_now(shard: Shard, books: I64) -> Judged:
     """What judging the books finds at the shard's marks, before anything is done about it."""
     ledger, prices, standing = shard.ledger, shard.prices, shard.standing
-    return judge_books(
+    judged = judged_room(len(books))
+    judge_books(
         shard.parameters,
         ledger.positions,
+        shard.exposures.held(shard),
         ledger.balances,
-        shard.posting,
         prices.marks,
         prices.prices,
         books,
@@ -63,7 +65,9 @@ def judged_now(shard: Shard, books: I64) -> Judged:
         standing.level_set,
         standing.called,
         standing.step,
+        judged,
     )
+    return judged
 
 
 def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Output], I64]:

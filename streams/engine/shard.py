@@ -12,6 +12,7 @@ from schemas.journal import RULES_OLDEST, RULES_VERSION, Block
 from streams.engine import judge, marking, summaries
 from streams.engine.columns import Marked
 from streams.engine.decisions import Folded, Output, Outputs, output
+from streams.engine.exposures import Exposures
 from streams.engine.invariants import InvariantViolation
 from streams.engine.ledger import Ledger
 from streams.engine.marking import Prices
@@ -41,6 +42,7 @@ class Shard:
         self.standing = Standing()
         self.prices = Prices()
         self.slack = Slack()
+        self.exposures = Exposures()
         self.settings: dict[int, dict[str, Any]] = {}  # of accounts that said how they want to be margined
         self.settled: dict[int, int] = {}  # expired instrument -> settlement price in ticks
         self.sweep = (0, 0)  # interval of shard time, and accounts summarised in it so far
@@ -108,6 +110,10 @@ class Shard:
             marking.mark(self, block)
             everything = everything or len(self.prices.pending_funding) != waiting
         settled = marking.settle_expired(self)
+        if everything:
+            self.exposures.forget()
+        elif settled.size:
+            self.exposures.update(self, settled)
         decisions: list[Output] = []
         due: I64 = np.zeros(0, dtype=np.int64)
         if self.prices.live:
@@ -142,6 +148,7 @@ class Shard:
     def _posted(self, source_offset: I64, books: I64, outcome: Any) -> tuple[I64, list[tuple[int, str]]]:
         """Books that rows were applied to, and the rows that were not for being out of range."""
         self.grow()
+        self.exposures.update(self, books)
         self.touched.update(self.ledger.book_account[books])
         applied = np.unique(books[outcome == APPLIED])
         judge.reopen(self, applied)

@@ -85,7 +85,7 @@ def net_assets(p: Parameters, book: Book, net: F64) -> bool:
             priced = False
             continue
         value = position_value(p, book.instrument[j], book.quantity[j], mark)
-        net[book.slot[j]] += value - book.cost[j] + book.accrued[j]
+        net[book.slot[j]] += value - (book.cost[j] - book.accrued[j])
         if book.price[book.slot[j]] != book.price[book.slot[j]]:
             priced = False
     for k in range(book.asset.shape[0]):
