@@ -18,29 +18,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from numba import njit, uint64
+
 from benchmarks import restart
 from benchmarks.books import POSITIONS, journal, names
 from benchmarks.report import Report
 from streams.engine import state
+from streams.engine.remembered import Recent, remember, with_words, words
 from streams.engine.shard import Shard
 from streams.engine.warmup import warm_up
 from streams.rows import Rows
 
 PART_RECORDS = 20_000
+IDS_MAX = 256  # that an account remembers, by the rules' default
 
 
 def run(report: Report, *, quick: bool) -> None:
     """The engine alone with 1,000,000 accounts, and with fewer to see how it grows; then a worker and its broker."""
     for accounts in (10_000, 50_000) if quick else (100_000, 1_000_000):
         measure(report, accounts)
+    measure(report, 10_000 if quick else 100_000, ids=IDS_MAX)
     restart.run(report, 20_000 if quick else 1_000_000)
 
 
-def measure(report: Report, accounts: int) -> None:
-    under = f"{accounts:,} accounts x {POSITIONS} positions"
+def measure(report: Report, accounts: int, *, ids: int = 1 + POSITIONS) -> None:
+    """Fold and restore so many accounts, each of which remembers so many ids."""
+    under = f"{accounts:,} accounts x {POSITIONS} positions, {ids} ids remembered"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "changelog"
-        folded, restored = child("fold", accounts, path), child("restore", accounts, path)
+        folded, restored = child("fold", accounts, ids, path), child("restore", accounts, ids, path)
         report.add("changelog", path.stat().st_size / accounts, "bytes/account", under)
     if folded["hash"] != restored["hash"]:
         raise RuntimeError(f"a restored shard must equal the one that was written, found another ({under})")
@@ -53,13 +59,13 @@ def measure(report: Report, accounts: int) -> None:
     report.add("peak of the restore", restored["peak_bytes"] / 2**20, "MiB", f"{under}, above an empty engine")
 
 
-def child(what: str, accounts: int, path: Path) -> dict[str, Any]:
+def child(what: str, accounts: int, ids: int, path: Path) -> dict[str, Any]:
     """What a process of its own found."""
-    command = [sys.executable, "-m", "benchmarks.restore", what, str(accounts), str(path)]
+    command = [sys.executable, "-m", "benchmarks.restore", what, str(accounts), str(ids), str(path)]
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-def fold(accounts: int, path: Path) -> dict[str, Any]:
+def fold(accounts: int, ids: int, path: Path) -> dict[str, Any]:
     shard, apply_seconds, dirty_seconds, fills, size = Shard(0), 0.0, 0.0, 0, memory("VmRSS")
     with path.open("wb") as file:
         for offset, block in enumerate(journal(names(accounts))):
@@ -69,6 +75,9 @@ def fold(accounts: int, path: Path) -> dict[str, Any]:
             if block.kind == "fills":
                 apply_seconds += time.process_time() - began
                 fills += len(block.columns["account"])
+        ledger = shard.ledger
+        ledger.recent = with_words(ledger.recent, accounts * words(ids))
+        fill_rings(ledger.recent, accounts, ids, shard.window)
         began = time.process_time()
         changed = state.dirty(shard)
         dirty_seconds = time.process_time() - began
@@ -84,6 +93,14 @@ def fold(accounts: int, path: Path) -> dict[str, Any]:
         "fills": fills,
         "resident_bytes": memory("VmRSS") - size,
     }
+
+
+@njit(cache=True)
+def fill_rings(rings: Recent, accounts: int, ids: int, window: int) -> None:
+    """Have each account remember so many ids, as fills that come later do."""
+    for account in range(accounts):
+        for number in range(rings.size[account], ids):
+            remember(rings, account, uint64(account * ids + number) * uint64(0x9E3779B97F4A7C15), window)
 
 
 def restore(path: Path) -> dict[str, Any]:
@@ -132,5 +149,5 @@ def read_parts(path: Path) -> Iterator[list[tuple[bytes, bytes]]]:
 if __name__ == "__main__":
     warm_up()
     gc.collect()
-    what, number, changelog = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    print(json.dumps(fold(number, changelog) if what == "fold" else restore(changelog)))
+    what, number, remembered, changelog = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    print(json.dumps(fold(number, remembered, changelog) if what == "fold" else restore(changelog)))

@@ -35,7 +35,6 @@ FALLS_MAX = 1_000
 CALM_SECONDS = 3.0
 #: What is not heard so long after its fall is lost.
 LOST_SECONDS = 60.0
-SESSIONS = (10.0, 6.0)
 TIMEOUTS_MS = (10_000, 2_000)
 QUOTE_AGE_MS = 3_600_000
 
@@ -44,10 +43,8 @@ def run(report: Report, *, quick: bool) -> None:
     """Deaths, leaves and restarts of one of two workers; then a writer that dies inside a transaction."""
     with tempfile.TemporaryDirectory() as folder, LocalBroker(Path(folder) / "broker") as broker:
         accounts = 1_000 if quick else ACCOUNTS
-        for number, session in enumerate(SESSIONS[:1] if quick else SESSIONS):
-            settings = {"quote_age_ms_max": QUOTE_AGE_MS, "session_seconds": session}
-            bench = Bench(broker, Path(folder), f"takeover{number}", **settings)
-            asyncio.run(workers(report, bench, Path(folder), accounts))
+        bench = Bench(broker, Path(folder), "takeover", quote_age_ms_max=QUOTE_AGE_MS)
+        asyncio.run(workers(report, bench, Path(folder), accounts))
         for number, timeout_ms in enumerate(TIMEOUTS_MS[:1] if quick else TIMEOUTS_MS):
             settings = {"quote_age_ms_max": QUOTE_AGE_MS, "transaction_timeout_ms": timeout_ms}
             bench = Bench(broker, Path(folder), f"hanging{number}", **settings)
