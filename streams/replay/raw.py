@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import orjson
+
 from schemas.dead_letters import DeadLetter
 from schemas.journal import Block
+from schemas.sharding import shard_of
 from streams.ingest import messages as ingest
 from streams.ingest.partition import IngestPartition
 from streams.ingest.quotes import QuotePartition
@@ -23,6 +26,7 @@ from streams.ingest.terms import Terms
 from streams.oracle.marks import MarksUpdate
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import Quote
+from streams.replay.recording import RecordingError
 
 #: Input topics, in the order in which those of one moment are taken.
 ORDER = ("instruments", "accounts", "collateral", "funding-rates", "fills", "oracle-prices")
@@ -93,11 +97,19 @@ class RawFold:
         )
         self._terms_read = -1
         self._told: set[str] = set()
+        self._taken: Counter[int] = Counter()  # by source
+        self._refused: defaultdict[int, Counter[str]] = defaultdict(Counter)
         self.taken: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
     def blocks(self) -> Iterator[tuple[int, Block]]:
-        """Journal blocks in order, with the journal partition each is for."""
+        """Journal blocks in order, with the journal partition each is for.
+
+        Raises
+        ------
+        RecordingError
+            at the end, where all messages of a source were refused.
+        """
         streams = [_ranked(source.messages, rank) for rank, (_, source) in enumerate(self._sources)]
         merged = heapq.merge(*streams, key=lambda item: item[:2])
         for time_ms, moment in groupby(merged, key=lambda item: item[0]):
@@ -107,26 +119,54 @@ class RawFold:
             for rank in sorted(batches):
                 number, source = self._sources[rank]
                 self.taken[source.topic] += len(batches[rank])
+                self._taken[number] += len(batches[rank])
                 yield from self._take(number, batches[rank], time_ms)
             update = self._mark(time_ms)
             if update is not None:
                 block = self._marks_block(update)
                 for shard in range(self._rules.shards):
                     yield shard, block
+        self._check()
 
     def _take(self, number: int, batch: list[Message], time_ms: int) -> list[tuple[int, Block]]:
         messages = [ingest.Message(row.offset, row.key, row.value, row.timestamp_ms) for row in batch]
         if number in self._quotes:
             rows, refused = self._quotes[number].take(messages, time_ms)
             self._oracle.quotes([Quote(*row) for row in rows])
-            self._refuse(refused)
+            self._refuse(number, refused)
             return []
+        messages = [message._replace(value=self._readdressed(message.value)) for message in messages]
         result = self._ingest[number].take(messages, self._terms, time_ms, final=True)
-        self._refuse(result.dead_letters)
+        self._refuse(number, result.dead_letters)
         return result.blocks
 
-    def _refuse(self, letters: Iterable[DeadLetter]) -> None:
-        self.refused.update(letter.code for letter in letters)
+    def _readdressed(self, value: bytes | None) -> bytes | None:
+        """An answer to a liquidation, with the shard in its id that the account is in here."""
+        if value is None or b'"liquidation_id"' not in value:
+            return value
+        try:
+            record = orjson.loads(value)
+            identity, shard = record["liquidation_id"], shard_of(record["account"], self._rules.shards)
+            _, _, rest = identity.partition("-")
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            return value  # ingest refuses it, or it answers none
+        return value.replace(orjson.dumps(identity), orjson.dumps(f"{shard}-{rest}"))
+
+    def _refuse(self, number: int, letters: Iterable[DeadLetter]) -> None:
+        codes = [letter.code for letter in letters]
+        self.refused.update(codes)
+        self._refused[number].update(codes)
+
+    def _check(self) -> None:
+        """RecordingError where a source gave nothing that its topic takes: it is another one's."""
+        for number, source in self._sources:
+            refused = self._refused[number]
+            if 0 < self._taken[number] <= refused.total():
+                (code, _), *_ = refused.most_common(1)
+                raise RecordingError(
+                    f"messages must be of {source.topic}, found all {self._taken[number]:,} refused, most as {code} "
+                    f"({source.name})"
+                )
 
     def _mark(self, time_ms: int) -> MarksUpdate | None:
         if self._terms.next_offset != self._terms_read:

@@ -134,9 +134,59 @@ def test_refused_messages_are_counted(folder: Path) -> None:
     assert "refused 1 not_finite, 1 not_json" in result.output
 
 
+def test_all_of_a_source_refused_is_an_error(folder: Path) -> None:
+    """A file of another topic under this name: what is left is no history."""
+    jsonl(folder / "fills.jsonl", DEPOSITS)
+    result = raw(folder)
+    assert result.exit_code == 2
+    assert "messages must be of fills, found all 2 refused, most as" in result.output
+    assert "(fills.jsonl)" in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_answers_of_the_live_run_count_as_fills(folder: Path) -> None:
+    """Their ids name another journal, and perhaps another shard: neither refused nor taken for an answer."""
+    answer = {
+        "fill_id": "f2", "account": "alice", "instrument": "BTC-PERP", "quantity": "-1", "price": "46500.5",
+        "time": T0 + 7500, "liquidation_id": "3-1811-alice-cross-liquidation",
+    }  # fmt: skip
+    jsonl(folder / "fills.jsonl", [*FILLS, answer])
+    result = raw(folder, "--shards", "2", "--decisions", "-")
+    assert result.exit_code == 0, result.output
+    assert "refused none" in result.stderr + result.stdout
+    assert [event["kind"] for event in decisions(result)] == ["called", "cleared"]
+
+
+def test_a_replay_may_fill_its_own_liquidations(folder: Path) -> None:
+    """At 46,000 alice has 2,000 against 2,300: closed at the mark less a thousandth, up to 1.1 times the need.
+
+    The recorded answer of the live run is left out.
+    """
+    answer = {
+        "fill_id": "f2", "account": "alice", "instrument": "BTC-PERP", "quantity": "-1", "price": "46500.5",
+        "time": T0 + 7500, "liquidation_id": "0-1811-alice-cross-liquidation",
+    }  # fmt: skip
+    jsonl(folder / "fills.jsonl", [*FILLS, answer])
+    more = [{**row, "time": T0 + 9001} for row in quotes()[-2:]]
+    jsonl(folder / "oracle-prices.jsonl", [*quotes(), *more])
+    result = raw(folder, "--decisions", "-", "--fill-liquidations", "0.001")
+    assert result.exit_code == 0, result.output
+    told = decisions(result)
+    assert [event["kind"] for event in told] == ["called", "liquidation", "liquidation_cleared"]
+    closed = -float(told[1]["orders"][0]["quantity"])
+    equity = 6_000 - 4_000 - closed * (46 + 0.005 * 46_000 * 0.999)
+    assert float(told[2]["report"]["equity"]) == pytest.approx(equity, abs=1.0)
+    assert float(told[2]["report"]["maintenance_margin"]) == pytest.approx((1 - closed) * 46_000 * 0.05)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "line"),
     [
+        ("fills.jsonl", orjson.dumps(FILLS[0]) + b"\n" + orjson.dumps(FILLS[1])[:-9], "the last line must be whole"),
+        ("fills.csv", b"fill_id,account,instrument\nf1,alice,BTC-PERP\nf2,ali", "a row must have 3 cells, found 2"),
+        ("fills.xlsx", b"PK", "files of fills must end in .jsonl"),
+        ("fills.jsonl.gz", gzip.compress(orjson.dumps(FILLS[0]) * 99)[:-60], "the file must be readable"),
+        ("fills.jsonl.gz", gzip.compress(b"x" * 999)[:10] + b"\xff" * 40, "the file must be readable"),
         (
             "fills.jsonl",
             orjson.dumps({**FILLS[0], "time": T0 + 9}) + b"\n" + orjson.dumps(FILLS[1]),
