@@ -174,8 +174,8 @@ def test_a_replay_may_fill_its_own_liquidations(folder: Path) -> None:
     told = decisions(result)
     assert [event["kind"] for event in told] == ["called", "liquidation", "liquidation_cleared"]
     closed = -float(told[1]["orders"][0]["quantity"])
-    equity = 6_000 - 4_000 - closed * (46 + 0.005 * 46_000 * 0.999)
-    assert float(told[2]["report"]["equity"]) == pytest.approx(equity, abs=1.0)
+    equity = 6_000 - 4_000 - closed * 46
+    assert float(told[2]["report"]["equity"]) == pytest.approx(equity)
     assert float(told[2]["report"]["maintenance_margin"]) == pytest.approx((1 - closed) * 46_000 * 0.05)
 
 
