@@ -42,6 +42,28 @@ def journal(accounts: Sequence[str]) -> Iterator[Block]:
             )
 
 
+def marks(time_ms: int) -> Block:
+    """Marks of everything at its price, for a shard that is live from then on."""
+    symbols, instruments = [*PRICES, "USDC"], [f"{symbol}-PERP" for symbol in PRICES]
+    columns: dict[str, Any] = {
+        "symbol": np.arange(len(symbols)),
+        "index": np.array([*PRICES.values(), 1], dtype=np.float64),
+        "confidence": np.zeros(len(symbols)),
+        "check": np.full(len(symbols), np.nan),
+        "symbol_state": np.zeros(len(symbols)),
+        "quote_time": np.full(len(symbols), time_ms),
+        "instrument": np.arange(len(instruments)),
+        "mark": np.array(list(PRICES.values()), dtype=np.float64),
+        "mark_state": np.zeros(len(instruments)),
+    }
+    return Block(
+        kind="marks",
+        names={"symbols": symbols, "instruments": instruments},
+        columns=columns,
+        extra={"time": time_ms, "oracle": {"partition": 0, "of": 1, "mode": "live"}},
+    )
+
+
 def rows(
     prefix: str, accounts: Sequence[str], who: Any, first: int, columns: dict[str, Any], **names: list[str]
 ) -> dict[str, Any]:

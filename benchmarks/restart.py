@@ -12,12 +12,13 @@ import asyncio
 import os
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 
-from benchmarks.books import POSITIONS, journal, names
+from benchmarks.books import POSITIONS, journal, marks, names
 from benchmarks.report import Report
 from schemas.sharding import shard_of
 from streams.agents.margin import POSITION_KEY
@@ -31,7 +32,7 @@ from streams.kafka.broker import LocalBroker
 from streams.kafka.transactions import PartitionWriter
 from streams.rows import Rows
 
-#: Of the transaction that holds a shard's whole changelog.
+#: Of a transaction that holds a shard's whole changelog, and of one with summaries of all its accounts.
 WRITE_MS_MAX = 60_000
 #: Blocks of the journal that are on their way at once.
 SENDING_MAX = 16
@@ -53,7 +54,8 @@ def run(report: Report, accounts: int) -> None:
     with tempfile.TemporaryDirectory() as folder, LocalBroker(Path(folder) / "broker") as broker:
         none = Bench(broker, Path(folder), "none", quote_age_ms_max=3_600_000)
         empty = asyncio.run(_empty(none, broker))
-        bench = Bench(broker, Path(folder), "restart", quote_age_ms_max=3_600_000)
+        settings = {"quote_age_ms_max": 3_600_000, "transaction_timeout_ms": WRITE_MS_MAX}
+        bench = Bench(broker, Path(folder), "restart", **settings)
         asyncio.run(measure(report, bench, broker, accounts, empty))
 
 
@@ -118,7 +120,7 @@ async def _write(bench: Bench, partition: int, accounts: list[str]) -> dict[str,
     journal_tp = TopicPartition(f"{bench.prefix}.journal", partition)
     changelog_tp = TopicPartition(f"{bench.prefix}.margin-changelog", partition)
     sending: list[Any] = []
-    for offset, block in enumerate(journal(accounts)):
+    for offset, block in enumerate(chain(journal(accounts), [marks(int(time.time() * 1000))])):
         data = block.encode()
         shard.apply(offset, data)
         sending.append(await bench.producer.send(journal_tp.topic, data, partition=partition))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS
-from benchmarks.books import POSITIONS, journal, names
+from benchmarks.books import POSITIONS, journal, marks, names
 from benchmarks.job import PARTITIONS, Breach, Job, Pool, differences, done_marks
 from benchmarks.page import page
 from benchmarks.peers.account import Account, fill_of
@@ -15,6 +15,7 @@ from benchmarks.plot import svg
 from benchmarks.report import Report
 from schemas.sharding import shard_of
 from streams.engine.shard import Shard
+from streams.engine.views import shard_view
 from tests.tables import Row, rows
 
 
@@ -57,12 +58,14 @@ def test_done_marks_are_the_last_of_their_partition() -> None:
 def test_accounts_to_be_restored_hold_what_a_restore_is_said_to_bring_back() -> None:
     """Else bytes an account would be of smaller ones."""
     shard = Shard(0)
-    for offset, block in enumerate(journal(names(50))):
+    for offset, block in enumerate([*journal(names(50)), marks(1_000)]):
         shard.apply(offset, block.encode())
     ledger = shard.ledger
     assert list(ledger.accounts) == names(50)
     assert ledger.positions.size[:50].tolist() == [POSITIONS] * 50
     assert ledger.balances.size[:50].tolist() == [1] * 50
+    assert shard_view(shard)["statuses"]["ok"] == 50
+    assert shard_view(shard)["live"]
     assert ledger.rows == {"applied": 50 * (1 + POSITIONS), "duplicate": 0, "out_of_range": 0, "to_house": 0}
 
 
