@@ -101,6 +101,10 @@ async def measure(report: Report, bench: Bench, broker: LocalBroker, accounts: i
     ):
         each = (memory - empty.resident) * 2**20 / accounts
         report.add(f"{what}, an account", each, "bytes", f"{under}; {memory:.0f} MiB in all; {above}")
+    report.note(
+        f"Transactions may take {WRITE_MS_MAX / 1000:g} s here: a shard that goes live writes a summary of each of its "
+        "accounts in one, which with 250,000 of them takes seconds."
+    )
     report.ratio("resident bytes of an account to 1.5 KB", (now - empty.resident) * 2**20 / accounts, 1500, "at most 1")
 
 
