@@ -101,13 +101,6 @@ class Ledger:
             book = int(self.next_book[book])
         return book
 
-    def isolated_books(self, account: I64, instrument: I32) -> I64:
-        """The isolated book of each account and instrument, opened where it is new."""
-        books = find_books(self.cross_book, self.next_book, self.book_instrument, account, instrument)
-        for row in np.nonzero(books < 0)[0].tolist():
-            books[row] = self.book(int(account[row]), int(instrument[row]))
-        return books
-
     def books_of(self, account: int) -> list[int]:
         """The account's books: cross first, isolated in the order they were opened."""
         books = [int(self.cross_book[account])]
@@ -120,6 +113,8 @@ class Ledger:
     def fills(self, block: Block, terms: Terms, instruments: list[int], window: int) -> tuple[I64, Any]:
         """Post a block of fills; the book of each row and what became of it (posting.APPLIED, ...).
 
+        A row that was there opens no book: where it names one that is not open, its account's cross book stands for it.
+
         Parameters
         ----------
         instruments : the shard's index of each name in the block
@@ -128,9 +123,8 @@ class Ledger:
         account = self.numbers(block.names["accounts"])[columns["account"]]
         instrument = np.array(instruments, dtype=np.int32)[columns["instrument"]]
         isolated = np.where(columns["mode"] < 0, self.isolated_by_default[account], columns["mode"] == 1)
-        book = self.cross_book[account]
-        if isolated.any():
-            book[isolated] = self.isolated_books(account[isolated], instrument[isolated])
+        bucket = np.where(isolated, instrument, np.int32(CROSS))
+        book = self._open(account, bucket)
         arguments = (
             account,
             book,
@@ -159,22 +153,18 @@ class Ledger:
                 first,
             )
 
-        self._post(post, terms, len(account))
-        self._count(outcome)
+        self._post(post, terms, account, bucket, book, outcome)
         return book, outcome
 
     def transfers(
         self, block: Block, terms: Terms, assets: list[int], instruments: list[int], window: int
     ) -> tuple[I64, Any]:
-        """Post a block of collateral legs; the book of each row and what became of it."""
+        """Post a block of collateral legs; the book of each row and what became of it, as of fills."""
         columns = block.columns
         account = self.numbers(block.names["accounts"])[columns["account"]]
         asset = np.array(assets, dtype=np.int32)[columns["asset"]]
-        book = self.cross_book[account]
-        isolated = columns["bucket"] >= 0
-        if isolated.any():
-            instrument = np.array(instruments, dtype=np.int32)[columns["bucket"][isolated]]
-            book[isolated] = self.isolated_books(account[isolated], instrument)
+        bucket = np.array([*instruments, CROSS], dtype=np.int32)[columns["bucket"]]  # -1 is the last
+        book = self._open(account, bucket)
         outcome = np.zeros(len(account), dtype=np.int8)
 
         def post(totals: House, first: int) -> int:
@@ -198,17 +188,37 @@ class Ledger:
                 first,
             )
 
-        self._post(post, terms, len(account))
-        self._count(outcome)
+        self._post(post, terms, account, bucket, book, outcome)
         return book, outcome
 
-    def _post(self, post: Callable[[House, int], int], terms: Terms, rows: int) -> None:
+    def _open(self, account: I64, bucket: I32) -> I64:
+        """The book of each account and bucket (instrument, or CROSS), -1 where it is not open."""
+        return find_books(self.cross_book, self.next_book, self.book_instrument, account, bucket)
+
+    def _post(
+        self,
+        post: Callable[[House, int], int],
+        terms: Terms,
+        account: I64,
+        bucket: I32,
+        book: I64,
+        outcome: npt.NDArray[np.int8],
+    ) -> None:
+        """Post all rows, opening books and making room on the way; `book` is completed."""
         totals = posting.house(len(terms.asset_rank), len(terms.instrument_rank))
         done = post(totals, 0)
-        while done < rows:
-            self.make_room()
+        while done < len(account):
+            unopened = done + np.flatnonzero(outcome[done : done + 2] == posting.NO_BOOK)
+            for row in unopened.tolist():
+                opened = self.book(int(account[row]), int(bucket[row]))
+                book[(account == account[row]) & (bucket == bucket[row])] = opened
+            if not len(unopened):
+                self.make_room()
             done = post(totals, done)
+        book[book < 0] = self.cross_book[account[book < 0]]
         self._absorb(totals, terms)
+        for name, number in zip(self.rows, np.bincount(outcome, minlength=4).tolist(), strict=True):
+            self.rows[name] += number
 
     def make_room(self) -> None:
         """Room for at least one more row of any size in every table, or two legs of a transfer."""
@@ -229,6 +239,7 @@ class Ledger:
             self._absorb_assets(totals, account, name)
         self._absorb_assets(totals, posting.EXTERNAL, "~external")
         self._absorb_assets(totals, posting.HOUSE, "~house")
+        self._absorb_assets(totals, posting.ROUNDING, "~rounding")
         for instrument in np.nonzero(totals.instruments.any(axis=(0, 2)))[0].tolist():
             row = totals.instruments[:, instrument]
             asset = int(terms.settlement[instrument])
@@ -243,10 +254,6 @@ class Ledger:
     def _absorb_assets(self, totals: House, account: int, name: str) -> None:
         for asset in np.nonzero(totals.assets[account].any(axis=1))[0].tolist():
             self.house_assets[(name, asset)] += posting.total(totals.assets[account, asset])
-
-    def _count(self, outcome: npt.NDArray[np.int8]) -> None:
-        for name, number in zip(self.rows, np.bincount(outcome, minlength=4).tolist(), strict=True):
-            self.rows[name] += number
 
     # -- settlement and take-over --------------------------------------------------------------------------------
 
@@ -275,9 +282,12 @@ class Ledger:
         unit, divisor = int(terms.unit[instrument]), int(terms.divisor[instrument])
         inverse = bool(terms.inverse[instrument])
         value = -round(Fraction(lots * unit, ticks * divisor)) if inverse else lots * ticks * unit
+        residue = value + lots * round(Fraction(unit, ticks * divisor)) if inverse else 0  # as posting.post_residue
         asset = int(terms.settlement[instrument])
         self.house_assets[("~house", asset)] += value
-        self.house_assets[(f"~market:{instrument}", asset)] -= value
+        self.house_assets[(f"~market:{instrument}", asset)] -= value - residue
+        if residue:
+            self.house_assets[("~rounding", asset)] -= residue
         self.house_lots[("~house", instrument)] -= lots
         self.house_lots[("~market", instrument)] += lots
 

@@ -1,7 +1,8 @@
 """Posting rows to the ledger: double entry in exact integers, one row after another.
 
 Each posting takes from a house account what it gives a book: fills post to the market, fees to the fees account,
-funding to the funding account, transfers to the outside. A row either posts whole or not at all.
+funding to the funding account, transfers to the outside, what settling rounds to the rounding account. A row either
+posts whole or not at all.
 """
 
 from typing import NamedTuple
@@ -24,12 +25,14 @@ from streams.margin.parameters import I32, I64
 
 #: What became of a row.
 APPLIED, DUPLICATE, OUT_OF_RANGE, TO_HOUSE = 0, 1, 2, 3
+#: What keeps a row from being posted yet: its book is not open.
+NO_BOOK = 4
 
 #: Position sizes stay exact as float64.
 LOTS_LIMIT = 1 << 53
 
 # rows of House.assets and House.instruments
-FEES, FUNDING, EXTERNAL, HOUSE = 0, 1, 2, 3
+FEES, FUNDING, EXTERNAL, HOUSE, ROUNDING = 0, 1, 2, 3, 4
 MARKET, MARKET_LOTS, EXTERNAL_LOTS, HOUSE_LOTS = 0, 1, 2, 3
 
 
@@ -50,13 +53,13 @@ class Terms(NamedTuple):
 class House(NamedTuple):
     """What a block posts to house accounts, as two 32-bit limbs so that no block overflows; see `totals`."""
 
-    assets: I64  # shape (4, assets, 2)
+    assets: I64  # shape (5, assets, 2)
     instruments: I64  # shape (4, instruments, 2)
 
 
 def house(assets: int, instruments: int) -> House:
     """No postings yet."""
-    return House(np.zeros((4, assets, 2), dtype=np.int64), np.zeros((4, instruments, 2), dtype=np.int64))
+    return House(np.zeros((5, assets, 2), dtype=np.int64), np.zeros((4, instruments, 2), dtype=np.int64))
 
 
 def total(limbs: I64) -> int:
@@ -202,7 +205,25 @@ def settle(
     if entry < 0:
         return APPLIED
     lots = -positions.lots[entry]
-    return post_fill(positions, balances, terms, totals, book, instrument, lots, ticks, 0, False)
+    outcome = post_fill(positions, balances, terms, totals, book, instrument, lots, ticks, 0, False)
+    if outcome == APPLIED:
+        post_residue(terms, totals, instrument, lots, ticks)
+    return outcome
+
+
+@njit(cache=True)
+def post_residue(terms: Terms, totals: House, instrument: int, lots: int, ticks: int) -> None:
+    """Leave the market with what single lots cost that settle at `ticks`, and give the rest to the rounding account.
+
+    Coins are rounded a position, and the positions of both sides are cut differently and on different shards; lots
+    alone are as many on both.
+    """
+    inverse, unit, divisor = terms.inverse[instrument], terms.unit[instrument], terms.divisor[instrument]
+    one = fill_cost(1, ticks, inverse, unit, divisor)
+    residue = fill_cost(lots, ticks, inverse, unit, divisor) - lots * one
+    if residue != 0:
+        add(totals.instruments, MARKET, instrument, -residue)
+        add(totals.assets, ROUNDING, terms.settlement[instrument], residue)
 
 
 @njit(cache=True)
@@ -227,20 +248,18 @@ def post_fills(
     outcome: npt.NDArray[np.int8],
     first: int,
 ) -> int:
-    """Post fills from row `first` on; the row to go on from after making room, or the number of rows.
+    """Post fills from row `first` on; the row to go on from after making room or opening its book (where its outcome
+    is NO_BOOK), or the number of rows.
 
     Parameters
     ----------
+    book : -1 where it is not open; a row that was there needs none
     taken_over : per book: journal offset of its last take-over, -1 never; fills that answer an earlier liquidation
         go to the house. A fill of an expired instrument settles at once.
     outcome : written: what became of each row
     """
     for row in range(first, account.shape[0]):
         a, b = account[row], book[row]
-        if positions.top[0] + 2 * positions.size[b] + 1 > positions.key.shape[0]:
-            return row
-        if balances.top[0] + 2 * balances.size[b] + 1 > balances.key.shape[0]:
-            return row
         if recent.top[0] + 1 + PIECE_MAX > recent.word.shape[0]:
             return row
         bust = kind[row] == 2
@@ -249,6 +268,13 @@ def post_fills(
         if seen_before(recent, a, identity):
             outcome[row] = DUPLICATE
             continue
+        if b < 0:
+            outcome[row] = NO_BOOK
+            return row
+        if positions.top[0] + 2 * positions.size[b] + 1 > positions.key.shape[0]:
+            return row
+        if balances.top[0] + 2 * balances.size[b] + 1 > balances.key.shape[0]:
+            return row
         sign = -1 if bust else 1
         settled = terms.settled[instrument[row]]
         if 0 <= liquidation[row] <= taken_over[b]:
@@ -256,7 +282,9 @@ def post_fills(
                 terms, totals, instrument[row], sign * lots[row], ticks[row], sign * fee[row]
             )
             if settled > 0 and outcome[row] == TO_HOUSE:
-                post_fill_to_house(terms, totals, instrument[row], -sign * lots[row], settled, 0)
+                back = -sign * lots[row]
+                if post_fill_to_house(terms, totals, instrument[row], back, settled, 0) == TO_HOUSE:
+                    post_residue(terms, totals, instrument[row], back, settled)
         else:
             outcome[row] = post_fill(
                 positions,
@@ -297,7 +325,8 @@ def post_transfers(
     outcome: npt.NDArray[np.int8],
     first: int,
 ) -> int:
-    """Post transfers from row `first` on; the row to go on from after making room, or the number of rows.
+    """Post transfers from row `first` on; the row to go on from after making room or opening the book of a leg (its
+    outcome is NO_BOOK), or the number of rows.
 
     Of the two legs of one source row that stand in the block neither posts where one would be out of range.
     """
@@ -311,9 +340,6 @@ def post_transfers(
         identities = np.empty(2, dtype=np.uint64)
         for at in range(row, end):
             a, b = account[at], book[at]
-            # twice the room of one leg: the other may be of the same book
-            if balances.top[0] + 4 * balances.size[b] + 4 > balances.key.shape[0]:
-                return row
             if recent.top[0] + 2 * (1 + PIECE_MAX) > recent.word.shape[0]:
                 return row
             start = id_end[at - 1] if at > 0 else 0
@@ -321,6 +347,12 @@ def post_transfers(
             if seen_before(recent, a, identities[at - row]):
                 outcome[at] = DUPLICATE
                 continue
+            if b < 0:
+                outcome[at] = NO_BOOK
+                return row
+            # twice the room of one leg: the other may be of the same book
+            if balances.top[0] + 4 * balances.size[b] + 4 > balances.key.shape[0]:
+                return row
             outcome[at] = TO_HOUSE if 0 <= liquidation[at] <= taken_over[b] else APPLIED
             if outcome[at] == APPLIED:
                 entry = find(balances.start[b], balances.size[b], balances.key, asset[at])

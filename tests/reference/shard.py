@@ -160,15 +160,15 @@ class ReferenceShard:
         account = self.account(row.account)
         mode = row.mode or account.settings.get("mode", "cross")
         name = row.instrument if mode == "isolated" else "cross"
-        bucket = account.bucket(name)
         if not self.is_new(account, ("bust" if row.kind == "bust" else "fill", row.id)):
             return
+        bucket = account.bucket(name)
         sign = -1 if row.kind == "bust" else 1
         quantity, price, fee = sign * Fraction(row.quantity), Fraction(row.price), sign * Fraction(row.fee)
         if self.late(row, name):
             self.post_to_house(row.instrument, quantity, price, fee)
             if row.instrument in self.settled:
-                self.post_to_house(row.instrument, -quantity, self.settled[row.instrument], ZERO)
+                self.close_house(row.instrument, -quantity)
             return
         if bucket.status == "bankrupt":
             bucket.status, bucket.called, bucket.step = "ok", False, 0
@@ -178,9 +178,9 @@ class ReferenceShard:
 
     def leg(self, row: Any) -> None:
         account = self.account(row.account)
-        bucket = account.bucket(row.bucket)
         if not self.is_new(account, ("leg", row.leg, row.id)):
             return
+        bucket = account.bucket(row.bucket)
         amount = Fraction(row.amount)
         self.house["~external", row.asset] -= amount
         if self.late(row, row.bucket):
@@ -275,7 +275,21 @@ class ReferenceShard:
 
     def close_at(self, bucket: Bucket, instrument: str, price: Fraction) -> None:
         if instrument in bucket.positions:
-            self.post(bucket, instrument, -bucket.positions[instrument].quantity, price, ZERO, opening=False)
+            quantity = -bucket.positions[instrument].quantity
+            self.post(bucket, instrument, quantity, price, ZERO, opening=False)
+            self.leave_residue(instrument, quantity)
+
+    def close_house(self, instrument: str, quantity: Fraction) -> None:
+        self.post_to_house(instrument, quantity, self.settled[instrument], ZERO)
+        self.leave_residue(instrument, quantity)
+
+    def leave_residue(self, instrument: str, quantity: Fraction) -> None:
+        """The market settles lot by lot; what the position's own rounding makes of it beyond that is ~rounding's."""
+        asset, price = self.settlement(instrument), self.settled[instrument]
+        lot = Fraction(1, 10 ** self.terms[instrument]["quantity_precision"])
+        residue = self.cost(instrument, quantity, price) - quantity / lot * self.cost(instrument, lot, price)
+        self.house[f"~market:{instrument}", asset] -= residue
+        self.house["~rounding", asset] += residue
 
     def expire(self) -> None:
         for name, terms in self.terms.items():
@@ -290,7 +304,7 @@ class ReferenceShard:
             for account in self.accounts.values():
                 for bucket in account.buckets.values():
                     self.close_at(bucket, name, self.settled[name])
-            self.post_to_house(name, -self.house[f"~house:{name}", "lots"], self.settled[name], ZERO)
+            self.close_house(name, -self.house[f"~house:{name}", "lots"])
 
     def take_over(self, bucket: Bucket) -> None:
         for asset, amount in bucket.balances.items():

@@ -1,14 +1,15 @@
-"""What marks, funding rates and expiries do to the ledger of a shard.
+"""What funding rates do to the ledger of a shard.
 
 BTC-PERP settles in USDC: 0.5 of it at a mark of 50,000 and a rate of 0.0001 pays 0.5 x 50,000 x 0.0001 = 2.5.
 """
 
+from __future__ import annotations
+
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
-from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, Rate, T, asset, events, instrument, of
+from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, Rate, T, asset, instrument, of
 
 
 def market(prices: dict[str, float] | None = PRICES, *terms: Json) -> Market:
@@ -21,9 +22,6 @@ def market(prices: dict[str, float] | None = PRICES, *terms: Json) -> Market:
 
 def close(made: Market, account: str, quantity: str, price: str = "50000", instrument: str = "BTC-PERP") -> None:
     made.fills(Fill(f"close-{len(made.journal)}", account, instrument, quantity, price))
-
-
-# -- funding ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -220,189 +218,3 @@ def test_funding_owed_past_the_range_rejects_the_fill() -> None:
     assert made.status("whale", "BTC-PERP") == "bankrupt"
     # 4.8e12, and 12 x 25,000 of alice's short side of 100,000: she is bankrupt as well
     assert made.house("~funding") == "4800000300000"
-
-
-# -- expiry ----------------------------------------------------------------------------------------------------------
-
-EXPIRY = T + 60_000
-
-
-def dated(price: float = 50_000.0, **terms: Any) -> Market:
-    """alice long 2 BTC-DEC at 50,000, bob short 2; it expires a minute after the first mark."""
-    made = Market((*STANDARD, instrument("BTC-DEC", "future", expiry=EXPIRY, **terms)), {**PRICES, "BTC": price})
-    made.collateral(Leg("d", "alice", "100000"), Leg("d", "bob", "100000"))
-    made.fills(Fill("t", "alice", "BTC-DEC", "2", "50000"), Fill("t", "bob", "BTC-DEC", "-2", "50000"))
-    return made
-
-
-def test_a_future_lives_until_shard_time_reaches_its_expiry() -> None:
-    """One millisecond early would settle at a price that the contract doesn't know."""
-    made = dated()
-    made.marks({"BTC": 51_000.0}, after=59_999)
-    assert made.position("alice", "BTC-DEC") == ("2", "100000")
-
-
-@pytest.mark.parametrize("after", [60_000, 60_001])
-def test_a_future_settles_at_the_first_mark_at_or_after_its_expiry(after: int) -> None:
-    """The mark in the very block that brings the expiry counts, and no later one."""
-    made = dated()
-    sent = made.marks({"BTC": 51_000.0}, after=after)
-    # 2 x 1,000
-    assert (made.balance("alice"), made.balance("bob")) == ("102000", "98000")
-    assert made.position("alice", "BTC-DEC") is made.position("bob", "BTC-DEC") is None
-    assert made.house_lots("~market", "BTC-DEC") == made.house("~market:BTC-DEC") == "0"
-    summaries = {record["account"]: record["balances"]["USDC"] for record in of(sent, "margin-accounts")}
-    assert summaries == {"alice": "102000", "bob": "98000"}
-    made.marks({"BTC": 90_000.0}, after=1000)
-    assert made.balance("alice") == "102000"
-
-
-def test_a_heartbeat_that_reaches_the_expiry_settles_at_the_standing_mark() -> None:
-    """In a quiet market no price changes at the expiry; the contract still ends."""
-    made = dated(50_500.0)
-    made.marks(after=60_000)
-    assert made.balance("alice") == "101000"
-
-
-def test_a_stated_settlement_price_goes_before_the_mark() -> None:
-    """The venue's official price decides, not our oracle's last tick."""
-    made = dated(settlement_price="49999.5")
-    made.marks({"BTC": 51_000.0}, after=60_000)
-    assert (made.balance("alice"), made.balance("bob")) == ("99999", "100001")
-
-
-def test_a_settlement_price_may_come_after_the_expiry_where_no_mark_ever_came() -> None:
-    """Without any price the position waits; it is unpriced, never ok."""
-    made = Market((*STANDARD, instrument("BTC-DEC", "future", expiry=T - 1)), {"USDC": 1.0})
-    made.deposit("alice", "100000")
-    made.fills(Fill("t", "alice", "BTC-DEC", "2", "50000"))
-    assert made.status("alice") == "unpriced"
-    made.tell(instrument("BTC-DEC", "future", expiry=T - 1, settlement_price="50250", version=9))
-    assert (made.balance("alice"), made.status("alice")) == ("100500", "ok")
-
-
-def test_a_settlement_price_that_comes_after_settlement_changes_nothing() -> None:
-    """Paid is paid: a late record must not pay again."""
-    made = dated()
-    made.marks({"BTC": 51_000.0}, after=60_000)
-    made.tell(instrument("BTC-DEC", "future", expiry=EXPIRY, settlement_price="1", version=9))
-    made.marks({"BTC": 52_000.0}, after=1000)
-    assert made.balance("alice") == "102000"
-
-
-def test_late_fills_settle_at_once_at_the_same_price() -> None:
-    """A trade reported after the expiry is still a trade; it must not stay open for ever."""
-    made = dated()
-    made.marks({"BTC": 51_000.0}, after=60_000)
-    made.marks({"BTC": 60_000.0}, after=1000)
-    sent = made.fills(
-        Fill("late", "alice", "BTC-DEC", "1", "50800", "3"),
-        Fill("late", "bob", "BTC-DEC", "-1", "50800"),
-        Fill("iso", "bob", "BTC-DEC", "-1", "50900", mode="isolated"),
-    )
-    # alice: 102,000 + 200 - 3; bob: 98,000 - 200, isolated -100
-    assert made.balance("alice") == "102197"
-    assert made.balance("bob") == "97800"
-    assert made.position("bob", "BTC-DEC", "BTC-DEC") is None
-    # without a margin of its own the isolated bucket is bankrupt, and only that one
-    assert events(sent) == ["bob bankrupt"]
-    assert made.house("~house") == "-100"
-
-
-def test_expiry_settles_while_catching_up_and_judges_nothing() -> None:
-    """The ledger goes on in a backlog; decisions wait for the truth to be whole."""
-    made = dated()
-    sent = made.marks({"BTC": 10_000.0}, after=60_000, mode="catching_up")
-    assert (sent, made.balance("alice")) == ([], "20000")
-
-
-def test_an_absurd_mark_settles_nothing() -> None:
-    """A single mad quote at the expiry must not pay out the world, nor stop the shard: the next mark settles."""
-    made = dated()
-    made.marks({}, {"BTC-DEC": 1e18}, after=60_000)
-    assert made.position("alice", "BTC-DEC") == ("2", "100000")
-    made.marks({}, {"BTC-DEC": 51_000.0}, after=1000)
-    assert made.balance("alice") == "102000"
-
-
-def test_a_position_whose_settlement_is_past_the_range_stays_open() -> None:
-    """The shard goes on for everybody else, and the position waits for the operator."""
-    made = dated()
-    made.marks({}, {"BTC-DEC": 4e12}, after=60_000)
-    # 2 x 4e12 is past 4.6e12; both legs of bob and alice
-    assert made.position("alice", "BTC-DEC") == ("2", "100000")
-    assert made.shard.ledger.rows["out_of_range"] == 2
-
-
-def test_what_the_house_took_over_settles_too() -> None:
-    """Else ~market never comes back to zero, and nobody can tell a leak from a left-over."""
-    made = dated()
-    made.collateral(Leg("w", "bob", "-99000", type="withdrawal"))
-    made.marks({"BTC": 51_000.0}, after=1000)
-    assert made.status("bob") == "bankrupt"
-    # bob's 1,000 and the 100,000 that his short had sold for
-    assert (made.house("~house"), made.house_lots("~house", "BTC-DEC")) == ("101000", "-2")
-    made.marks({"BTC": 52_000.0}, after=59_000)
-    # bought back at 2 x 52,000
-    assert (made.house("~house"), made.house_lots("~house", "BTC-DEC")) == ("-3000", "0")
-    assert made.house("~market:BTC-DEC") == made.house_lots("~market", "BTC-DEC") == "0"
-    assert made.balance("alice") == "104000"
-
-
-def test_inverse_futures_settle_in_coins() -> None:
-    """Both types expire."""
-    made = Market((*STANDARD, instrument("BTC-MAR", "inverse_future", expiry=EXPIRY)), PRICES)
-    made.deposit("alice", "1", "BTC")
-    made.fills(Fill("t", "alice", "BTC-MAR", "100", "40000"))
-    made.marks({"BTC": 50_000.0}, after=60_000)
-    # 10,000 x (1/40,000 - 1/50,000)
-    assert made.balance("alice", "BTC") == "1.05"
-
-
-# -- terms while running ---------------------------------------------------------------------------------------------
-
-
-def test_new_terms_remargin_what_they_touch_at_once() -> None:
-    """A raised requirement that waited for the next price would leave the venue exposed until then."""
-    made = market()
-    made.collateral(Leg("w", "alice", "-95000", type="withdrawal"))
-    # 5,000 on 25,000: ratio 4; at 18 % the requirement is 4,500, ratio 1.11
-    assert made.status("alice") == "ok"
-    sent = made.tell(instrument("BTC-PERP", initial_margin="0.2", maintenance_margin="0.18", version=7))
-    assert events(sent) == ["alice called"]
-
-
-@pytest.mark.parametrize("version", [6, 7])
-def test_older_terms_change_nothing(version: int) -> None:
-    """Two producers may tell the same record late; the newest terms must stand."""
-    made = market()
-    made.tell(instrument("BTC-PERP", initial_margin="0.2", maintenance_margin="0.18", version=7))
-    before = made.view("alice")["maintenance_margin"]
-    made.tell(instrument("BTC-PERP", initial_margin="0.9", maintenance_margin="0.9", version=version))
-    assert made.view("alice")["maintenance_margin"] == before == "4500"
-
-
-def test_terms_in_a_block_of_rows_hold_for_its_rows() -> None:
-    """A producer tells an instrument with the first row that uses it."""
-    made = market()
-    sol = instrument("SOL-PERP", price_precision=3, quantity_precision=0)
-    made.fills(Fill("s", "alice", "SOL-PERP", "10", "200.125"), terms=[sol])
-    assert made.position("alice", "SOL-PERP") == ("10", "2001.25")
-    assert made.status("alice") == "unpriced"
-    made.marks({"SOL": 200.0})
-    assert made.status("alice") == "ok"
-
-
-def test_an_instrument_listed_later_keeps_the_books_in_order_of_id() -> None:
-    """Sums in another order differ in their last bit: a replay would decide otherwise."""
-    made = market()
-    rows = Fill("a", "alice", "AAA-PERP", "1", "10"), Fill("b", "alice", "ETH-PERP", "1", "2000")
-    made.fills(*rows, terms=[instrument("AAA-PERP")])
-    assert [row["instrument"] for row in made.view("alice")["positions"]] == ["AAA-PERP", "BTC-PERP", "ETH-PERP"]
-
-
-def test_a_closed_instrument_is_still_margined() -> None:
-    """Closed means no new positions: those that are there keep their risk."""
-    made = market()
-    made.tell(instrument("BTC-PERP", closed=True, version=8))
-    assert made.view("alice")["maintenance_margin"] == "1250"
