@@ -7,8 +7,8 @@ import pytest
 
 from streams.engine.judge import judged_now, numbers_of
 from tests.builders import Market, Rate, T
-from tests.properties.test_engine_slack_properties import Twins
 from tests.reference.valuation import valued
+from tests.twins import Twins
 
 
 def shard_of(seed: int) -> Market:
