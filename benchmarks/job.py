@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
 from schemas.sharding import shard_of
+
+I64 = npt.NDArray[np.int64]
 
 PARTITIONS = 4
 CASH = 100_000
@@ -132,7 +134,7 @@ class Job:
         self._breached.update(self._near)
         return self._must(self._near)
 
-    def _book(self, account: NDArray, symbol: NDArray, lots: NDArray, ticks: NDArray) -> None:  # type: ignore[type-arg]
+    def _book(self, account: I64, symbol: I64, lots: I64, ticks: I64) -> None:
         np.add.at(self._lots, (account, symbol), lots)
         np.add.at(self._cost, account, lots * ticks)
         np.add.at(self._fills, account, 1)
