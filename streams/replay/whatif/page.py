@@ -8,6 +8,7 @@ from html import escape
 from itertools import accumulate
 from typing import Any
 
+from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 from streams.replay.whatif.sides import CHANGED, KINDS, RECORDED
@@ -47,12 +48,14 @@ def _figure(report: Json) -> Any:
     titles = (
         "Prices, first = 1",
         "Margin locked (maintenance)",
-        "Books in a margin call or liquidation",
+        "Accounts and isolated positions in a margin call",
+        "Accounts and isolated positions in liquidation",
         "Margin calls so far",
         "Liquidations so far",
         "Bankruptcies so far",
+        "Shortfall so far, reporting currency",
     )
-    figure = make_subplots(rows=6, cols=1, shared_xaxes=True, vertical_spacing=0.03, subplot_titles=titles)
+    figure = make_subplots(rows=len(titles), cols=1, shared_xaxes=True, vertical_spacing=0.025, subplot_titles=titles)
     times = [_moment(time) for time in report["times"]]
     for symbol, prices in report["prices"].items():
         first = next((price for price in prices if price), None)
@@ -63,22 +66,22 @@ def _figure(report: Json) -> Any:
         line = {"color": COLORS[name], "dash": "dot" if name == CHANGED else "solid"}
         style = {"name": name, "line": line, "legendgroup": name, "mode": "lines"}
         figure.add_scatter(x=times, y=side["maintenance_margin"], **style, row=2, col=1)
-        worried = [
-            sum(pair) for pair in zip(side["statuses"]["margin_call"], side["statuses"]["liquidation"], strict=True)
-        ]
-        figure.add_scatter(x=times, y=worried, **style, showlegend=False, row=3, col=1)
+        for row, status in enumerate(("margin_call", "liquidation"), 3):
+            figure.add_scatter(x=times, y=side["statuses"][status], **style, showlegend=False, row=row, col=1)
         stairs = {**style, "line": {**line, "shape": "hv"}, "showlegend": False}
-        for row, kind in enumerate(KINDS, 4):
-            at = side["events"][kind]
-            counts = list(accumulate([1] * len(at)))
-            figure.add_scatter(
-                x=[*times[:1], *map(_moment, at), *times[-1:]],
-                y=[0, *counts, len(at)],
-                **stairs,
-                row=row,
-                col=1,
-            )
-    figure.update_layout(height=1500, template="plotly_white", hovermode="x unified", margin={"t": 40, "b": 30})
+        sums = [[(time, 1.0) for time in side["events"][kind]] for kind in KINDS]
+        sums.append([(time, float(amount)) for time, amount in side["shortfalls"]])
+        for row, steps in enumerate(sums, 5):
+            heights = list(accumulate((step for _, step in steps), initial=0.0))
+            moments = [*times[:1], *(_moment(time) for time, _ in steps), *times[-1:]]
+            figure.add_scatter(x=moments, y=[*heights, heights[-1]], **stairs, row=row, col=1)
+    figure.update_layout(
+        height=2000,
+        template="plotly_white",
+        colorway=qualitative.Dark24,
+        hovermode="x unified",
+        margin={"t": 40, "b": 30},
+    )
     return figure
 
 

@@ -55,10 +55,12 @@ class Side:
     ----------
     samples : (shard time, partition) -> sample
     events : (shard time, kind) of margin calls, first liquidation steps and bankruptcies
+    shortfalls : (shard time, loss past zero equity in the reporting currency) of bankruptcies
     """
 
     samples: dict[tuple[int, int], Sample] = field(default_factory=dict)
     events: list[tuple[int, str]] = field(default_factory=list)
+    shortfalls: list[tuple[int, Decimal]] = field(default_factory=list)
     fates: defaultdict[str, Fate] = field(default_factory=lambda: defaultdict(Fate))
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -74,6 +76,7 @@ class Side:
             fate.first.setdefault(kind, time_ms)
             if kind == "bankrupt":
                 fate.shortfall += Decimal(event["shortfall"])
+                self.shortfalls.append((time_ms, Decimal(event["shortfall"])))
             self.events.append((time_ms, kind))
 
     @property

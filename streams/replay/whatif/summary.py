@@ -45,6 +45,7 @@ def _side(side: Side, times: Sequence[int], partitions: Sequence[int]) -> Json:
         "initial_margin": [sample.initial_margin for sample in curves],
         "maintenance_margin": [sample.maintenance_margin for sample in curves],
         "statuses": {name: [sample.statuses[at] for sample in curves] for at, name in enumerate(STATUSES)},
+        "shortfalls": [[time, str(amount)] for time, amount in sorted(side.shortfalls)],
         "events": {kind: [time for time, found in events if found == kind] for kind in KINDS},
     }
 
