@@ -127,6 +127,18 @@ class TestTimePassing:
         partition = live_partition(quote(100.0), quote(104.0, source="b", time=T - 1))
         assert prices(partition.due(T + AGE + 500, None)) == {"BTC": (102.0, STALE)}
 
+    def test_two_sources_gone_one_after_the_other_keep_the_mark_told_last(self) -> None:
+        """A mark worked out anew for the newest quote's moment would bring back the source that went first."""
+        partition = live_partition(quote(100.0), quote(104.0, source="b", time=T - 5_000))
+        assert prices(partition.due(T + AGE - 4_999, None)) == {"BTC": (100.0, OK)}
+        assert prices(partition.due(T + AGE + 1, None)) == {"BTC": (100.0, STALE)}
+
+    def test_quotes_are_young_again_where_the_clock_goes_back(self) -> None:
+        """A symbol marked stale by a clock that ran ahead must not stay so until it is quoted again."""
+        partition = live_partition(quote(100.0))
+        assert prices(partition.due(T + AGE + 1, None)) == {"BTC": (100.0, STALE)}
+        assert prices(partition.due(T + 5, None)) == {"BTC": (100.0, OK)}
+
     def test_quote_that_arrives_too_old(self) -> None:
         """A first price that is old already is a price, flagged; the account is not called ok on it."""
         partition = live_partition()
