@@ -82,6 +82,17 @@ BROKEN = [
         {**ETH, "haircut_tiers": [{"from": "0", "haircut": "0.2"}, {"from": "5", "haircut": "0.1"}]},
         "haircut_tiers[1].haircut must not be below tier 0.2, found 0.1",
     ),
+    (
+        "bad_terms",
+        {
+            **ETH,
+            "haircut_tiers": [
+                {"from": "0", "haircut": "0.1", "initial_haircut": "0.4"},
+                {"from": "5", "haircut": "0.2", "initial_haircut": "0.3"},
+            ],
+        },
+        "haircut_tiers[1].initial_haircut must not be below tier 0.4, found 0.3",
+    ),
     ("not_finite", {**ETH, "haircut": "NaN"}, "haircut must be finite"),
     ("missing_field", {"id": "X", "precision": 1}, "kind must be given"),
     ("bad_value", {"id": "X", "kind": "thing"}, "kind must be"),
@@ -155,6 +166,13 @@ def test_normal_form_of_an_asset():
             "version": 0,
         }
     ]
+
+
+def test_a_slice_without_an_initial_haircut_has_the_larger_of_its_own_and_the_assets():
+    """With the smaller one, more of an asset could open positions than its haircut lets it carry."""
+    tiers = [{"from": "0", "haircut": "0.05"}, {"from": "10", "haircut": "0.3"}]
+    (told,) = add(Terms(BYTES_MAX), {**ETH, "initial_haircut": "0.2", "haircut_tiers": tiers})
+    assert [tier["initial_haircut"] for tier in told["haircut_tiers"]] == ["0.2", "0.3"]
 
 
 def test_normal_form_of_engine_rules_and_controls():
