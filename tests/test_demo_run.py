@@ -82,6 +82,7 @@ def _replay_gives_the_same_bytes(broker: LocalBroker, prefix: str, folder: Path)
     )
     assert equal
     assert all(int(count) > 0 for shard in equal for count in shard)
+    assert done.stdout.count("equal to the workers' own state") == len(equal)
 
 
 def _consumer_of_the_docs_prints(broker: LocalBroker, topic: str, folder: Path) -> None:
