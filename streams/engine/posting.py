@@ -23,10 +23,8 @@ from streams.engine.remembered import PIECE_MAX, Recent, remember, seen_before
 from streams.margin.money import LIMIT, fill_cost, funding_payment, multiply_divide, share_of
 from streams.margin.parameters import I32, I64
 
-#: What became of a row.
-APPLIED, DUPLICATE, OUT_OF_RANGE, TO_HOUSE = 0, 1, 2, 3
-#: What keeps a row from being posted yet: its book is not open.
-NO_BOOK = 4
+#: What became of a row; the last says that it waits for its book to be opened.
+APPLIED, DUPLICATE, OUT_OF_RANGE, TO_HOUSE, NO_BOOK = 0, 1, 2, 3, 4
 
 #: Position sizes stay exact as float64.
 LOTS_LIMIT = 1 << 53
@@ -213,10 +211,9 @@ def settle(
 
 @njit(cache=True)
 def post_residue(terms: Terms, totals: House, instrument: int, lots: int, ticks: int) -> None:
-    """Leave the market with what single lots cost that settle at `ticks`, and give the rest to the rounding account.
+    """Leave the market with what single lots cost at `ticks`, and give the rest to the rounding account.
 
-    Coins are rounded a position, and the positions of both sides are cut differently and on different shards; lots
-    alone are as many on both.
+    Coins are rounded a position, and both sides' positions are cut differently; lots alone are as many on both.
     """
     inverse, unit, divisor = terms.inverse[instrument], terms.unit[instrument], terms.divisor[instrument]
     one = fill_cost(1, ticks, inverse, unit, divisor)
