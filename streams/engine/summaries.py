@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import orjson
 from numba import njit
 
+from streams.engine.columns import Balances
 from streams.engine.judge import numbers_of
 from streams.engine.ledger import entries
-from streams.engine.report import SHOWN, shown_numbers, units_text
+from streams.engine.report import shown_numbers, units_text
+from streams.engine.terms import TermsTable
 from streams.engine.texts import Texts, amount_texts, number_texts
 from streams.engine.valuation import STATUSES
 from streams.margin.parameters import I32, I64
@@ -27,8 +30,7 @@ class Tokens(NamedTuple):
     end: I64
 
 
-#: What stands around the values of a record, keys sorted. The tokens of a block follow: its journal offset, its time,
-#: statuses, then assets and buckets.
+#: What stands around the values of a record, keys sorted. Statuses, assets and buckets follow among the tokens.
 LABELS = (
     b'{"account":"',
     b'","adjusted_equity":',
@@ -46,7 +48,21 @@ LABELS = (
     b',"equity":',
 )
 ACCOUNT, ADJUSTED, BALANCES, EQUITY, FREE, INITIAL_EQUITY, INITIAL, ISOLATED, MAINTENANCE, RATIO, STATUS = range(11)
-ISOLATED_ADJUSTED, BUCKET, ISOLATED_EQUITY, JOURNAL, TIME, FIRST_STATUS = range(11, 17)
+ISOLATED_ADJUSTED, BUCKET, ISOLATED_EQUITY, FIRST_STATUS = range(11, 15)
+FIRST_ASSET = FIRST_STATUS + len(STATUSES)
+
+
+class Vocabulary(NamedTuple):
+    """What records are put together from, the same from block to block.
+
+    Attributes
+    ----------
+    precision : by asset
+    """
+
+    tokens: Tokens
+    precision: I32
+
 
 #: A character inside a JSON string, by its byte: row, and how much of the row.
 _ESCAPED = [orjson.dumps(chr(byte))[1:-1] if byte < 128 else bytes([byte]) for byte in range(256)]
@@ -75,48 +91,89 @@ class Held(NamedTuple):
     amount: Texts
 
 
+class Place(NamedTuple):
+    """Where and when all records of a block were written."""
+
+    journal: U8
+    time: U8
+
+
 def summaries(shard: Shard, offset: int, accounts: I64) -> Rows:
     """A `margin-accounts` record of each account: its cross book, and its isolated ones beside it."""
     if not len(accounts):
         return Rows.of(())
-    ledger, terms = shard.ledger, shard.terms
+    ledger, vocabulary = shard.ledger, _vocabulary(shard.terms)
     books, book_end = books_in_order(accounts, ledger.cross_book, ledger.next_book)
-    rows = entries(ledger.balances, books)
-    assets, asset = np.unique(ledger.balances.key[rows], return_inverse=True)
-    buckets, bucket = np.unique(ledger.book_instrument[books], return_inverse=True)
-    journal = {"journal": {"offset": offset, "partition": shard.partition}}
-    texts = [
-        b"]," + orjson.dumps(journal)[1:-1],
-        b',"time":%d}' % shard.prices.time,
-        *(status.encode() + b'"' for status in STATUSES),
-        *(orjson.dumps(terms.assets[key]) + b":" for key in assets.tolist()),
-        *(orjson.dumps(terms.instruments[key]) if key >= 0 else b"" for key in buckets.tolist()),
-    ]
-    first_asset = FIRST_STATUS + len(STATUSES)
-    precision = np.array([terms.records[asset]["precision"] for asset in terms.assets], dtype=np.int32)
+    balance_end, asset, amounts, places = balances_in_order(ledger.balances, books, vocabulary.precision)
     held = Held(
         book_end,
         number_texts(shown_numbers(*numbers_of(shard, books)).ravel()),
-        shard.standing.status[books].astype(np.int64) + FIRST_STATUS,
-        bucket + (first_asset + len(assets)),
-        np.cumsum(ledger.balances.size[books], dtype=np.int64),
-        asset + first_asset,
-        amount_texts(ledger.balances.amount[rows], precision[ledger.balances.key[rows]]),
+        shard.standing.status[books] + np.int64(FIRST_STATUS),
+        ledger.book_instrument[books] + np.int64(FIRST_ASSET + len(vocabulary.precision)),
+        balance_end,
+        asset,
+        amount_texts(amounts, places),
     )
+    journal = b'],"journal":{"offset":%d,"partition":%d}' % (offset, shard.partition)
+    place = Place(*(np.frombuffer(text, np.uint8) for text in (journal, b',"time":%d}' % shard.prices.time)))
     keys, key_end = ledger.accounts.keys(accounts)
-    tokens = Tokens(*side_by_side([*LABELS, *texts]))
-    out = np.empty(_room(keys, held, tokens), dtype=np.uint8)
-    ends = np.zeros(len(accounts), dtype=np.int64)
-    write(keys, key_end, held, tokens, out, ends)
-    return Rows(keys, key_end, out[: ends.max(initial=0)], ends)
+    out = np.empty(room(keys, held, vocabulary.tokens, place), dtype=np.uint8)
+    ends = np.empty(len(accounts), dtype=np.int64)
+    size = write(keys, key_end, held, vocabulary.tokens, place, out, ends)
+    return Rows(keys, key_end, out[:size], ends)
 
 
-def _room(keys: U8, held: Held, tokens: Tokens) -> int:
-    """Bytes that the records take at most: every token once a book, the longest one a balance."""
-    longest = int(np.diff(tokens.end, prepend=0).max())
-    texts = int(held.numbers.size.sum()) + int(held.amount.size.sum())
-    count, balances = len(held.status), len(held.asset)
-    return 6 * len(keys) + texts + count * (len(tokens.data) + 5 * len(SHOWN)) + balances * (longest + 3)
+#: By the terms they are of, which only ever grow.
+_VOCABULARIES: WeakKeyDictionary[TermsTable, tuple[int, Vocabulary]] = WeakKeyDictionary()
+
+
+def _vocabulary(terms: TermsTable) -> Vocabulary:
+    known = len(terms.assets) + len(terms.instruments)
+    size, vocabulary = _VOCABULARIES.get(terms, (-1, None))
+    if vocabulary is None or size != known:
+        texts = [
+            *LABELS,
+            *(status.encode() + b'"' for status in STATUSES),
+            *(orjson.dumps(asset) + b":" for asset in terms.assets),
+            *(orjson.dumps(instrument) for instrument in terms.instruments),
+        ]
+        precision = np.array([terms.records[asset]["precision"] for asset in terms.assets], dtype=np.int32)
+        vocabulary = Vocabulary(Tokens(*side_by_side(texts)), precision)
+        _VOCABULARIES[terms] = known, vocabulary
+    return vocabulary
+
+
+@njit(cache=True)
+def room(keys: U8, held: Held, tokens: Tokens, place: Place) -> int:
+    """Bytes that the records take at most: every label and the longest other token once a book or balance."""
+    longest = 0
+    for n in range(FIRST_STATUS, tokens.end.shape[0]):
+        longest = max(longest, tokens.end[n] - tokens.end[n - 1])
+    count, balances = held.status.shape[0], held.asset.shape[0]
+    book = tokens.end[FIRST_STATUS - 1] + 2 * longest + place.journal.shape[0] + place.time.shape[0] + 50
+    return (
+        6 * keys.shape[0] + held.numbers.size.sum() + held.amount.size.sum() + count * book + balances * (longest + 7)
+    )
+
+
+@njit(cache=True)
+def balances_in_order(balances: Balances, books: I64, precision: I32) -> tuple[I64, I64, I64, I32]:
+    """The balances of the books: where each book's end, then of each its asset's token, amount and precision."""
+    ends = np.empty(books.shape[0], dtype=np.int64)
+    count = 0
+    for n in range(books.shape[0]):
+        count += balances.size[books[n]]
+        ends[n] = count
+    asset, amount = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    places = np.empty(count, dtype=np.int32)
+    count = 0
+    for book in books:
+        for at in range(balances.start[book], balances.start[book] + balances.size[book]):
+            asset[count] = FIRST_ASSET + balances.key[at]
+            amount[count] = balances.amount[at]
+            places[count] = precision[balances.key[at]]
+            count += 1
+    return ends, asset, amount, places
 
 
 @njit(cache=True)
@@ -139,6 +196,14 @@ def books_in_order(accounts: I64, first: I64, next_book: I32) -> tuple[I64, I64]
             count += 1
             book = np.int64(next_book[book])
     return books, ends
+
+
+@njit(cache=True)
+def put(out: U8, at: int, text: U8) -> int:
+    """Write a text; where the next byte goes."""
+    for k in range(text.shape[0]):
+        out[at + k] = text[k]
+    return at + text.shape[0]
 
 
 @njit(cache=True)
@@ -202,8 +267,8 @@ def put_book(out: U8, at: int, held: Held, tokens: Tokens, book: int) -> int:
 
 
 @njit(cache=True)
-def write(keys: U8, key_end: I64, held: Held, tokens: Tokens, out: U8, ends: I64) -> None:
-    """Write the record of each account into `out`, one after another, and where each ends into `ends`."""
+def write(keys: U8, key_end: I64, held: Held, tokens: Tokens, place: Place, out: U8, ends: I64) -> int:
+    """Write the record of each account into `out`, one after another, and where each ends into `ends`; all bytes."""
     at, book, key = 0, 0, 0
     for row in range(key_end.shape[0]):
         at = put_token(out, at, tokens, ACCOUNT)
@@ -228,14 +293,15 @@ def write(keys: U8, key_end: I64, held: Held, tokens: Tokens, out: U8, ends: I64
                 out[at] = 44
                 at += 1
             at = put_book(out, at, held, tokens, own)
-        at = put_token(out, at, tokens, JOURNAL)
+        at = put(out, at, place.journal)
         for label, number in ((MAINTENANCE, 4), (RATIO, 5)):
             at = put_token(out, at, tokens, label)
             at = put_number(out, at, held.numbers, n + number)
         at = put_token(out, at, tokens, STATUS)
         at = put_token(out, at, tokens, held.status[book])
-        at = put_token(out, at, tokens, TIME)
+        at = put(out, at, place.time)
         ends[row], book, key = at, held.book_end[row], key_end[row]
+    return at
 
 
 def balances_of(shard: Shard, books: I64) -> list[dict[str, str]]:
