@@ -1,4 +1,5 @@
-"""What we change in aiokafka 0.14 (pinned): how often it says the same, and that a consumer may have columns.
+"""What we change in aiokafka 0.14 (pinned): how often it says the same, that a consumer may have columns, and how fast
+answers to fetches are read.
 
 All is applied once, by importing the transport or the writer; nothing else of aiokafka is touched.
 """
@@ -9,7 +10,9 @@ import logging
 import time
 
 from aiokafka.consumer import fetcher
+from aiokafka.protocol.fetch import FetchResponse_v11
 
+from streams.kafka.fetch_response import decoded
 from streams.kafka.records import ColumnRecords, RawRecords
 
 #: A warning of aiokafka, whatever its arguments, is logged at most this often, in seconds.
@@ -44,5 +47,6 @@ def apply() -> None:
         return
     fetcher.MemoryRecords = RawRecords
     fetcher.PartitionRecords = ColumnRecords
+    FetchResponse_v11.decode = staticmethod(decoded)
     for name in LOGGERS:
         logging.getLogger(name).addFilter(SparingFilter())

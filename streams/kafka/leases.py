@@ -25,10 +25,19 @@ class Lease:
     position: int | None = None  #: the next offset to fetch; None until the owner has said where to begin
     delivered: int = 0  #: the end of the last block delivered
     in_flight: int = 0  #: blocks delivered and not yet released
+    fetched: int = 0  #: fetches that took something, counted by who fetches alone; it may be another thread
+    handed_over: int = 0  #: those of them that have arrived here
 
     def begin(self, offset: int) -> None:
         """Set where reading begins."""
         self.position = self.delivered = offset
+
+    def has_room(self, blocks_max: int) -> bool:
+        """Whether more may be fetched: no more than `blocks_max` blocks and fetches are on their way."""
+        return self.alive and self.position is not None and self._on_their_way() < blocks_max
+
+    def _on_their_way(self) -> int:
+        return self.in_flight + self.fetched - self.handed_over
 
     def cut(self, records: Sequence[ConsumerRecord], end: int, size: int) -> Iterator[Block]:
         """Yield the blocks of one fetch that moved the position to ``end``, of ``size`` records at most.

@@ -8,10 +8,10 @@ ever committed here: offsets are in the owner's transactions.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -30,7 +30,7 @@ aiokafka_patches.apply()
 
 #: How long the consumer thread waits for data before it looks again at which partitions it may fetch, in ms.
 POLL_MS = 20
-#: How long the main thread waits for the consumer thread, in seconds.
+#: How often the main thread looks whether the consumer thread still fetches, in seconds.
 FETCH_SECONDS = 0.5
 HEARTBEAT_SECONDS_MAX = 0.5
 #: Faust must have its streams running so soon after an assignment; it has known ways to hang there.
@@ -76,7 +76,7 @@ def faust_settings(
 class Fetched:
     """What one fetch took of one partition: the position before and after, and the records."""
 
-    tp: TopicPartition
+    lease: Lease
     before: int
     after: int
     records: Sequence[ConsumerRecord]
@@ -120,22 +120,40 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Set the position of a partition (to be run in this thread)."""
         self._ensure_consumer().seek(tp, offset)
 
-    async def fetch(self, wanted: Callable[[], frozenset[TopicPartition]]) -> list[Fetched]:
-        """Return what moved, as soon as something did; ``wanted`` changes meanwhile and is asked again."""
+    async def fetch(
+        self,
+        wanted: Callable[[], Mapping[TopicPartition, Lease]],
+        hand_over: Callable[[Sequence[Fetched]], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Fetch while anything is wanted, and hand what moved over to the other loop, as soon as something did.
+
+        The broker is asked again without waiting for the main thread; `wanted` says each time what may be asked for.
+        """
         consumer = self._ensure_consumer()
-        until = self.thread_loop.time() + FETCH_SECONDS
-        while self.thread_loop.time() < until:
-            partitions = wanted()
-            if not partitions:  # to aiokafka no partitions means all partitions
-                await asyncio.sleep(POLL_MS / 1000)
-                continue
-            before = {tp: await consumer.position(tp) for tp in partitions}
-            records = await consumer.getmany(*partitions, timeout_ms=POLL_MS)
-            after = {tp: await consumer.position(tp) for tp in partitions}
-            moved = [tp for tp in partitions if before[tp] != after[tp]]
-            if moved:
-                return [Fetched(tp, before[tp], after[tp], whole(records.get(tp, ()))) for tp in moved]
-        return []
+        while leases := wanted():  # to aiokafka no partitions means all partitions
+            before = _positions(consumer, leases)
+            records = await consumer.getmany(*leases, timeout_ms=POLL_MS)
+            after = _positions(consumer, leases)
+            fetched = [
+                Fetched(lease, before[tp], after[tp], whole(records.get(tp, ())))
+                for tp, lease in leases.items()
+                if before[tp] != after[tp]
+            ]
+            if fetched:
+                for part in fetched:
+                    part.lease.fetched += 1
+                loop.call_soon_threadsafe(hand_over, fetched)
+
+
+def _positions(consumer: Any, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """The positions of partitions that are assigned and were sought; aiokafka's own way is a coroutine for each."""
+    subscription = consumer._subscription.subscription
+    assignment = None if subscription is None else subscription.assignment
+    found = {} if assignment is None else {tp: assignment.state_value(tp) for tp in tps if tp in assignment.tps}
+    if not found.keys() >= set(tps) or not all(state.has_valid_position for state in found.values()):
+        raise IllegalStateError("partitions must be assigned and have a position")
+    return {tp: state.position for tp, state in found.items()}
 
 
 class Consumer(driver.Consumer):
@@ -148,12 +166,14 @@ class Consumer(driver.Consumer):
         self._owner: Owner = self.app.block_owner
         self._leases: dict[TopicPartition, Lease] = {}  # replaced, never changed: the consumer thread reads it
         self._opening: list[asyncio.Task[None]] = []
-        self._fetch: asyncio.Future[list[Fetched]] | None = None
+        self._fetch: asyncio.Future[None] | None = None
+        self._fetched: deque[Fetched] = deque()  # handed over, to be delivered
         self._wake = asyncio.Event()
         # Faust's steps of a rebalance can be late and belong to the one before: they are told apart by this
         # number.
         self._rebalance = 0
         self._resuming = -1
+        self._fetching = -1
         self._assigned: frozenset[TopicPartition] | None = None  # while the group is settling it
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -247,13 +267,10 @@ class Consumer(driver.Consumer):
 
     # -- delivery
 
-    def wanted(self) -> frozenset[TopicPartition]:
+    def wanted(self) -> dict[TopicPartition, Lease]:
         """Return the partitions to fetch now; called from the consumer thread too."""
         limit = self._owner.fetching.blocks_in_flight_max
-        leases = list(self._leases.values())
-        return frozenset(
-            lease.tp for lease in leases if lease.alive and lease.position is not None and lease.in_flight < limit
-        )
+        return {tp: lease for tp, lease in self._leases.items() if lease.has_room(limit)}
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Fetch and deliver until stopped (Faust's fetcher runs this)."""
@@ -265,39 +282,49 @@ class Consumer(driver.Consumer):
                 raise
 
     async def _fetch_and_deliver(self, fetcher: Any) -> None:
-        while not (self.should_stop or fetcher.should_stop):
-            self._wake.clear()
-            if not self.wanted():
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), FETCH_SECONDS)
-                continue
-            rebalance = self._rebalance
-            for fetched in await self._fetch_some():
-                if rebalance == self._rebalance:
-                    await self._deliver(fetched, self._leases[fetched.tp])
-
-    async def _fetch_some(self) -> list[Fetched]:
-        """Return what moved; nothing when a rebalance came between."""
-        self._fetch = fetch = self._thread.submit(self._thread.fetch(self.wanted))
-        rebalance = self._rebalance
         try:
-            await asyncio.wait([fetch])
+            while not (self.should_stop or fetcher.should_stop):
+                self._wake.clear()
+                while self._fetched:
+                    await self._deliver(self._fetched.popleft())
+                await self._keep_fetching()
+                if not self._fetched:
+                    timer = self.loop.call_later(FETCH_SECONDS, self._wake.set)
+                    await self._wake.wait()
+                    timer.cancel()
         finally:
-            fetch.cancel()  # only when this task is cancelled itself
-        if fetch.cancelled() or rebalance != self._rebalance:
-            return []
-        error = fetch.exception()
-        if error is None:
-            return fetch.result()
+            if self._fetch is not None:
+                self._fetch.cancel()
+
+    async def _keep_fetching(self) -> None:
+        """See that the consumer thread fetches if there is anything to fetch, and why it stopped if it did."""
+        fetch, rebalance = self._fetch, self._rebalance
+        if fetch is not None and fetch.done():
+            self._fetch = None
+            if not fetch.cancelled() and (error := fetch.exception()) is not None and rebalance == self._fetching:
+                await self._fetch_failed(error)
+        if self._fetch is None and self.wanted():
+            self._fetching = rebalance
+            self._fetch = self._thread.submit(self._thread.fetch(self.wanted, self._hand_over, self.loop))
+            self._fetch.add_done_callback(lambda _: self._wake.set())
+
+    def _hand_over(self, fetched: Sequence[Fetched]) -> None:
+        self._fetched += fetched
+        self._wake.set()
+
+    async def _fetch_failed(self, error: BaseException) -> None:
         if isinstance(error, OffsetOutOfRangeError):
             gone = ", ".join(f"{partition_name(tp)} offset {offset}" for tp, offset in error.args[0].items())
             fatal(f"the broker must still have what was not read yet, it has not: {gone}")
         if not isinstance(error, ConsumerStoppedError) and not self.app.rebalancing:
             fatal(f"fetching must work, found {error!r}", error)
         await asyncio.sleep(POLL_MS / 1000)
-        return []
 
-    async def _deliver(self, fetched: Fetched, lease: Lease) -> None:
+    async def _deliver(self, fetched: Fetched) -> None:
+        lease = fetched.lease
+        lease.handed_over += 1
+        if not lease.alive:
+            return
         if fetched.before != lease.position:
             fatal(f"{partition_name(lease.tp)} must be read from {lease.position}, was from {fetched.before}")
         for block in lease.cut(fetched.records, fetched.after, self._owner.fetching.block_records_max):

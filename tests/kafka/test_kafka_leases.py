@@ -61,3 +61,22 @@ def test_released_blocks_make_room() -> None:
     assert lease.in_flight == 1
     block.release()
     assert (lease.in_flight, woken, block.tp) == (0, [True], TP)
+
+
+def test_fetches_on_their_way_take_room() -> None:
+    """The consumer thread runs ahead of the main one: without a bound it would hold the whole topic in memory."""
+    lease = Lease(TP, lambda: None)
+    assert not lease.has_room(2)  # nobody has said where to begin
+    lease.begin(0)
+    assert lease.has_room(2)
+    lease.fetched += 1
+    (block,) = lease.cut(records(0), 1, 10)
+    assert not lease.has_room(2)  # one fetch that has not arrived, and one block
+    lease.handed_over += 1
+    assert lease.has_room(2)
+    lease.fetched += 1
+    assert not lease.has_room(2)
+    block.release()
+    assert lease.has_room(2)
+    lease.alive = False
+    assert not lease.has_room(2)
