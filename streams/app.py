@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
+import uvloop
 
 from schemas.topics import TOPICS
 from streams.agents.blocks import Flushing, Partitions, RoleSpec
@@ -199,6 +200,7 @@ def run_worker(settings: Settings) -> None:
     """Run a worker until it is told to stop; a worker that must not go on ends with exit code 3."""
     from streams.warmup import warm_up
 
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # of all threads
     warm_up()
     try:
         counts = asyncio.run(prepare_topics(settings))
