@@ -26,14 +26,15 @@ from benchmarks.report import Report
 from schemas.sharding import shard_of
 from schemas.topics import TOPICS
 from streams.bench.live import LINE_STEP, live, quantile
-from streams.bench.records import PRICES, SYMBOLS, deposits, positions, quote, quotes, terms
+from streams.bench.records import PRICES, SYMBOLS, deposits, positions, quote, quotes, terms, trades
 from streams.bench.worker import PARTITIONS, Bench
 from streams.kafka.broker import LocalBroker
 from streams.kafka.topics import TopicNeed, ensure_topics
 
 QUOTES_S = 50
 FILLS_S = 2_000
-STEP_SECONDS = 0.005
+#: As of `streams.bench.live`, which sends to the worker.
+STEP_SECONDS = 0.01
 #: The relay as aiokafka's documentation has it, and with the one setting that matters here: its wait after "concurrent
 #: transactions", which Kafka 4 answers to a transaction that follows soon after another.
 RELAYS = {"bare relay": 100, "bare relay, retry_backoff_ms 5": 5}
@@ -170,7 +171,7 @@ async def relays(report: Report, broker: LocalBroker, bare: dict[str, list[float
     for number, (name, backoff_ms) in enumerate(RELAYS.items()):
         latencies, passages = await relayed(broker, f"relay{number}{when}", backoff_ms, seconds)
         bare[name] += latencies
-        under = f"{len(latencies)} messages at {QUOTES_S}/s {when} the worker's run"
+        under = f"{len(latencies)} messages at {QUOTES_S}/s beside {FILLS_S:,} unread ones, {when} the worker's run"
         tell(report, f"{name}, {when}", latencies, passages, under)
 
 
@@ -178,7 +179,7 @@ async def relayed(
     broker: LocalBroker, prefix: str, backoff_ms: int, seconds: float
 ) -> tuple[list[float], list[Passage]]:
     """Messages like the quotes, at their rate, through a relay in a process of its own."""
-    await _stamped(broker, prefix, "in", "mid", "out")
+    await _stamped(broker, prefix, "in", "mid", "out", "fills")
     command = [sys.executable, "-m", "benchmarks.relay", "--broker", broker.bootstrap, "--prefix", prefix]
     relay = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
         [*command, "--retry-backoff-ms", str(backoff_ms)], stderr=subprocess.DEVNULL
@@ -192,7 +193,7 @@ async def relayed(
             while not heard:  # until the relay's groups have formed
                 await producer.send_and_wait(f"{prefix}.in", b"", key=b"first", partition=0)
                 await asyncio.sleep(0.2)
-            sent = await _steadily(producer, f"{prefix}.in", seconds)
+            sent = await _steadily(producer, prefix, seconds)
             while not sent.keys() <= heard.keys():  # noqa: ASYNC110 - no event to wait for
                 await asyncio.sleep(0.1)
         async with _listening(broker, f"{prefix}.mid", mid, from_start=True):
@@ -206,16 +207,26 @@ async def relayed(
     return latencies, [Passage(at, mid[key][1].timestamp, heard[key][1].timestamp) for key, at in sent.items()]
 
 
-async def _steadily(producer: Any, topic: str, seconds: float) -> dict[bytes, float]:
-    """Send quotes to the pace; key -> append time, epoch ms."""
+async def _steadily(producer: Any, prefix: str, seconds: float) -> dict[bytes, float]:
+    """Send quotes to the pace, and fills that nobody reads, as broker and sender have them with the worker.
+
+    Returns key -> append time of each quote, epoch ms.
+    """
     sent: dict[bytes, float] = {}
+    fills = 0
     began = time.monotonic()
     while (passed := time.monotonic() - began) < seconds:
         while len(sent) < passed * QUOTES_S:
             symbol = SYMBOLS[len(sent) % len(SYMBOLS)]
             key, (_, value, _) = b"%d" % len(sent), quote(symbol, PRICES[symbol])
-            future = await producer.send(topic, value, key=key, partition=shard_of(symbol, PARTITIONS))
+            future = await producer.send(f"{prefix}.in", value, key=key, partition=shard_of(symbol, PARTITIONS))
             sent[key] = float((await future).timestamp)
+        batch = producer.create_batch()
+        for key, value, at in trades(int(passed * FILLS_S) - fills, len(SYMBOLS), fills):
+            batch.append(key=key, value=value, timestamp=at)
+        fills += batch.record_count()
+        if batch.record_count():
+            await (await producer.send_batch(batch, f"{prefix}.fills", partition=0))
         await asyncio.sleep(STEP_SECONDS)
     return sent
 
