@@ -7,7 +7,7 @@ from benchmarks.population import draw
 from benchmarks.slack_days import DAYS, Race, day_of, ticks_of
 from streams.demo.universe import universe
 from streams.engine.judge import judged_now
-from streams.engine.slack import SLOTS
+from streams.engine.slack import LOOSE, SLOTS
 from streams.engine.state import records, restore, state_hash
 from streams.engine.valuation import STATUSES
 from streams.replay.bars import DAY_MS
@@ -26,6 +26,7 @@ def long_one(balance: str = "5000", *more: str) -> Market:
     for name in more:
         market.deposit(name, "10")
     market.fills(Fill("open", "alice", "BTC-PERP", "1", "50000"))
+    market.marks({"BTC": 50_000.0}, after=1)
     return market
 
 
@@ -36,7 +37,11 @@ def woken(market: Market) -> list[str]:
 
 
 def radius(market: Market, account: str = "alice") -> float:
-    return float(market.shard.slack.radius[market.book(account)])
+    slack, book = market.shard.slack, market.book(account)
+    if slack.slot_of[book] == LOOSE:
+        return 0.0
+    parts = zip(slack.start[slack.slot_of[book]], slack.end[slack.slot_of[book]], strict=True)
+    return next(float(slack.reaches[at]) for first, end in parts for at in range(first, end) if slack.entry[at] == book)
 
 
 def test_a_radius_stays_below_what_would_change_the_status() -> None:
@@ -76,6 +81,7 @@ def test_a_whole_tier_ends_the_radius() -> None:
     market = Market((*STANDARD[:5], instrument("BTC-PERP", tiers=tiers, tier_method="whole", version=2)))
     market.deposit("alice", "5000")
     market.fills(Fill("open", "alice", "BTC-PERP", "1", "50000"))
+    market.marks({"BTC": 50_000.0}, after=1)
     assert 0.0 < radius(market) * 4 < np.log(1.01) + 1e-6
     assert events(market.marks({"BTC": 50_500.0}, after=1)) == ["alice liquidation"]
 
@@ -122,8 +128,7 @@ def test_slots_never_run_out() -> None:
         market.fills(Fill(f"f{number}", name, "BTC-PERP", "0.9", f"{50_000 + number}"))
         market.marks({"BTC": 50_000.0 + number / 10}, after=1)
         assert np.count_nonzero(market.shard.slack.live) < SLOTS
-    finite = market.shard.slack.radius[: market.shard.ledger.books]
-    assert market.shard.slack.live.sum() == np.count_nonzero((finite > 0) & np.isfinite(finite))
+    assert market.shard.slack.live.sum() == np.count_nonzero(market.shard.slack.slot_of >= 0)
 
 
 @pytest.mark.parametrize("day", DAYS)

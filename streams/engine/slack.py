@@ -1,12 +1,13 @@
 """Which books a move of prices can matter to: an index that leaves the others alone.
 
-A book that was judged is *anchored*: the prices of that moment, and its *radius*, how far every price may move from
-there (as a log ratio) before its status could change. A marks block wakes the books whose radius is used up, and only
-those are judged. Radii are bounds, so the decisions are those of judging every book; they are no state and are never
-written down: a book without one is always woken, and judging gives it one.
+A book that was judged is *anchored*: the prices of that moment, and its radius (streams.engine.radius), how far every
+price may move from there before its status could change. A marks block wakes the books whose radius is used up, and
+only those are judged. Radii are bounds, so the decisions are those of judging every book; they are no state and are
+never written down: a book without one is always woken, and judging gives it one.
 
-Anchors are kept in slots, one for each moment at which books were judged; books of one slot share one look at how far
-prices have moved. A slot that no book needs is free; when slots run short, the books of the emptiest are woken.
+All books anchored at one moment share a *slot*: its prices, and its books sorted by radius, so that those to wake are
+the first ones and nobody looks at the others. A slot that no book needs is free; when slots run short, the books of the
+emptiest are woken. A book that rows have touched since is *loose*: the next marks block wakes it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ import numpy.typing as npt
 from numba import njit
 
 from streams.engine.columns import Balances, Positions, grown
+from streams.engine.exposures import Held
 from streams.engine.posting import Terms
+from streams.engine.radius import BOTH, FALLS, KINDS, LEAN, RADIUS_MAX, RADIUS_MIN, RISES, searched_radius
+from streams.engine.reach import COSTS, UNKNOWN, reach
 from streams.engine.valuation import (
     BANKRUPT,
     MARGIN_CALL,
@@ -30,147 +34,30 @@ from streams.engine.valuation import (
     gather,
     scratch,
 )
-from streams.margin.bounds import NONE, bounds
-from streams.margin.equity import Book, position_value
-from streams.margin.parameters import F64, I64, Parameters
+from streams.margin.bounds import NONE
+from streams.margin.parameters import F64, I32, I64, Parameters
 
 if TYPE_CHECKING:
     from streams.engine.shard import Shard
 
-SLOTS = 64
-#: Which moves count whole in a radius, falls, rises or both; what counts less counts by 1 / LEAN of its size, so that
-#: a book of longs is not woken by rises.
-FALLS, RISES, BOTH = 0, 1, 2
-KINDS = 3
-LEAN = 4.0
-#: Radii above the first are cut to it (a price halved or doubled and more), below the second to 0.
-RADIUS_MAX, RADIUS_MIN = 1.0, 1e-6
-#: How close to a line the bounds may come, as part of the turnover: past any rounding, and past a TIE.
-GUARD = 1e-10
-#: The first radius tried, as part of what the exposures at the anchor suggest; how far below what the try before it
-#: suggests the next one stays; and how many there are.
-FIRST, NEXT, TRIES = 0.9, 0.97, 12
-#: Radii are kept as float32, moves are compared to them: both rounded to the safe side by more than float32 can round.
-SAFE = 1e-6
-#: A move larger than any radius but an endless one.
+SLOTS = 128
+#: What `slot_of` says of books without a slot: no move matters to them, or the next marks block must wake them.
+ASLEEP, LOOSE = -1, -2
+#: Radii are cut to float32 with four bits of fraction, LEVELS of them from RADIUS_MIN to RADIUS_MAX, so that counting
+#: sorts them; moves are rounded up by more than float32 can round.
+CUT, FIRST_LEVEL, LEVELS, SAFE = 19, 1700, 400, 1e-6
+#: A move larger than any radius.
 FAR = 1e30
 
 F32 = npt.NDArray[np.float32]
-U8 = npt.NDArray[np.uint8]
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def part_that_fits(
-    p: Parameters,
-    book: Book,
-    low: F64,
-    high: F64,
-    fixed: int,
-    equity: float,
-    adjusted: float,
-    maintenance: float,
-    floor: float,
-    ceiling: float,
-    kind: int,
-    radius: float,
-) -> float:
-    """1 where no move within the radius can take the book to equity below 0 or across a level.
-
-    Else about which part of the radius would do, were what remains of each slack to fall evenly; below 1.
-
-    Parameters
-    ----------
-    equity, adjusted, maintenance : at the anchor
-    floor : adjusted equity stays at or above this many times the maintenance margin
-    ceiling : and below this many times; inf: no matter
-    """
-    down = math.exp(-radius * (LEAN if kind == RISES else 1.0))
-    up = math.exp(radius * (LEAN if kind == FALLS else 1.0))
-    capped = ceiling < math.inf
-    worst, least, most, small, large, turnover = bounds(p, book, low, high, fixed, down, up, capped)
-    guard = GUARD * (turnover + floor * large)
-    part = _part(equity, worst, guard)
-    part = min(part, _part(adjusted - floor * maintenance, least - floor * large, guard))
-    if capped:
-        guard = GUARD * (turnover + ceiling * large)
-        part = min(part, _part(ceiling * maintenance - adjusted, ceiling * small - most, guard))
-    return part
+I16 = npt.NDArray[np.int16]
 
 
 @njit(cache=True, error_model="numpy")
-def _part(slack: float, left: float, guard: float) -> float:
-    """1 where what is left of a slack is enough; else slack / what was used of it, at most just below 1."""
-    if left >= guard:
-        return 1.0
-    return min(max(slack, 0.0) / max(slack - left, 1e-300), NEXT)
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def radius_of(
-    p: Parameters,
-    book: Book,
-    low: F64,
-    high: F64,
-    fixed: int,
-    equity: float,
-    adjusted: float,
-    maintenance: float,
-    floor: float,
-    ceiling: float,
-) -> tuple[float, int]:
-    """Radius and kind of a priced book: a guess from its exposures, then less until the bounds hold; 0 where none does.
-
-    Parameters
-    ----------
-    floor, ceiling : as in `part_that_fits`; the book is between them
-    """
-    falls, rises = 0.0, floor * maintenance  # what a move of 1 would cost
-    debts = False
-    for k in range(book.asset.shape[0]):
-        if book.asset[k] != fixed and book.balance[k] != 0.0:
-            value = book.balance[k] * book.price[k]
-            falls += max(value, 0.0)
-            rises += max(-value, 0.0)
-        debts = debts or book.balance[k] < 0.0
-    for j in range(book.instrument.shape[0]):
-        value = position_value(p, book.instrument[j], book.quantity[j], book.mark[j]) * book.price[book.slot[j]]
-        if book.quantity[j] > 0.0:
-            falls += abs(value)
-        else:
-            rises += abs(value)
-    kind = BOTH
-    exposure = falls + rises
-    slack = min(equity, adjusted - floor * maintenance)
-    if ceiling < math.inf:
-        slack = min(slack, ceiling * maintenance - adjusted)
-    elif 3.0 * rises < falls:
-        kind = FALLS
-        exposure = falls + LEAN * rises
-    elif 3.0 * falls < rises:
-        kind = RISES
-        exposure = rises + LEAN * falls
-    if exposure == 0.0 or (book.instrument.shape[0] == 0 and not debts):
-        radius = math.inf
-    else:
-        radius = min(FIRST * slack / exposure, RADIUS_MAX)
-        tries = 0
-        part = 0.0
-        while radius > 0.0 and part < 1.0:
-            part = part_that_fits(
-                p, book, low, high, fixed, equity, adjusted, maintenance, floor, ceiling, kind, radius
-            )
-            tries += 1
-            if part < 1.0:
-                radius *= part * NEXT
-            if part < 1.0 and (tries == TRIES or radius < RADIUS_MIN):
-                radius = 0.0
-    return max(radius, 0.0), kind
-
-
-@njit(cache=True, error_model="numpy")
-def anchor_books(
+def radii(
     p: Parameters,
     positions: Positions,
+    held: Held,
     balances: Balances,
     terms: Terms,
     marks: F64,
@@ -178,19 +65,17 @@ def anchor_books(
     books: I64,
     judged: Judged,
     levels: Levels,
-    level_set: npt.NDArray[np.int32],
+    level_set: I32,
     status: npt.NDArray[np.int8],
     called: npt.NDArray[np.bool_],
-    step: npt.NDArray[np.int32],
+    step: I32,
     fixed: int,
-    slot: int,
-    code: U8,
     radius: F32,
-    live: I64,
+    kind: npt.NDArray[np.int8],
 ) -> None:
-    """Anchor the books just judged in `slot`; `status`, `called` and `step` are as it left them.
+    """Write radius and kind of the books just judged; `status`, `called` and `step` are as it left them.
 
-    A book in liquidation, or held back from it, has radius 0; one that was taken over, or has no price, no end to it.
+    A book in liquidation, or held back from it, has radius 0; one that was taken over no end to it.
     """
     most, assets = 0, 0
     for book in books:
@@ -198,101 +83,161 @@ def anchor_books(
         assets = max(assets, balances.size[book])
     room = scratch(most, assets)
     low, high = np.empty(assets), np.empty(assets)
+    net, costs = np.empty(prices.shape[0]), np.empty(COSTS)
     for at in range(books.shape[0]):
         book = books[at]
         own = level_set[book]
         equity, adjusted, maintenance = judged.equity[at], judged.adjusted[at], judged.maintenance[at]
-        reach, kind = 0.0, BOTH
-        if status[book] == BANKRUPT or (status[book] == UNPRICED and step[book] == 0 and equity != equity):
-            reach = math.inf
+        found, its_kind = 0.0, BOTH
+        if status[book] == BANKRUPT:
+            found = math.inf
+        elif status[book] == UNPRICED and step[book] == 0 and equity != equity:
+            found = RADIUS_MAX  # its price, once it comes, is farther
         elif step[book] == 0 and (status[book] == OK or status[book] == MARGIN_CALL) and equity == equity:
             line = max(levels.call[own], levels.call_exit[own]) if called[book] else levels.call[own]
             floor = max(line, 1.0) if status[book] == OK else 1.0
             ceiling = math.inf if status[book] == OK else line
-            if equity >= 0.0 and adjusted >= floor * maintenance:
-                view = gather(p, positions, balances, terms, marks, prices, book, room)
-                reach, kind = radius_of(p, view, low, high, fixed, equity, adjusted, maintenance, floor, ceiling)
-        if 0.0 < radius[book] < math.inf:
-            live[code[book] // KINDS] -= 1
-        code[book] = slot * KINDS + kind
-        radius[book] = reach * (1.0 - SAFE)
-        if 0.0 < radius[book] < math.inf:
-            live[slot] += 1
+            slack = adjusted - floor * maintenance
+            if equity >= 0.0 and slack >= 0.0:
+                found = UNKNOWN
+                if status[book] == OK:
+                    found, its_kind = reach(
+                        p, positions, held, balances, marks, prices, book, fixed, slack, floor, net, costs
+                    )
+                if found == UNKNOWN:
+                    view = gather(p, positions, balances, terms, marks, prices, book, room)
+                    found, its_kind = searched_radius(
+                        p, view, low, high, fixed, equity, adjusted, maintenance, floor, ceiling
+                    )
+        radius[at] = found if found >= RADIUS_MIN else 0.0
+        kind[at] = its_kind
 
 
 @njit(cache=True, error_model="numpy")
-def moves(anchors: F64, here: F64) -> F32:
-    """How far prices have moved from each slot's anchor, by code: slot x KINDS + kind.
+def sort_in(
+    books: I64,
+    radius: F32,
+    level: I32,
+    kind: npt.NDArray[np.int8],
+    slot: int,
+    start: I64,
+    end: I64,
+    entry: I32,
+    reaches: F32,
+    at: int,
+) -> None:
+    """Write the books to `entry` from `at` on, sorted by kind and level, and where the kinds of the slot lie."""
+    place = np.zeros(KINDS * LEVELS + 1, dtype=np.int64)
+    place[0] = at
+    for row in range(books.shape[0]):
+        place[kind[row] * LEVELS + level[row] + 1] += 1
+    for bucket in range(KINDS * LEVELS):
+        place[bucket + 1] += place[bucket]
+    for which in range(KINDS):
+        start[slot, which], end[slot, which] = place[which * LEVELS], place[(which + 1) * LEVELS]
+    for row in range(books.shape[0]):
+        bucket = kind[row] * LEVELS + level[row]
+        entry[place[bucket]] = books[row]
+        reaches[place[bucket]] = radius[row]
+        place[bucket] += 1
 
-    Infinitely far where a price is known that was not known then.
+
+@njit(cache=True, error_model="numpy")
+def wake(
+    anchors: F64, here: F64, live: I64, start: I64, end: I64, entry: I32, reaches: F32, slot_of: I16, out: I64
+) -> int:
+    """Write the anchored books whose radius is used up to `out`; how many. `start` passes those anchored elsewhere.
+
+    A price that is known and was not known then is infinitely far. With no slot left, the emptiest is woken whole.
     """
-    out = np.empty(anchors.shape[0] * KINDS, dtype=np.float32)
-    for slot in range(anchors.shape[0]):
-        fall, rise = 0.0, 0.0
-        for at in range(here.shape[0]):
-            move = here[at] - anchors[slot, at]
-            if move > rise:
-                rise = move
-            elif -move > fall:
-                fall = -move
-            elif move != move and here[at] == here[at]:
-                rise = math.inf
-        out[slot * KINDS + FALLS] = max(fall, rise / LEAN) * (1.0 + SAFE)
-        out[slot * KINDS + RISES] = max(rise, fall / LEAN) * (1.0 + SAFE)
-        out[slot * KINDS + BOTH] = max(rise, fall) * (1.0 + SAFE)
-    return out
-
-
-@njit(cache=True, error_model="numpy")
-def woken(moved: F32, code: U8, radius: F32, books: int) -> I64:
-    """The books whose radius is used up, ascending."""
-    out = np.empty(books, dtype=np.int64)
+    emptiest, used = -1, 0
+    for slot in range(live.shape[0]):
+        if live[slot] > 0:
+            used += 1
+            if emptiest < 0 or live[slot] < live[emptiest]:
+                emptiest = slot
+    moved = np.empty(KINDS)
     count = 0
-    for book in range(books):
-        if moved[code[book]] >= radius[book]:
-            out[count] = book
-            count += 1
-    return out[:count]
+    for slot in range(live.shape[0]):
+        if live[slot] > 0:
+            fall, rise = 0.0, 0.0
+            for at in range(here.shape[0]):
+                move = here[at] - anchors[slot, at]
+                if move > rise:
+                    rise = move
+                elif -move > fall:
+                    fall = -move
+                elif move != move and here[at] == here[at]:
+                    rise = FAR
+            if slot == emptiest and used >= live.shape[0] - 1:
+                rise = FAR
+            moved[FALLS] = max(fall, rise / LEAN) * (1.0 + SAFE)
+            moved[RISES] = max(rise, fall / LEAN) * (1.0 + SAFE)
+            moved[BOTH] = max(rise, fall) * (1.0 + SAFE)
+            for kind in range(KINDS):
+                first, stop = start[slot, kind], end[slot, kind]
+                while first < stop and slot_of[entry[first]] != slot:
+                    first += 1
+                start[slot, kind] = first
+                while first < stop and reaches[first] <= moved[kind]:
+                    if slot_of[entry[first]] == slot:
+                        out[count] = entry[first]
+                        count += 1
+                    first += 1
+    return count
 
 
 class Slack:
-    """Radii and anchors of all books of a shard.
+    """Anchors of all books of a shard.
 
     Attributes
     ----------
-    radius, code : by book: see `woken`; code is slot x KINDS + kind
+    slot_of : by book, NOWHERE where it is loose, or no move matters to it
     anchors : log prices by slot, of all instruments and then of all assets, nan where never seen
-    live : by slot, how many books are anchored there with a radius that has an end
+    live : by slot, how many books are anchored there
+    start, end : by slot and kind, where its books lie in `entry`, with their radii in `reaches`, ascending
     """
 
     def __init__(self) -> None:
-        self.radius: F32 = np.zeros(0, dtype=np.float32)
-        self.code: U8 = np.zeros(0, dtype=np.uint8)
+        self.slot_of: I16 = np.zeros(0, dtype=np.int16)
         self.anchors: F64 = np.zeros((SLOTS, 0))
         self.live: I64 = np.zeros(SLOTS, dtype=np.int64)
-        self.slot = 0
+        self.start: I64 = np.zeros((SLOTS, KINDS), dtype=np.int64)
+        self.end: I64 = np.zeros((SLOTS, KINDS), dtype=np.int64)
+        self.entry: I32 = np.zeros(0, dtype=np.int32)
+        self.reaches: F32 = np.zeros(0, dtype=np.float32)
+        self._top = 0
+        self._loose: list[I64] = []  # books that were loose, some twice
+        self._seen: F64 = np.zeros(0)  # the log prices at which books were last judged
+        self._marked = False  # a marks block has come since
 
     def woken(self, shard: Shard) -> I64:
         """The books that the shard's newest prices may matter to, ascending; each must now be judged and anchored."""
         here = self._here(shard)
-        moved = moves(self.anchors, here)
-        if np.count_nonzero(self.live) >= SLOTS - 1:
-            emptiest = int(np.argmin(np.where(self.live > 0, self.live, np.iinfo(np.int64).max)))
-            moved[emptiest * KINDS : (emptiest + 1) * KINDS] = FAR
-        return woken(moved, self.code, self.radius, shard.ledger.books)
+        self._marked = True
+        out = np.empty(int(self.live.sum()), dtype=np.int64)
+        count = wake(self.anchors, here, self.live, self.start, self.end, self.entry, self.reaches, self.slot_of, out)
+        loose = np.unique(np.concatenate((*self._loose, out[:0])))
+        self._loose = [loose[self.slot_of[loose] == LOOSE]]
+        return np.sort(np.concatenate((out[:count], *self._loose)))
 
     def anchor(self, shard: Shard, books: I64, judged: Judged) -> None:
-        """Anchor the books at the shard's prices; after all that judging them has brought about."""
+        """Anchor the books at the shard's prices, after all that judging them has brought about.
+
+        Books judged between two marks blocks become loose: rows have touched them.
+        """
         here = self._here(shard)
-        if not np.array_equal(self.anchors[self.slot], here, equal_nan=True):
-            self.slot = int(np.argmin(self.live))
-            if self.live[self.slot] > 0:
-                self._forget()
-            self.anchors[self.slot] = here
+        self._detach(books)
+        if not self._marked and np.array_equal(self._seen, here, equal_nan=True):
+            self._loosen(books)
+            return
+        self._seen, self._marked = here, False
         ledger, standing, prices, rules = shard.ledger, shard.standing, shard.prices, shard.terms.rules
-        anchor_books(
+        radius, kind = np.empty(len(books), dtype=np.float32), np.empty(len(books), dtype=np.int8)
+        radii(
             shard.parameters,
             ledger.positions,
+            shard.exposures.held(shard),
             ledger.balances,
             shard.posting,
             prices.marks,
@@ -305,22 +250,62 @@ class Slack:
             standing.called,
             standing.step,
             shard.terms.asset_index.get(rules.reporting_currency, NONE),
-            self.slot,
-            self.code,
-            self.radius,
-            self.live,
+            radius,
+            kind,
         )
+        self._loosen(books[radius == 0.0])
+        anchored = (radius > 0.0) & (radius < np.inf)
+        if anchored.any():
+            self._enter(here, books[anchored], radius[anchored], kind[anchored])
+
+    def _enter(self, here: F64, books: I64, radius: F32, kind: npt.NDArray[np.int8]) -> None:
+        """Take a free slot for books with these radii."""
+        slot = int(np.argmin(self.live))
+        if self._top + len(books) > len(self.entry):
+            self._pack(len(books))
+        self.anchors[slot] = here
+        self.live[slot] = len(books)
+        self.slot_of[books] = slot
+        level = radius.view(np.int32) >> CUT
+        cut = (level << CUT).view(np.float32)
+        own = level - FIRST_LEVEL
+        sort_in(books, cut, own, kind, slot, self.start, self.end, self.entry, self.reaches, self._top)
+        self._top += len(books)
+
+    def _loosen(self, books: I64) -> None:
+        """Have the next marks block wake them."""
+        self.slot_of[books] = LOOSE
+        self._loose.append(books)
+
+    def _pack(self, more: int) -> None:
+        """Drop the entries of books that have left their slot, and make room for as many again, and `more`."""
+        entry, reaches = self.entry, self.reaches
+        room = 2 * (int(self.live.sum()) + more) + SLOTS
+        self.entry, self.reaches = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.float32)
+        self._top = 0
+        for slot, kind in np.argwhere(self.end > self.start):
+            first, stop = self.start[slot, kind], self.end[slot, kind]
+            kept = first + np.nonzero(self.slot_of[entry[first:stop]] == slot)[0]
+            top = self._top + (len(kept) if self.live[slot] else 0)
+            self.entry[self._top : top], self.reaches[self._top : top] = entry[kept], reaches[kept]
+            self.start[slot, kind], self.end[slot, kind] = self._top, top
+            self._top = top
+
+    def _detach(self, books: I64) -> None:
+        """Take the books out of their slots."""
+        slots = self.slot_of[books]
+        self.live -= np.bincount(slots[slots >= 0], minlength=SLOTS)
+        self.slot_of[books] = ASLEEP
 
     def _here(self, shard: Shard) -> F64:
         """Log prices now; room for every book, and no anchor of fewer prices than there are."""
-        books = shard.ledger.books
-        self.radius, self.code = grown(self.radius, books), grown(self.code, books)
+        books, known = shard.ledger.books, len(self.slot_of)
+        self.slot_of = grown(self.slot_of, books)
+        self.slot_of[known:] = ASLEEP
         here = np.log(np.concatenate((shard.prices.marks, shard.prices.prices)))
-        if len(here) != self.anchors.shape[1]:
-            self._forget()
+        if len(here) != self.anchors.shape[1] or known == 0:
             self.anchors = np.full((SLOTS, len(here)), np.nan)
+            self.live[:] = 0
+            self._loose = []
+            self._loosen(np.arange(books, dtype=np.int64))
         return here
-
-    def _forget(self) -> None:
-        self.radius[:] = 0.0
-        self.live[:] = 0

@@ -1,0 +1,149 @@
+"""The radius of most books at once, without a search: what a move can cost them, as a polynomial in its size.
+
+Looser than the bounds of streams.margin.bounds, and much quicker. With x the largest fall and y the largest rise of any
+price, as log ratios, a position of value V loses at most |V| x where a fall takes it towards 0, |V| (e^y - 1) where a
+rise makes it owe more, and alike for the other two; a net amount after haircuts loses at most (1 + borrow haircut) of
+what is taken from it, and its own price the rest; a requirement grows by at most its slope at the far end.
+"""
+
+import math
+
+from numba import njit
+
+from streams.engine.columns import Balances, Positions
+from streams.engine.exposures import Held
+from streams.engine.radius import BOTH, FALLS, GUARD, LEAN, RADIUS_MAX, RADIUS_MIN, RISES
+from streams.margin.equity import haircut_value
+from streams.margin.parameters import F64, Parameters
+
+#: The bounds have to be asked.
+UNKNOWN = -1.0
+#: A marginal tier's rate is that of the notional times this: a requirement that nears an edge is ready for it.
+AHEAD = 1.5
+#: Of log ratios z <= Z_MAX: e^z <= 1 + z + CURVE z^2 by the largest z.
+Z_MAX, E_Z_MAX = 4.0, 54.0
+# what moves cost, by what it hangs on; + MOVING where the settlement asset's own price moves too
+FALL, FALL_MORE, RISE, RISE_MORE, MOVING = 0, 1, 2, 3, 4
+# by how requirements grow: with rises of the mark, of mark and settlement asset, with falls of the mark and rises of
+# the settlement asset
+ONE_RISE, TWO_RISES, FALL_AND_RISE = 8, 9, 10
+COSTS = 11
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def curve(z: float) -> float:
+    """The c for which e^t <= 1 + t + c t^2 at all 0 <= t <= z <= Z_MAX."""
+    if z <= 1.0:
+        return 0.72
+    if z <= 2.0:
+        return 1.1
+    return 3.11
+
+
+@njit(cache=True, error_model="numpy")
+def slope(p: Parameters, instrument: int, units: float, value: float) -> tuple[float, float]:
+    """How fast the maintenance margin grows with the notional from `value` on, at most, and up to which notional."""
+    first, end = p.tier_start[instrument], p.tier_start[instrument + 1]
+    ahead = value if p.whole_tiers[instrument] else value * AHEAD
+    tier = first
+    while tier + 1 < end and ahead >= p.tier_from[tier + 1]:
+        tier += 1
+    rate = p.tier_maintenance[tier]
+    if p.size_premium_factor[instrument] > 0.0:
+        rate = max(rate, 0.8 * rate + p.size_premium_factor[instrument] * math.sqrt(abs(units)))
+    return rate, p.tier_from[tier + 1] if tier + 1 < end else math.inf
+
+
+@njit(cache=True, error_model="numpy")
+def reach(
+    p: Parameters,
+    positions: Positions,
+    held: Held,
+    balances: Balances,
+    marks: F64,
+    prices: F64,
+    book: int,
+    fixed: int,
+    slack: float,
+    floor: float,
+    net: F64,
+    costs: F64,
+) -> tuple[float, int]:
+    """Radius and kind of a priced book that is ok; UNKNOWN where an edge of a tier is too near to tell.
+
+    Parameters
+    ----------
+    fixed : the asset whose price cannot move (the reporting currency), or NONE
+    slack : adjusted equity less floor x maintenance margin, >= 0; equity is never below adjusted equity
+    floor : adjusted equity stays at or above this many times the maintenance margin
+    net, costs : room for as many numbers as there are assets, and COSTS
+    """
+    first, base = positions.start[book], balances.start[book]
+    end, last = first + positions.size[book], base + balances.size[book]
+    costs[:] = 0.0
+    turnover, room = 0.0, math.inf
+    debts = False
+    for k in range(base, last):
+        asset = balances.key[k]
+        net[asset] = balances.amount[k] / p.asset_scale[asset]
+        if net[asset] != 0.0:
+            turnover += abs(net[asset]) * prices[asset]
+        debts = debts or net[asset] < 0.0
+    for entry in range(first, end):
+        i, units = positions.key[entry], held.units[entry]
+        asset = p.settlement[i]
+        worth = -units / marks[i] if p.inverse[i] else units * marks[i]
+        value = abs(worth) * prices[asset]
+        net[asset] += worth - held.paid[entry]
+        turnover += 2.0 * value + abs(held.paid[entry]) * prices[asset]
+        moving = 0 if asset == fixed else MOVING
+        if units > 0.0:
+            what = FALL_MORE if p.inverse[i] else FALL
+        else:
+            what = RISE if p.inverse[i] else RISE_MORE
+        costs[what + moving] += value * (1.0 + p.borrow_haircut[asset])
+        rate, edge = slope(p, i, units, value)
+        grows = FALL_AND_RISE if p.inverse[i] else TWO_RISES if moving else ONE_RISE
+        costs[grows] += floor * rate * value
+        room = min(room, edge / value)
+    for k in range(base, last):
+        asset = balances.key[k]
+        if asset != fixed and net[asset] != 0.0:
+            kept = haircut_value(p, asset, net[asset], prices[asset])[0]
+            costs[FALL if kept > 0.0 else RISE_MORE] += abs(kept)
+    falls = costs[0] + costs[1] + costs[4] + costs[5]
+    rises = costs[2] + costs[3] + costs[6] + costs[7] + costs[8] + costs[9] + costs[10]
+    kind, f, g = BOTH, 1.0, 1.0
+    if 3.0 * rises < falls:
+        kind, g = FALLS, LEAN
+    elif 3.0 * falls < rises:
+        kind, f = RISES, LEAN
+    radius = math.inf
+    if (first < end or debts) and falls + rises > 0.0:
+        radius = _radius(costs, f, g, slack - GUARD * (turnover + slack))
+        widest = max(2.0 * g, f + g)
+        if room < E_Z_MAX and radius * widest > 0.0:
+            near = math.log(room) / widest * (1.0 - GUARD)
+            radius = UNKNOWN if near < 0.5 * radius else min(radius, near)
+    return radius, kind
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _radius(costs: F64, f: float, g: float, slack: float) -> float:
+    """The r at which falls of f r and rises of g r cost no more than the slack; 0 where it is too small to matter.
+
+    What they cost is below a r + b r^2, both at their largest for a first r that leaves out what makes it smaller.
+    """
+    needs = g * costs[ONE_RISE] + 2.0 * g * costs[TWO_RISES] + (f + g) * costs[FALL_AND_RISE]
+    still = f * (costs[FALL] + costs[FALL_MORE]) + g * (costs[RISE] + costs[RISE_MORE])
+    moving = f * (costs[FALL + MOVING] + costs[FALL_MORE + MOVING])
+    moving += g * (costs[RISE + MOVING] + costs[RISE_MORE + MOVING])
+    widest = max(2.0 * g, f + g)
+    most = min(slack / (still + moving + needs), min(RADIUS_MAX, Z_MAX / widest))
+    c = curve(most * widest)
+    dearer = 1.0 + g * most + c * (g * most) ** 2
+    steep = f * f * (costs[FALL_MORE] + dearer * costs[FALL_MORE + MOVING])
+    steep += g * g * (costs[RISE_MORE] + dearer * costs[RISE_MORE + MOVING])
+    steep += g * g * costs[ONE_RISE] + 4.0 * g * g * costs[TWO_RISES] + (f + g) ** 2 * costs[FALL_AND_RISE]
+    radius = min(most, slack / (still + dearer * moving + needs + c * steep * most))
+    return radius if radius >= RADIUS_MIN else 0.0
