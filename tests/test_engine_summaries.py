@@ -118,7 +118,30 @@ def test_all_accounts_have_their_turn_once_an_interval() -> None:
     for after in (0, 100, 250, 900, 1_000, 3_500):
         market.shard.prices.time = start - start % 1_000 + after
         turns.append(sweep(market.shard).tolist())
-    assert turns == [[], [0], [1], [2, 3, 4, 5, 6, 7, 8], [9], [*range(10), 0, 1, 2, 3, 4]]
+    assert turns == [[], [0], [1], [2, 3, 4, 5, 6, 7, 8], [9], [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]]
+
+
+def test_after_a_leap_of_shard_time_summaries_come_in_parts() -> None:
+    """All at once they would not fit into a transaction, and the worker would end each time that it tried."""
+    market = Market((*STANDARD, rules(summary_interval_ms=1_000)))
+    market.collateral(*(Leg("d", f"user-{n}", "1") for n in range(2_500)))
+    market.shard.sweep = (market.shard.prices.time // 1_000, 0)
+    market.shard.prices.time += 500_000
+    turns = [sweep(market.shard) for _ in range(4)]
+    assert [len(turn) for turn in turns] == [1_000, 1_000, 500, 0]
+    assert sorted(np.concatenate(turns)) == list(range(2_500))
+
+
+def test_going_live_tells_everybody_in_parts() -> None:
+    """What they hold may have changed while the shard caught up."""
+    market = Market()
+    market.collateral(*(Leg("d", f"user-{n}", "1") for n in range(1_500)))
+    market.marks(after=1)
+    market.marks(after=1)
+    market.marks(after=1, mode="catching_up")
+    told = [[one.key for one in market.marks(after=1) if one.topic == SUMMARIES] for _ in range(3)]
+    assert [len(part) for part in told] == [1_000, 500, 0]
+    assert len({*told[0], *told[1]}) == 1_500
 
 
 def test_summaries_go_out_between_decisions_and_dead_letters() -> None:

@@ -122,10 +122,10 @@ class Shard:
                 books = np.arange(self.ledger.books, dtype=np.int64)
             elif block.kind == "marks":
                 books = self.slack.woken(self)
-            touched = np.union1d(posted, settled) if was_live else books
+            touched = np.union1d(posted, settled) if settled.size else posted
             decisions, due = judge.judge(self, offset, books, touched)
-            if block.kind == "marks":
-                due = np.union1d(due, summaries.sweep(self))
+            if block.kind == "marks" and (turns := summaries.sweep(self, everybody=not was_live)).size:
+                due = np.union1d(due, turns)
         self.next_offset = offset + 1
         refused = [self._rejection(block, offset, row, reason) for row, reason in rejected]
         return Folded(decisions, due, refused)

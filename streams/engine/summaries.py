@@ -64,6 +64,8 @@ class Vocabulary(NamedTuple):
     precision: I32
 
 
+#: How much of the sweep one block may do: a part of all accounts, but at least so many.
+SWEEP_PARTS, SWEEP_LEAST = 16, 1_000
 #: A character inside a JSON string, by its byte: row, and how much of the row.
 _ESCAPED = [orjson.dumps(chr(byte))[1:-1] if byte < 128 else bytes([byte]) for byte in range(256)]
 ESCAPES = np.array([list(text.ljust(6, b"\0")) for text in _ESCAPED], dtype=np.uint8)
@@ -320,17 +322,17 @@ def balances_of(shard: Shard, books: I64) -> list[dict[str, str]]:
     return found
 
 
-def sweep(shard: Shard) -> I64:
+def sweep(shard: Shard, everybody: bool = False) -> I64:
     """The accounts whose turn for a summary has come: all of them once per interval of shard time, evenly spread.
 
-    An interval that shard time has left behind is finished first; where it has passed over a whole one, all are due.
+    Where all are due at once (`everybody`, and where shard time has leapt) they follow in several marks blocks: a
+    million in one transaction would take longer than it may last.
     """
     interval = shard.terms.rules.summary_interval_ms
     total = len(shard.ledger.accounts)
     turn, done = shard.sweep
-    now = shard.prices.time // interval
-    due = total if now == turn else done if now == turn + 1 else 0
-    done = done if now == turn else 0
-    until = max(done, total * (shard.prices.time % interval) // interval)
-    shard.sweep = (now, until)
-    return np.concatenate((np.arange(due, total, dtype=np.int64), np.arange(done, until, dtype=np.int64)))
+    now = shard.prices.time * total // interval
+    first = max(now - total, 0 if everybody else turn * total + done)
+    count = min(max(now - first, 0), max(SWEEP_LEAST, total // SWEEP_PARTS))
+    shard.sweep = divmod(first + count, total) if total else (shard.prices.time // interval, 0)
+    return np.arange(first, first + count, dtype=np.int64) % max(total, 1)
