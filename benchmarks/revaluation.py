@@ -1,9 +1,9 @@
 """Full revaluation of 1,000,000 accounts of four positions by the engine's own kernel, against reading their bytes.
 
-The reading loop adds up the very arrays that hold what is valued (instrument, lots, cost and funding index of each
-position; asset and amount of each balance), once, on one thread as the kernel. Flat books have one rate, one
-settlement asset and its cash; mixed ones are the demo's instruments and kinds of books: tiers, size premium, inverse
-contracts, haircut tiers, coins and debts.
+The reading loop adds up the very arrays that the kernel reads, once, as whole words: instrument, units and what was
+paid of each position, asset and amount of each balance, and by book where both lie, its levels and what is open. Both
+on one thread. Flat books have one rate, one settlement asset and its cash; mixed ones are the demo's instruments and
+kinds of books: tiers, size premium, inverse contracts, haircut tiers, coins and debts.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from streams.demo.market import ASSETS, START
 from streams.demo.universe import Asset, Universe, universe
 from streams.engine.judge import judged_now
 from streams.engine.shard import Shard
+from streams.engine.valuation import judged_room
 
 PRICES = {"USDC": 1.0, "USDT": 1.0} | {name: price for name, (price, _, _) in ASSETS.items()}
 POSITIONS = 4
@@ -30,21 +31,11 @@ ROUNDS = 7
 
 
 @njit(cache=True)
-def read(key: Any, lots: Any, cost: Any, funding: Any, asset: Any, amount: Any) -> int:
-    """The sum of all that is valued."""
+def read(words: Any) -> int:
+    """The sum of what is valued."""
     total = 0
-    for at in range(key.shape[0]):
-        total += key[at]
-    for at in range(lots.shape[0]):
-        total += lots[at]
-    for at in range(cost.shape[0]):
-        total += cost[at]
-    for at in range(funding.shape[0]):
-        total += funding[at]
-    for at in range(asset.shape[0]):
-        total += asset[at]
-    for at in range(amount.shape[0]):
-        total += amount[at]
+    for at in range(words.shape[0]):
+        total += words[at]
     return total
 
 
@@ -71,14 +62,26 @@ def best(work: Callable[[], object]) -> float:
 
 
 def measured(shard: Shard) -> tuple[float, float, float]:
-    """Seconds to value and to read all books, and bytes valued an account."""
-    positions, balances = shard.ledger.positions, shard.ledger.balances
-    columns = (positions.key, positions.lots, positions.cost, positions.funding, balances.key, balances.amount)
-    books = np.arange(shard.ledger.books, dtype=np.int64)
+    """Seconds to value and to read all books, and bytes read a book."""
+    ledger, standing, count = shard.ledger, shard.standing, shard.ledger.books
+    positions, balances = ledger.positions, ledger.balances
+    columns = [column[: positions.top[0]] for column in (positions.key, *shard.exposures.held(shard))]
+    columns += [column[: balances.top[0]] for column in (balances.key, balances.amount)]
+    by_book = (positions.start, positions.size, balances.start, balances.size)
+    columns += [column[:count] for column in (*by_book, standing.level_set, standing.called, standing.step)]
+    words = [whole_words(column) for column in columns]
+    books, room = np.arange(count, dtype=np.int64), judged_room(count)
     judged_now(shard, books[:1])
-    read(*(column[:1] for column in columns))
-    seconds = best(lambda: judged_now(shard, books)), best(lambda: read(*columns))
-    return *seconds, sum(column.nbytes for column in columns) / len(books)
+    read(words[0][:1])
+    seconds = best(lambda: judged_now(shard, books, room)), best(lambda: [read(column) for column in words])
+    return *seconds, sum(column.nbytes for column in columns) / count
+
+
+def whole_words(column: Any) -> Any:
+    """The column's bytes as 64-bit integers, from the first whole word to the last."""
+    data = column.view(np.uint8)
+    skip = -data.ctypes.data % 8
+    return data[skip : skip + (len(data) - skip) // 8 * 8].view(np.int64)
 
 
 def run(report: Report, *, quick: bool) -> None:

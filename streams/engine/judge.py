@@ -49,10 +49,15 @@ def numbers_of(shard: Shard, books: I64) -> Numbers:
     )
 
 
-def judged_now(shard: Shard, books: I64) -> Judged:
-    """What judging the books finds at the shard's marks, before anything is done about it."""
+def judged_now(shard: Shard, books: I64, room: Judged | None = None) -> Judged:
+    """What judging the books finds at the shard's marks, before anything is done about it.
+
+    Parameters
+    ----------
+    room : to write to, as long as `books`; else new
+    """
     ledger, prices, standing = shard.ledger, shard.prices, shard.standing
-    judged = judged_room(len(books))
+    judged = room or judged_room(len(books))
     judge_books(
         shard.parameters,
         ledger.positions,

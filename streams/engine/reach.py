@@ -8,13 +8,18 @@ what is taken from it, and its own price the rest; a requirement grows by at mos
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from streams.engine.columns import Balances, Positions
 from streams.engine.exposures import Held
 from streams.engine.radius import BOTH, FALLS, GUARD, LEAN, RADIUS_MAX, RADIUS_MIN, RISES
+from streams.engine.valuation import BANKRUPT, INDEX, MARGIN_CALL, OK, UNPRICED, Judged, Levels
 from streams.margin.equity import haircut_value
-from streams.margin.parameters import F64, Parameters
+from streams.margin.parameters import F64, I32, I64, Parameters
+
+F32 = npt.NDArray[np.float32]
 
 #: The bounds have to be asked.
 UNKNOWN = -1.0
@@ -30,7 +35,7 @@ ONE_RISE, TWO_RISES, FALL_AND_RISE = 8, 9, 10
 COSTS = 11
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def curve(z: float) -> float:
     """The c for which e^t <= 1 + t + c t^2 at all 0 <= t <= z <= Z_MAX."""
     if z <= 1.0:
@@ -41,76 +46,104 @@ def curve(z: float) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def slope(p: Parameters, instrument: int, units: float, value: float) -> tuple[float, float]:
-    """How fast the maintenance margin grows with the notional from `value` on, at most, and up to which notional."""
-    first, end = p.tier_start[instrument], p.tier_start[instrument + 1]
-    ahead = value if p.whole_tiers[instrument] else value * AHEAD
-    tier = first
-    while tier + 1 < end and ahead >= p.tier_from[tier + 1]:
-        tier += 1
-    rate = p.tier_maintenance[tier]
-    if p.size_premium_factor[instrument] > 0.0:
-        rate = max(rate, 0.8 * rate + p.size_premium_factor[instrument] * math.sqrt(abs(units)))
-    return rate, p.tier_from[tier + 1] if tier + 1 < end else math.inf
+def floor_of(call: float, call_exit: float, called: bool) -> float:
+    """How many times the maintenance margin a book that is ok must keep."""
+    return max(max(call, call_exit) if called else call, 1.0)
 
 
 @njit(cache=True, error_model="numpy")
-def reach(
+def radii(
     p: Parameters,
     positions: Positions,
     held: Held,
     balances: Balances,
     marks: F64,
     prices: F64,
-    book: int,
+    books: I64,
+    judged: Judged,
+    levels: Levels,
+    level_set: I32,
+    status: npt.NDArray[np.int8],
+    called: npt.NDArray[np.bool_],
+    step: I32,
     fixed: int,
-    slack: float,
-    floor: float,
-    net: F64,
-    costs: F64,
-) -> tuple[float, int]:
-    """Radius and kind of a priced book that is ok; UNKNOWN where an edge of a tier is too near to tell.
+    radius: F32,
+    kind: npt.NDArray[np.int8],
+) -> None:
+    """Write radius and kind of the books just judged; `status`, `called` and `step` are as it left them.
+
+    A book in liquidation, or held back from it, has radius 0; one that was taken over no end to it. UNKNOWN are those
+    that the bounds must be asked about: with a call open, or too close to the edge of a tier to tell.
 
     Parameters
     ----------
     fixed : the asset whose price cannot move (the reporting currency), or NONE
-    slack : adjusted equity less floor x maintenance margin, >= 0; equity is never below adjusted equity
-    floor : adjusted equity stays at or above this many times the maintenance margin
-    net, costs : room for as many numbers as there are assets, and COSTS
     """
-    first, base = positions.start[book], balances.start[book]
-    end, last = first + positions.size[book], base + balances.size[book]
-    costs[:] = 0.0
-    turnover, room = 0.0, math.inf
-    debts = False
-    for k in range(base, last):
-        asset = balances.key[k]
-        net[asset] = balances.amount[k] / p.asset_scale[asset]
-        if net[asset] != 0.0:
-            turnover += abs(net[asset]) * prices[asset]
-        debts = debts or net[asset] < 0.0
-    for entry in range(first, end):
-        i, units = positions.key[entry], held.units[entry]
-        asset = p.settlement[i]
-        worth = -units / marks[i] if p.inverse[i] else units * marks[i]
-        value = abs(worth) * prices[asset]
-        net[asset] += worth - held.paid[entry]
-        turnover += 2.0 * value + abs(held.paid[entry]) * prices[asset]
-        moving = 0 if asset == fixed else MOVING
-        if units > 0.0:
-            what = FALL_MORE if p.inverse[i] else FALL
-        else:
-            what = RISE if p.inverse[i] else RISE_MORE
-        costs[what + moving] += value * (1.0 + p.borrow_haircut[asset])
-        rate, edge = slope(p, i, units, value)
-        grows = FALL_AND_RISE if p.inverse[i] else TWO_RISES if moving else ONE_RISE
-        costs[grows] += floor * rate * value
-        room = min(room, edge / value)
-    for k in range(base, last):
-        asset = balances.key[k]
-        if asset != fixed and net[asset] != 0.0:
-            kept = haircut_value(p, asset, net[asset], prices[asset])[0]
-            costs[FALL if kept > 0.0 else RISE_MORE] += abs(kept)
+    net, costs = np.empty(prices.shape[0]), np.empty(COSTS)
+    for at in range(books.shape[0]):
+        book = books[at] & INDEX
+        equity, maintenance = judged.equity[at], judged.maintenance[at]
+        own = level_set[book] & INDEX
+        floor = floor_of(levels.call[own], levels.call_exit[own], called[book])
+        slack = judged.adjusted[at] - floor * maintenance
+        found, its_kind = 0.0, BOTH
+        if status[book] == BANKRUPT:
+            found = math.inf
+        elif status[book] == UNPRICED and step[book] == 0 and equity != equity:
+            found = RADIUS_MAX  # its price, once it comes, is farther
+        elif status[book] == MARGIN_CALL and step[book] == 0 and equity >= 0.0:
+            found = UNKNOWN
+        elif status[book] == OK and step[book] == 0 and equity >= 0.0 and slack >= 0.0:
+            first, base = positions.start[book] & INDEX, balances.start[book] & INDEX
+            end, last = first + (positions.size[book] & INDEX), base + (balances.size[book] & INDEX)
+            costs[:] = 0.0
+            turnover, room = 0.0, math.inf
+            debts = False
+            for k in range(base, last):
+                asset = balances.key[k] & INDEX
+                net[asset] = balances.amount[k] / p.asset_scale[asset]
+                if net[asset] != 0.0:
+                    turnover += abs(net[asset]) * prices[asset]
+                debts = debts or net[asset] < 0.0
+            for entry in range(first, end):
+                i, units = positions.key[entry] & INDEX, held.units[entry]
+                asset = p.settlement[i] & INDEX
+                worth = -units / marks[i] if p.inverse[i] else units * marks[i]
+                value = abs(worth) * prices[asset]
+                net[asset] += worth - held.paid[entry]
+                turnover += 2.0 * value + abs(held.paid[entry]) * prices[asset]
+                what = 0 if asset == fixed else MOVING
+                if units > 0.0:
+                    what += FALL_MORE if p.inverse[i] else FALL
+                else:
+                    what += RISE if p.inverse[i] else RISE_MORE
+                costs[what] += value * (1.0 + p.borrow_haircut[asset])
+                tier, following = p.tier_start[i] & INDEX, p.tier_start[i + 1] & INDEX
+                ahead = value if p.whole_tiers[i] else value * AHEAD
+                while tier + 1 < following and ahead >= p.tier_from[tier + 1]:
+                    tier += 1
+                rate = p.tier_maintenance[tier]
+                if p.size_premium_factor[i] > 0.0:
+                    rate = max(rate, 0.8 * rate + p.size_premium_factor[i] * math.sqrt(abs(units)))
+                if tier + 1 < following:
+                    room = min(room, p.tier_from[tier + 1] / value)
+                grows = FALL_AND_RISE if p.inverse[i] else ONE_RISE if asset == fixed else TWO_RISES
+                costs[grows] += floor * rate * value
+            for k in range(base, last):
+                asset = balances.key[k] & INDEX
+                if asset != fixed and net[asset] != 0.0:
+                    kept = haircut_value(p, asset, net[asset], prices[asset])[0]
+                    costs[FALL if kept > 0.0 else RISE_MORE] += abs(kept)
+            found = math.inf
+            if first < end or debts:
+                found, its_kind = radius_of(costs, slack - GUARD * (turnover + slack), room)
+        radius[at] = found if found >= RADIUS_MIN or found == UNKNOWN else 0.0
+        kind[at] = its_kind
+
+
+@njit(cache=True, error_model="numpy")
+def radius_of(costs: F64, slack: float, room: float) -> tuple[float, int]:
+    """Radius and kind of a book whose moves have these costs; `room`: next edge of a tier / notional, the least."""
     falls = costs[0] + costs[1] + costs[4] + costs[5]
     rises = costs[2] + costs[3] + costs[6] + costs[7] + costs[8] + costs[9] + costs[10]
     kind, f, g = BOTH, 1.0, 1.0
@@ -119,16 +152,16 @@ def reach(
     elif 3.0 * falls < rises:
         kind, f = RISES, LEAN
     radius = math.inf
-    if (first < end or debts) and falls + rises > 0.0:
-        radius = _radius(costs, f, g, slack - GUARD * (turnover + slack))
+    if falls + rises > 0.0:
+        radius = _radius(costs, f, g, slack)
         widest = max(2.0 * g, f + g)
-        if room < E_Z_MAX and radius * widest > 0.0:
+        if room < E_Z_MAX and radius > 0.0:
             near = math.log(room) / widest * (1.0 - GUARD)
             radius = UNKNOWN if near < 0.5 * radius else min(radius, near)
     return radius, kind
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _radius(costs: F64, f: float, g: float, slack: float) -> float:
     """The r at which falls of f r and rises of g r cost no more than the slack; 0 where it is too small to matter.
 

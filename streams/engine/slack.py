@@ -20,15 +20,11 @@ import numpy.typing as npt
 from numba import njit
 
 from streams.engine.columns import Balances, Positions, grown
-from streams.engine.exposures import Held
 from streams.engine.posting import Terms
-from streams.engine.radius import BOTH, FALLS, KINDS, LEAN, RADIUS_MAX, RADIUS_MIN, RISES, searched_radius
-from streams.engine.reach import COSTS, UNKNOWN, reach
+from streams.engine.radius import BOTH, FALLS, KINDS, LEAN, RADIUS_MIN, RISES, searched_radius
+from streams.engine.reach import UNKNOWN, floor_of, radii
 from streams.engine.valuation import (
-    BANKRUPT,
-    MARGIN_CALL,
     OK,
-    UNPRICED,
     Judged,
     Levels,
     gather,
@@ -54,63 +50,46 @@ I16 = npt.NDArray[np.int16]
 
 
 @njit(cache=True, error_model="numpy")
-def radii(
+def search(
     p: Parameters,
     positions: Positions,
-    held: Held,
     balances: Balances,
     terms: Terms,
     marks: F64,
     prices: F64,
     books: I64,
+    rows: I64,
     judged: Judged,
     levels: Levels,
     level_set: I32,
     status: npt.NDArray[np.int8],
     called: npt.NDArray[np.bool_],
-    step: I32,
     fixed: int,
     radius: F32,
     kind: npt.NDArray[np.int8],
 ) -> None:
-    """Write radius and kind of the books just judged; `status`, `called` and `step` are as it left them.
-
-    A book in liquidation, or held back from it, has radius 0; one that was taken over no end to it.
-    """
+    """Ask the bounds for the `rows` of books that `radii` has left: called ones, and those near the edge of a tier."""
     most, assets = 0, 0
-    for book in books:
-        most = max(most, positions.size[book])
-        assets = max(assets, balances.size[book])
+    for row in rows:
+        most = max(most, positions.size[books[row]])
+        assets = max(assets, balances.size[books[row]])
     room = scratch(most, assets)
     low, high = np.empty(assets), np.empty(assets)
-    net, costs = np.empty(prices.shape[0]), np.empty(COSTS)
-    for at in range(books.shape[0]):
-        book = books[at]
+    for row in rows:
+        book = books[row]
         own = level_set[book]
-        equity, adjusted, maintenance = judged.equity[at], judged.adjusted[at], judged.maintenance[at]
+        equity, adjusted, maintenance = judged.equity[row], judged.adjusted[row], judged.maintenance[row]
+        if status[book] == OK:
+            floor, ceiling = floor_of(levels.call[own], levels.call_exit[own], called[book]), math.inf
+        else:
+            floor = 1.0
+            ceiling = max(levels.call[own], levels.call_exit[own]) if called[book] else levels.call[own]
         found, its_kind = 0.0, BOTH
-        if status[book] == BANKRUPT:
-            found = math.inf
-        elif status[book] == UNPRICED and step[book] == 0 and equity != equity:
-            found = RADIUS_MAX  # its price, once it comes, is farther
-        elif step[book] == 0 and (status[book] == OK or status[book] == MARGIN_CALL) and equity == equity:
-            line = max(levels.call[own], levels.call_exit[own]) if called[book] else levels.call[own]
-            floor = max(line, 1.0) if status[book] == OK else 1.0
-            ceiling = math.inf if status[book] == OK else line
-            slack = adjusted - floor * maintenance
-            if equity >= 0.0 and slack >= 0.0:
-                found = UNKNOWN
-                if status[book] == OK:
-                    found, its_kind = reach(
-                        p, positions, held, balances, marks, prices, book, fixed, slack, floor, net, costs
-                    )
-                if found == UNKNOWN:
-                    view = gather(p, positions, balances, terms, marks, prices, book, room)
-                    found, its_kind = searched_radius(
-                        p, view, low, high, fixed, equity, adjusted, maintenance, floor, ceiling
-                    )
-        radius[at] = found if found >= RADIUS_MIN else 0.0
-        kind[at] = its_kind
+        if adjusted >= floor * maintenance:
+            view = gather(p, positions, balances, terms, marks, prices, book, room)
+            found, its_kind = searched_radius(p, view, low, high, fixed, equity, adjusted, maintenance, floor, ceiling)
+        radius[row] = found if found >= RADIUS_MIN else 0.0
+        kind[row] = its_kind
 
 
 @njit(cache=True, error_model="numpy")
@@ -232,31 +211,57 @@ class Slack:
             self._loosen(books)
             return
         self._seen, self._marked = here, False
+        radius, kind = self._radii(shard, books, judged)
+        self._loosen(books[radius == 0.0])
+        anchored = (radius > 0.0) & (radius < np.inf)
+        if anchored.any():
+            self._enter(here, books[anchored], radius[anchored], kind[anchored])
+
+    def _radii(self, shard: Shard, books: I64, judged: Judged) -> tuple[F32, npt.NDArray[np.int8]]:
+        """Radius and kind of each book."""
         ledger, standing, prices, rules = shard.ledger, shard.standing, shard.prices, shard.terms.rules
+        fixed = shard.terms.asset_index.get(rules.reporting_currency, NONE)
         radius, kind = np.empty(len(books), dtype=np.float32), np.empty(len(books), dtype=np.int8)
+        levels = standing.levels()
         radii(
             shard.parameters,
             ledger.positions,
             shard.exposures.held(shard),
             ledger.balances,
-            shard.posting,
             prices.marks,
             prices.prices,
             books,
             judged,
-            standing.levels(),
+            levels,
             standing.level_set,
             standing.status,
             standing.called,
             standing.step,
-            shard.terms.asset_index.get(rules.reporting_currency, NONE),
+            fixed,
             radius,
             kind,
         )
-        self._loosen(books[radius == 0.0])
-        anchored = (radius > 0.0) & (radius < np.inf)
-        if anchored.any():
-            self._enter(here, books[anchored], radius[anchored], kind[anchored])
+        rows = np.nonzero(radius == UNKNOWN)[0]
+        if rows.size:
+            search(
+                shard.parameters,
+                ledger.positions,
+                ledger.balances,
+                shard.posting,
+                prices.marks,
+                prices.prices,
+                books,
+                rows,
+                judged,
+                levels,
+                standing.level_set,
+                standing.status,
+                standing.called,
+                fixed,
+                radius,
+                kind,
+            )
+        return radius, kind
 
     def _enter(self, here: F64, books: I64, radius: F32, kind: npt.NDArray[np.int8]) -> None:
         """Take a free slot for books with these radii."""

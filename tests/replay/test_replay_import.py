@@ -55,19 +55,19 @@ def records(broker: LocalBroker, prefix: str, topic: str) -> tuple[Extent, list[
 def test_what_was_exported_is_there_again(broker: LocalBroker, tmp_path: Path) -> None:
     """Journal and instruments at their own offsets; of the others key, value, headers and time."""
     recording = with_terms()
-    result = run(import_command, to_files(recording, tmp_path / "crash"), *where(broker, "again"))
+    result = run(import_command, to_files(recording, tmp_path / "crash"), *where(broker, "imported"))
     assert result.exit_code == 0, result.output
     for topic, partitions in recording.topics.items():
         _, found = records(broker, "again", topic)
         if topic in ("journal", "instruments"):
             assert found == partitions[0], topic
         assert [record[1:] for record in found] == [record[1:] for record in partitions[0]], topic
-    result = run(replay_command, *where(broker, "again"), "--verify")
+    result = run(replay_command, *where(broker, "imported"), "--verify")
     assert result.exit_code == 0, result.output
     assert "equal to the workers' own state" in result.output
-    again = run(import_command, tmp_path / "crash", *where(broker, "again"))
+    again = run(import_command, tmp_path / "crash", *where(broker, "imported"))
     assert again.exit_code == 2
-    assert "topics must be empty, found again." in again.output
+    assert "topics must be empty, found imported." in again.output
     assert again.output.count("\n") == 1
 
 
