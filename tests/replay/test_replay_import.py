@@ -58,7 +58,7 @@ def test_what_was_exported_is_there_again(broker: LocalBroker, tmp_path: Path) -
     result = run(import_command, to_files(recording, tmp_path / "crash"), *where(broker, "imported"))
     assert result.exit_code == 0, result.output
     for topic, partitions in recording.topics.items():
-        _, found = records(broker, "again", topic)
+        _, found = records(broker, "imported", topic)
         if topic in ("journal", "instruments"):
             assert found == partitions[0], topic
         assert [record[1:] for record in found] == [record[1:] for record in partitions[0]], topic
