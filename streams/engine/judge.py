@@ -98,7 +98,9 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
     out: list[Output] = []
     changed: list[int] = []
     acting = np.nonzero(acts)[0]
-    for at in acting[np.lexsort((books[acting], ledger.book_account[books[acting]]))].tolist():
+    if len(acting) > 1:
+        acting = acting[np.lexsort((books[acting], ledger.book_account[books[acting]]))]
+    for at in acting.tolist():
         book = int(books[at])
         maintenance = float(judged.maintenance[at])
         ratio = float(judged.adjusted[at]) / maintenance if maintenance > 0.0 else float("nan")
@@ -108,7 +110,9 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
             shard.touched.add(int(ledger.book_account[book]))
         out += events
     shard.slack.anchor(shard, books, judged)
-    return out, np.unique(ledger.book_account[np.append(touched, np.array(changed, dtype=np.int64))])
+    if changed:
+        touched = np.append(touched, np.array(changed, dtype=np.int64))
+    return out, np.unique(ledger.book_account[touched]) if touched.size else touched
 
 
 def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> list[Output]:

@@ -67,15 +67,14 @@ def mark(shard: Shard, block: Block) -> None:
     """Take in a marks block: newest prices, shard time, what the oracle says of itself."""
     prices, columns = shard.prices, block.columns
     symbols, instruments = block.names.get("symbols", []), block.names.get("instruments", [])
-    for row, symbol in enumerate(columns["symbol"].tolist()):
+    rows = (columns[name].tolist() for name in ("symbol", "index", "symbol_state", "quote_time"))
+    for symbol, index, state, quote_time in zip(*rows, strict=True):
         name = symbols[symbol]
-        prices.index[name] = float(columns["index"][row])
-        prices.symbol_state[name] = int(columns["symbol_state"][row])
-        prices.quote_time[name] = int(columns["quote_time"][row])
-    for row, instrument in enumerate(columns["instrument"].tolist()):
+        prices.index[name], prices.symbol_state[name], prices.quote_time[name] = index, state, quote_time
+    rows = (columns[name].tolist() for name in ("instrument", "mark", "mark_state"))
+    for instrument, mark_price, state in zip(*rows, strict=True):
         name = instruments[instrument]
-        prices.mark[name] = float(columns["mark"][row])
-        prices.mark_state[name] = int(columns["mark_state"][row])
+        prices.mark[name], prices.mark_state[name] = mark_price, state
     oracle = block.extra["oracle"]
     prices.time = max(prices.time, int(block.extra["time"]))
     prices.oracles = int(oracle["of"])
@@ -148,11 +147,10 @@ def settle_expired(shard: Shard) -> I64:
     out of the ledger's range is not known: the next mark, or a corrected settlement price, settles.
     """
     books: list[int] = []
-    for instrument, name in enumerate(shard.terms.instruments):
-        record: dict[str, Any] = shard.terms.records[name]
-        expiry = record.get("expiry")
-        if expiry is None or instrument in shard.settled or shard.prices.time < expiry:
+    for instrument, expiry in shard.expiries.items():
+        if instrument in shard.settled or shard.prices.time < expiry:
             continue
+        record: dict[str, Any] = shard.terms.records[shard.terms.instruments[instrument]]
         precision = record["price_precision"]
         if record.get("settlement_price") is not None:
             ticks = int(Decimal(record["settlement_price"]).scaleb(precision))
@@ -165,6 +163,8 @@ def settle_expired(shard: Shard) -> I64:
         shard.settled[instrument] = shard.posting.settled[instrument] = ticks
         held = holders(shard.ledger.positions, shard.ledger.books, instrument)
         books += shard.ledger.settle(held, instrument, ticks, shard.posting)
+    if not books:
+        return np.zeros(0, dtype=np.int64)
     touched = np.unique(np.array(books, dtype=np.int64))
     shard.touched.update(shard.ledger.book_account[touched].tolist())
     return touched

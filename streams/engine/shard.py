@@ -57,6 +57,8 @@ class Shard:
         self.posting = self.terms.posting(index, [self.settled.get(i, 0) for i in instruments])
         self.parameters = self.terms.parameters()
         self.prices.arrange(self.terms)
+        expiry = {i: self.terms.records[name].get("expiry") for i, name in enumerate(self.terms.instruments)}
+        self.expiries: dict[int, int] = {i: time for i, time in expiry.items() if time is not None}
         rules = self.terms.rules
         default = LevelSet(rules.margin_call, rules.margin_call_exit, rules.liquidation_exit, rules.liquidation_target)
         if self.standing.sets[0] != default:

@@ -196,8 +196,9 @@ class Slack:
         self._marked = True
         out = np.empty(int(self.live.sum()), dtype=np.int64)
         count = wake(self.anchors, here, self.live, self.start, self.end, self.entry, self.reaches, self.slot_of, out)
-        loose = np.unique(np.concatenate((*self._loose, out[:0])))
-        self._loose = [loose[self.slot_of[loose] == LOOSE]]
+        if self._loose:
+            loose = np.unique(np.concatenate(self._loose))
+            self._loose = [loose[self.slot_of[loose] == LOOSE]]
         return np.sort(np.concatenate((out[:count], *self._loose)))
 
     def anchor(self, shard: Shard, books: I64, judged: Judged) -> None:
@@ -212,7 +213,8 @@ class Slack:
             return
         self._seen, self._marked = here, False
         radius, kind = self._radii(shard, books, judged)
-        self._loosen(books[radius == 0.0])
+        if (radius == 0.0).any():
+            self._loosen(books[radius == 0.0])
         anchored = (radius > 0.0) & (radius < np.inf)
         if anchored.any():
             self._enter(here, books[anchored], radius[anchored], kind[anchored])
