@@ -27,6 +27,8 @@ UNKNOWN = -1.0
 AHEAD = 1.5
 #: Of log ratios z <= Z_MAX: e^z <= 1 + z + CURVE z^2 by the largest z.
 Z_MAX, E_Z_MAX = 4.0, 54.0
+#: How often a radius is tried, and which part of what is too much is close enough.
+TRIES_MOST, CLOSE = 8, 0.85
 # what moves cost, by what it hangs on; + MOVING where the settlement asset's own price moves too
 FALL, FALL_MORE, RISE, RISE_MORE, MOVING = 0, 1, 2, 3, 4
 # by how requirements grow: with rises of the mark, of mark and settlement asset, with falls of the mark and rises of
@@ -163,20 +165,32 @@ def radius_of(costs: F64, slack: float, room: float) -> tuple[float, int]:
 
 @njit(cache=True, error_model="numpy")
 def _radius(costs: F64, f: float, g: float, slack: float) -> float:
-    """The r at which falls of f r and rises of g r cost no more than the slack; 0 where it is too small to matter.
+    """An r at which falls of f r and rises of g r cost no more than the slack; 0 where it is too small to matter.
 
-    What they cost is below a r + b r^2, both at their largest for a first r that leaves out what makes it smaller.
+    All that they cost at any r up to m is below r times a sum that has what bends upward at its steepest, at m. So
+    slack / sum is one such r where it is below m, and m itself where not; between the best of them and the least m
+    that was too much the next is tried.
     """
     needs = g * costs[ONE_RISE] + 2.0 * g * costs[TWO_RISES] + (f + g) * costs[FALL_AND_RISE]
     still = f * (costs[FALL] + costs[FALL_MORE]) + g * (costs[RISE] + costs[RISE_MORE])
     moving = f * (costs[FALL + MOVING] + costs[FALL_MORE + MOVING])
     moving += g * (costs[RISE + MOVING] + costs[RISE_MORE + MOVING])
+    steep = f * f * costs[FALL_MORE] + g * g * (costs[RISE_MORE] + costs[ONE_RISE] + 4.0 * costs[TWO_RISES])
+    steep += (f + g) ** 2 * costs[FALL_AND_RISE]
+    steep_moving = f * f * costs[FALL_MORE + MOVING] + g * g * costs[RISE_MORE + MOVING]
     widest = max(2.0 * g, f + g)
     most = min(slack / (still + moving + needs), min(RADIUS_MAX, Z_MAX / widest))
-    c = curve(most * widest)
-    dearer = 1.0 + g * most + c * (g * most) ** 2
-    steep = f * f * (costs[FALL_MORE] + dearer * costs[FALL_MORE + MOVING])
-    steep += g * g * (costs[RISE_MORE] + dearer * costs[RISE_MORE + MOVING])
-    steep += g * g * costs[ONE_RISE] + 4.0 * g * g * costs[TWO_RISES] + (f + g) ** 2 * costs[FALL_AND_RISE]
-    radius = min(most, slack / (still + dearer * moving + needs + c * steep * most))
-    return radius if radius >= RADIUS_MIN else 0.0
+    best, m = 0.0, most
+    for _ in range(TRIES_MOST):
+        c = curve(m * widest)
+        dearer = 1.0 + g * m + c * (g * m) ** 2
+        total = still + needs + dearer * moving + c * (steep + dearer * steep_moving) * m
+        if slack >= total * m:
+            best = max(best, m)
+        else:
+            best = max(best, slack / total)
+            most = m
+        if best >= CLOSE * most:
+            break
+        m = math.sqrt(best * most)
+    return best if best >= RADIUS_MIN else 0.0
