@@ -107,10 +107,10 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
         events = _act(shard, offset, book, int(status[at]), ratio)
         if events or standing.status[book] != before[at]:
             changed.append(book)
-            shard.touched.add(int(ledger.book_account[book]))
         out += events
     shard.slack.anchor(shard, books, judged)
     if changed:
+        shard.touched.update(ledger.book_account[changed])
         touched = np.append(touched, np.array(changed, dtype=np.int64))
     return out, np.unique(ledger.book_account[touched]) if touched.size else touched
 
