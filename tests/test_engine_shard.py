@@ -3,6 +3,7 @@
 import pytest
 
 from schemas.journal import RULES_VERSION, Block, CorruptBlock
+from streams.engine import slack
 from streams.engine.invariants import InvariantViolation
 from streams.engine.shard import Shard
 from streams.engine.views import account_view, shard_view
@@ -102,3 +103,11 @@ def test_broken_double_entry_is_found() -> None:
 def test_warming_up_runs() -> None:
     """A worker compiles its kernels before it joins its group; a journal that fails there keeps it from starting."""
     assert warm_up() > 5
+
+
+def test_warming_up_compiles_what_only_called_accounts_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled in the middle of a crash it would hold the worker up for a minute, and once did."""
+    asked = []
+    monkeypatch.setattr(slack, "search", lambda *given: asked.append(len(given)))
+    warm_up()
+    assert asked

@@ -12,6 +12,8 @@ from streams.engine import state
 from streams.engine.shard import Shard
 from streams.engine.views import account_view
 
+#: Time and price of each marks block: the account is well, called, in liquidation, bankrupt.
+MARKS = ((2, 99.0), (10_000, 68.0), (11_000, 67.0), (12_000, 66.5), (13_000, 66.0), (20_000, 65.0), (90_000, 20.0))
 _ASSET = {"kind": "asset", "haircut": "0.1", "borrow_haircut": "0.1", "version": 1}
 _INSTRUMENT = {
     "kind": "instrument",
@@ -91,7 +93,7 @@ def warm_up() -> int:
     shard = Shard(0)
     sent = 0
     blocks = [Block(kind="terms", terms=_terms()), _marks(1, 100.0), _deposits(), _fills(), _funding()]
-    blocks += [_marks(time, price) for time, price in ((2, 99.0), (10_000, 68.0), (20_000, 65.0), (90_000, 20.0))]
+    blocks += [_marks(time, price) for time, price in MARKS]
     for offset, block in enumerate(blocks):
         sent += len(shard.apply(offset, block.encode()))
         account_view(shard, "one")
