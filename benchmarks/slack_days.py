@@ -140,7 +140,8 @@ class Race:
 
     def __init__(self, population: Population, first: Tick, seed: int) -> None:
         self.swift, self.plain = (shard_of(population, first.prices, first.time) for _ in range(2))
-        self.swift.slack, self.plain.slack = Counting(), Everything()
+        self._index = Counting()
+        self.swift.slack, self.plain.slack = self._index, Everything()
         self._population = population
         self._rng = np.random.default_rng(seed)
         self._basis = dict.fromkeys(population.universe.instruments, 0.0)
@@ -153,7 +154,7 @@ class Race:
         for name, basis in self._basis.items():
             self._basis[name] = 0.97 * basis + 0.24 * BASIS * float(self._rng.standard_normal())
         data = marks(tick.prices, self._basis, self._population.universe, tick.time).encode()
-        counts: list[int] = self.swift.slack.counts  # type: ignore[attr-defined]
+        counts = self._index.counts
         before = len(counts)
         indexed, full, outputs = self._both(data)
         self.found.indexed.append(indexed)

@@ -233,7 +233,7 @@ class Market:
 
     async def _until(self, holds: Callable[[], bool], seconds: float) -> None:
         end = time.monotonic() + seconds
-        while not holds() and time.monotonic() < end:  # noqa: ASYNC110 - two clocks
+        while not holds() and time.monotonic() < end:  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(0.02)
 
 

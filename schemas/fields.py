@@ -162,11 +162,10 @@ def epoch_ms(value: int | str, field: str) -> int:
     >>> epoch_ms("2025-10-10T21:15:00.1239Z", "time")
     1760130900123
     """
-    if type(value) is str:
-        value = _rfc3339_ms(value, field)
-    if value < 0:  # type: ignore[operator]
-        raise Refused("bad_time", f"{field} must not be before 1970, found {shown(value)}")
-    return value  # type: ignore[return-value]
+    time = _rfc3339_ms(value, field) if isinstance(value, str) else value
+    if time < 0:
+        raise Refused("bad_time", f"{field} must not be before 1970, found {shown(time)}")
+    return time
 
 
 def _rfc3339_ms(text: str, field: str) -> int:
