@@ -146,3 +146,15 @@ def test_buckets_are_opened_in_the_order_of_their_rows() -> None:
     )
     assert buckets(market) == ["ETH-PERP", "BTC-PERP", "BTC-COIN"]
     assert market.balance("alice", bucket="BTC-PERP") == "2"
+
+
+@pytest.mark.timeout(60)
+def test_a_row_that_opens_its_book_may_need_room_for_it_too() -> None:
+    """Its book opened, it was taken for one without a book for ever: the worker stood still, and its pages with it."""
+    market = Market()
+    names = [f"user-{number}" for number in range(500)]
+    market.collateral(*(Leg(f"d-{name}", name, "10", bucket="cross") for name in names))
+    market.fills(*(Fill(f"f-{name}", name, "BTC-PERP", "1", "50000", mode="isolated") for name in names))
+    market.collateral(*(Leg(f"e-{name}", name, "10", bucket="ETH-PERP", type="adjustment") for name in names))
+    assert market.shard.ledger.rows["applied"] == 3 * len(names)
+    assert all(market.position(name, "BTC-PERP", bucket="BTC-PERP") for name in names)

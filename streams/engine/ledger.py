@@ -208,7 +208,8 @@ class Ledger:
         totals = posting.house(len(terms.asset_rank), len(terms.instrument_rank))
         done = post(totals, 0)
         while done < len(account):
-            unopened = done + np.flatnonzero(outcome[done : done + 2] == posting.NO_BOOK)
+            here = slice(done, done + 2)
+            unopened = done + np.flatnonzero((outcome[here] == posting.NO_BOOK) & (book[here] < 0))
             for row in unopened.tolist():
                 opened = self.book(int(account[row]), int(bucket[row]))
                 book[(account == account[row]) & (bucket == bucket[row])] = opened
