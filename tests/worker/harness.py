@@ -18,8 +18,6 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-#: A page may come late where a worker of one core reads a backlog and the machine has other work.
-PAGE_SECONDS = 20.0
 #: topic, key, value, timestamp (epoch ms, None now)
 Message = tuple[str, bytes | None, bytes | None, int | None]
 
@@ -73,7 +71,7 @@ class Worker:
 
     def get(self, path: str) -> Any:
         """The JSON of a page."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PAGE_SECONDS) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
             return json.loads(answer.read())
 
     def wait_ready(self, seconds: float = 60.0) -> None:

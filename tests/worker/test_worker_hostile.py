@@ -11,7 +11,6 @@ from tests.worker.hostile import hostile_run, report
 pytestmark = pytest.mark.kafka
 
 
-@pytest.mark.long
 def test_hostile_messages_are_set_aside_and_no_good_one_is_lost(broker: LocalBroker, tmp_path: Path) -> None:
     """One bad message that stops the stream, or takes a good one with it, stops margining for everyone."""
     run = hostile_run(broker, tmp_path, 5_000, seed=7)
