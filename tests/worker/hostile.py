@@ -28,7 +28,7 @@ from streams.ingest.partition import WRITERS
 from streams.kafka.broker import LocalBroker
 from tests.worker import ledgers
 from tests.worker.harness import Worker, read_all, running, until
-from tests.worker.hostile_good import Good, Traffic, opening
+from tests.worker.hostile_good import Good, Traffic, opening, published
 from tests.worker.hostile_kinds import KEPT_BYTES, MESSAGE_BYTES_MAX, OWN_KEY, Kind, kinds, text
 
 SHARDS = 4
@@ -336,6 +336,8 @@ def hostile_run(broker: LocalBroker, folder: Path, number: int, seed: int, prefi
     with running(worker):
         process = worker.process
         assert process is not None
+        # One after the other: two producers keep no order between their topics.
+        asyncio.run(send(run, iter(published()), random, now_ms))
         asyncio.run(send(run, iter(opening(now_ms)), random, now_ms))
         wait_taken(run, worker, 60)
         read_journal(run, worker)

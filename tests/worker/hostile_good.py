@@ -43,9 +43,14 @@ class Good:
     over_range: bool = False
 
 
+def published() -> list[Good]:
+    """Terms of all instruments and assets; Kafka must have them before it is sent what names one."""
+    return [_good("instruments", record["id"], record) for record in TERMS]
+
+
 def opening(now_ms: int) -> list[Good]:
-    """Terms, money for everyone, and the positions that funding is paid on; to be taken before all others."""
-    sent = [_good("instruments", record["id"], record) for record in TERMS]
+    """Money for everyone, and the positions that funding is paid on; to be taken before what follows."""
+    sent = []
     for number, account in enumerate(ACCOUNTS):
         for asset, amount in (("USDC", "1e9"), ("ETH", 100_000)):
             sent.append(_move(f"open-{asset}", "opening", account, asset, amount, now_ms))
