@@ -128,11 +128,8 @@ def test_workers_go_on_from_an_import(broker: LocalBroker, tmp_path: Path) -> No
     deposit = {**alice, "transfer_id": "d1", "type": "deposit", "asset": "USDC", "amount": "6000"}
     fill = {**alice, "fill_id": "f1", "instrument": "BTC-PERP", "quantity": "1", "price": "50000"}
     with running(worker("lost")) as old:
-        sent = [
-            *messages("lost", "instruments", TERMS),
-            *messages("lost", "collateral", [deposit]),
-            *messages("lost", "fills", [fill]),
-        ]
+        asyncio.run(send_all(broker.bootstrap, messages("lost", "instruments", TERMS)))
+        sent = [*messages("lost", "collateral", [deposit]), *messages("lost", "fills", [fill])]
         asyncio.run(send_all(broker.bootstrap, sent))
         until(lambda: held(old), 60)
         asyncio.run(send_all(broker.bootstrap, messages("lost", "oracle-prices", quotes(50_000, 1))))

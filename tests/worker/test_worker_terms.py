@@ -58,8 +58,8 @@ def test_terms_outlive_the_message_that_brought_them(broker: LocalBroker, tmp_pa
     asyncio.run(create(broker.bootstrap, f"{prefix}.instruments"))
     worker = Worker(broker.bootstrap, prefix, tmp_path / "worker.log", partitions=1)
     with running(worker):
-        good = [terms(prefix, USDC), terms(prefix, BTC_PERP), fill(prefix, 1)]
-        asyncio.run(send_all(broker.bootstrap, good))
+        asyncio.run(send_all(broker.bootstrap, [terms(prefix, USDC), terms(prefix, BTC_PERP)]))
+        asyncio.run(send_all(broker.bootstrap, [fill(prefix, 1)]))
         until(lambda: quantity(worker) == "0.001")
         asyncio.run(send_all(broker.bootstrap, [terms(prefix, BTC_PERP | {"price_precision": 2})]))
         until(lambda: asyncio.run(read_all(broker.bootstrap, f"{prefix}.dead-letters")))
