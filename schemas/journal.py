@@ -75,8 +75,11 @@ COLUMNS: dict[str, dict[str, str]] = {
         "instrument": "<i4",  # index into names["instruments"]
         "mark": "<f8",
         "mark_state": "<i1",
+        "widening": "<f8",  # by symbol: what its haircuts widen by, 0 and more
     },
 }
+#: Columns at the end that blocks of older releases lack, by kind: such a block is whole without them.
+LATER_COLUMNS = {"marks": 1}
 
 FILL_KINDS = ("trade", "opening", "bust")
 TRANSFER_TYPES = ("deposit", "withdrawal", "transfer", "adjustment", "opening", "conversion")
@@ -99,7 +102,8 @@ class Block:
     source : `{"topic", "partition", "first", "next"}`, the half-open range of source offsets it came from;
         None where it came from no topic
     names : lists that the index columns point into: accounts, instruments, assets, symbols
-    columns : arrays of the types in COLUMNS; columns of one table have equal length
+    columns : arrays of the types in COLUMNS; columns of one table have equal length; those of LATER_COLUMNS may
+        be absent
     terms : instrument, asset and control records first used by this producer in this partition, each with
         its `version` (offset in `instruments`)
     extra : further header fields of a kind: `accounts` (settings), `oracle` and `time` (marks)
@@ -115,9 +119,11 @@ class Block:
 
     def encode(self) -> bytes:
         """The block's bytes; equal blocks give equal bytes."""
-        arrays = [
-            np.ascontiguousarray(self.columns.get(name, ()), dtype=kind) for name, kind in COLUMNS[self.kind].items()
-        ]
+        present = list(COLUMNS[self.kind].items())
+        for _ in range(LATER_COLUMNS.get(self.kind, 0)):
+            if present[-1][0] not in self.columns:
+                del present[-1]
+        arrays = [np.ascontiguousarray(self.columns.get(name, ()), dtype=kind) for name, kind in present]
         header = orjson.dumps(
             {
                 "format": FORMAT_VERSION,
@@ -160,7 +166,13 @@ class Block:
         if header["kind"] not in COLUMNS:
             raise CorruptBlock(f"kind must be one of {', '.join(COLUMNS)}, found {header['kind']!r}")
         columns: dict[str, Column] = {}
-        for (name, kind), length in zip(COLUMNS[header["kind"]].items(), header["lengths"], strict=True):
+        expected = COLUMNS[header["kind"]]
+        missing = len(expected) - len(header["lengths"])
+        if not 0 <= missing <= LATER_COLUMNS.get(header["kind"], 0):
+            raise CorruptBlock(
+                f"a block of {header['kind']} must have {len(expected)} columns, found {len(header['lengths'])}"
+            )
+        for (name, kind), length in zip(expected.items(), header["lengths"], strict=False):
             position += -position % 8
             columns[name] = np.frombuffer(data, dtype=kind, count=length, offset=position)
             position += columns[name].nbytes

@@ -30,11 +30,14 @@ class Mark(Record, frozen=True, kw_only=True):
     Parameters
     ----------
     symbol : what is priced
-    index : median of the live sources, in the reporting currency; null: never seen
+    index : of the live sources by the symbol's rules, in the reporting currency; null: never seen
     confidence : half-width of the uncertainty of the index, same unit
-    check : price of the independent check source; null: there is none
+    check : what a suspect index is checked against: the check source, else the last trusted index; null: none
     state : how far the index is to be trusted
+    reasons : why the state is not ok, in order, such as band, check, drift:<source>, source_missing:<source>
+    widening : fraction that haircuts of the asset widen by
     sources : the sources the index was made of, in order
+    quote_time : when the source of the newest quote in the index saw its price, epoch ms; null: not known
     marks : mark of each instrument on the symbol, by id
     time : oracle time, epoch ms
     """
@@ -46,4 +49,7 @@ class Mark(Record, frozen=True, kw_only=True):
     confidence: DecimalText = "0"
     check: DecimalText | None = None
     sources: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    widening: DecimalText = "0"
+    quote_time: int | None = None
     marks: dict[str, MarkPrice] = msgspec.field(default_factory=dict)

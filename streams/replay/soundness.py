@@ -28,7 +28,7 @@ _CODES = {
     "mark_state": (0, len(PRICE_STATES) - 1),
 }
 #: Columns of blocks of marks that go by symbol; the others go by instrument.
-_OF_SYMBOLS = ("symbol", "index", "confidence", "check", "symbol_state", "quote_time")
+_OF_SYMBOLS = ("symbol", "index", "confidence", "check", "symbol_state", "quote_time", "widening")
 
 
 def check(block: Block) -> None:
