@@ -28,7 +28,9 @@ def test_each_kind_of_field() -> None:
             "sources_min": 3,
             "max_age_ms": 2_000,
             "sources": {"a": {"weight": "2", "max_age_ms": None}, "b": {"weight": "0.5", "max_age_ms": 60_000}},
-            "widening": {"confidence_factor": "1", "degraded_haircut": "0.03", "age_haircut": "0.2"},
+            "confidence_factor": "1",
+            "degraded_haircut": "0.03",
+            "age_haircut": "0.2",
             "redemption": {"of": "ETH", "rate_source": "lido", "method": "min"},
             "marks": {"BTC-PERP": {"method": "smoothed_basis", "basis_half_life_ms": 1_000, "basis_max": "0.01"}},
         },
@@ -43,3 +45,17 @@ def test_each_kind_of_field() -> None:
     assert (rules.confidence_factor, rules.degraded_haircut, rules.age_haircut) == (1.0, 0.03, 0.2)
     assert rules.redemption == Redemption(of="ETH", rate_source="lido")
     assert rules.marks == {"BTC-PERP": MarkRule(method="smoothed_basis", basis_half_life_ms=1_000, basis_max=0.01)}
+
+
+def test_what_each_source_is_for() -> None:
+    """A check source that moved the index would check itself; an unlisted one must not price anything."""
+    rules = rules_of(
+        {
+            "sources": {"a": {}},
+            "check_source": "chk",
+            "redemption": {"of": "ETH", "rate_source": "lido", "method": "min"},
+        },
+        7_000,
+    )
+    assert [rules.role(name) for name in ("a", "b", "chk", "lido")] == ["index", "", "check", "redemption"]
+    assert [rules_of({}, 7_000).role(name) for name in ("a", "b")] == ["index", "index"]

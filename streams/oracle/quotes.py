@@ -7,18 +7,26 @@ REFUSALS = {
     "repeated": "the quote that is already held came again",
     "out_of_order": "a later quote of the same source is already held",
     "too_many_sources": "the symbol has SOURCES_MAX sources and all of them quote it",
+    "unlisted_source": "the symbol's rules name its sources, and this is none of them",
+    "unknown_instrument": "the instrument is not known to hang on the symbol",
 }
 
 #: Sources held per symbol, so that invented source names cannot grow a symbol's state without end.
 SOURCES_MAX = 64
+#: Sources held per instrument: quotes of its book are the venue's own, so they are few.
+BOOK_SOURCES_MAX = 8
+
+FUNDING_INTERVAL_MS = 28_800_000
 
 
 class Quote(NamedTuple):
-    """What one source says of one symbol.
+    """What one source says of one symbol, or of one instrument on it.
 
-    `price` (in the reporting currency) is finite and > 0, `confidence` (half-width, same unit) finite and
-    >= 0: both are checked before they come here. `time` is the source's, in epoch ms; `sequence` counts the
-    source's quotes of this symbol upwards, None where the source gives none.
+    `price` is finite and > 0, `confidence` (half-width, same unit) finite and >= 0: all is checked before it comes
+    here. `time` is the source's, in epoch ms; `sequence` counts the source's quotes of this symbol upwards, None
+    where the source gives none. Prices are in units of the symbol `quote_asset`, None: in the reporting currency.
+    With an `instrument` the price is the middle of its book, `last` its last trade, `funding_rate` what longs pay
+    at `next_funding_time` for `funding_interval_ms`, as a fraction.
     """
 
     symbol: str
@@ -27,6 +35,12 @@ class Quote(NamedTuple):
     confidence: float
     time: int
     sequence: int | None = None
+    quote_asset: str | None = None
+    instrument: str | None = None
+    last: float | None = None
+    funding_rate: float | None = None
+    next_funding_time: int | None = None
+    funding_interval_ms: int = FUNDING_INTERVAL_MS
 
 
 def refusal(held: Quote, new: Quote, *, restart_ms: int) -> str:
@@ -52,4 +66,4 @@ def refusal(held: Quote, new: Quote, *, restart_ms: int) -> str:
         return "repeated" if new.sequence == held.sequence else "out_of_order"
     if new.time != held.time:
         return "" if new.time > held.time else "out_of_order"
-    return "repeated" if (new.price, new.confidence) == (held.price, held.confidence) else ""
+    return "repeated" if new._replace(sequence=held.sequence) == held else ""

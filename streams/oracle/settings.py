@@ -105,6 +105,19 @@ class SymbolRules:
         rule = self.sources.get(source)
         return self.max_age_ms if rule is None else rule.max_age_ms
 
+    def weight(self, source: str) -> float:
+        """What this source weighs beside the others, before the cap."""
+        rule = self.sources.get(source)
+        return 1.0 if rule is None else rule.weight
+
+    def role(self, source: str) -> str:
+        """What this source's quotes of the symbol are for: index, check, redemption, or empty: nothing."""
+        if source == self.check_source:
+            return "check"
+        if self.redemption is not None and source == self.redemption.rate_source:
+            return "redemption"
+        return "index" if not self.sources or source in self.sources else ""
+
 
 _NESTED = ("judged", "sources", "redemption", "marks")
 _PLAIN = {entry.name: entry.type for entry in fields(SymbolRules) if entry.name not in _NESTED}
@@ -125,8 +138,7 @@ def rules_of(record: Mapping[str, Any] | None, quote_age_ms_max: int) -> SymbolR
     """
     if record is None:
         return _unjudged(quote_age_ms_max)
-    flat = {**record, **record.get("widening", {})}
-    given = {name: _number(flat[name], kind) for name, kind in _PLAIN.items() if name in flat}
+    given = {name: _number(record[name], kind) for name, kind in _PLAIN.items() if name in record}
     plain = SymbolRules(**given)
     return SymbolRules(
         **given,
