@@ -5,7 +5,7 @@ import pytest
 from schemas.journal import COLUMNS, PRICE_STATES, Block
 from streams.oracle.marks import CATCHING_UP, LIVE, OK, STALE, MarksUpdate
 from streams.oracle.partition import OraclePartition
-from streams.oracle.quotes import SOURCES_MAX, Quote
+from streams.oracle.quotes import REFUSALS, SOURCES_MAX, Quote
 
 T = 1_760_130_900_000
 AGE = 10_000
@@ -84,7 +84,7 @@ class TestPrices:
         """A replayed quote must neither move the price nor look like life."""
         partition = live_partition(quote(100.0, sequence=5))
         assert partition.quotes([quote(100.0, sequence=5), quote(1.0, time=T + 1, sequence=4)]) == 0
-        assert partition.refused == {"repeated": 1, "out_of_order": 1, "too_many_sources": 0}
+        assert partition.refused == dict.fromkeys(REFUSALS, 0) | {"repeated": 1, "out_of_order": 1}
         assert partition.due(T + 1, None) is None
 
     def test_invented_sources_are_bounded(self) -> None:
@@ -309,6 +309,7 @@ class TestBlock:
             "instrument": [0, 1, 2],
             "mark": [100.0, 100.0, 2_000.0],
             "mark_state": [0, 0, 0],
+            "widening": [0.0, 0.0],
         }
         assert all(value != value for value in block.columns["check"])
         assert (PRICE_STATES[OK], PRICE_STATES[STALE]) == ("ok", "stale")

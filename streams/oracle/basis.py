@@ -7,7 +7,7 @@ from typing import Any
 from streams.oracle.index import median
 from streams.oracle.quotes import Quote
 from streams.oracle.settings import MarkRule
-from streams.oracle.smoothing import Ema, WindowMean
+from streams.oracle.smoothing import SMOOTH_MS, Ema, WindowMean
 
 #: Window of the mean basis of the median of three.
 BASIS_WINDOW_MS = 30_000
@@ -76,14 +76,20 @@ class InstrumentBook:
             return index + mean
         return within(_of_three(index, mean, live, now_ms), index, rule.basis_max)
 
-    def moves(self, now_ms: int, rule: MarkRule) -> bool:
-        """Whether the mark still moves by time alone."""
-        settles_ms = now_ms
+    def wakes_ms(self, now_ms: int, rule: MarkRule, age_ms_max: int) -> int | None:
+        """The next moment at which time alone moves the mark: a quote comes of age, or its mean is on the way."""
+        if rule.method == "index":
+            return None
+        moments = [quote.time + age_ms_max + 1 for quote in self.quotes.values()]
+        moments += [quote.time - age_ms_max for quote in self.quotes.values()]
+        settles = [now_ms]
         if self.smooth is not None:
-            settles_ms = self.smooth.settles_ms(rule.basis_half_life_ms)
-        elif self.window is not None:
-            settles_ms = self.window.settles_ms(BASIS_WINDOW_MS)
-        return settles_ms > now_ms
+            settles.append(self.smooth.settles_ms(rule.basis_half_life_ms))
+        if self.window is not None:
+            settles.append(self.window.settles_ms(BASIS_WINDOW_MS))
+        if max(settles) > now_ms:
+            moments.append((now_ms // SMOOTH_MS + 1) * SMOOTH_MS)
+        return min((moment for moment in moments if moment > now_ms), default=None)
 
     def record(self) -> list[Any]:
         """For the changelog."""

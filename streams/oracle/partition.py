@@ -3,17 +3,26 @@
 The clock is an argument, so the same calls give the same updates; nothing here knows Kafka or a message.
 """
 
+import heapq
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Any
 
+from streams.oracle.legs import Rate, ranks
 from streams.oracle.marks import CATCHING_UP, LIVE, MarksUpdate, SymbolMark
 from streams.oracle.quotes import REFUSALS, Quote
+from streams.oracle.settings import rules_of
 from streams.oracle.symbol import NEVER_MS, SymbolBook, encode
 
 FORMAT_VERSION = 1
 
 _PARTITION_KEY = b"partition"
 _SYMBOL_PREFIX = b"symbol:"
+_RATE_PREFIX = b"rate:"
+
+#: The oracle record of a symbol in normal form; None: it has none.
+RecordOf = Callable[[str], Mapping[str, Any] | None]
 
 
 class OraclePartition:
@@ -23,7 +32,7 @@ class OraclePartition:
     ----------
     partition, of : which partition of the quotes topic this is, and how many it has
     heartbeat_ms : an update goes out at least this often, whether or not anything changed
-    quote_age_ms_max : a source whose latest quote is older than this is left out
+    quote_age_ms_max : a source whose latest quote is older than this is left out; an oracle record may say otherwise
     max_source_skew_ms : how far a source topic may lag behind the clock before marks are withheld
 
     Notes
@@ -55,10 +64,17 @@ class OraclePartition:
         self._told_ms = 0  # the caller's clock at the last update
         self._books: dict[str, SymbolBook] = {}
         self._underlying: dict[str, str] = {}
+        self._record_of: RecordOf = _no_record
+        self._halted: frozenset[str] = frozenset()
+        self._rates: dict[str, Rate] = {}  # of symbols of other partitions
+        self._ranks: dict[str, int] = {}  # of symbols made of others
+        self._made_of: dict[str, list[str]] = {}  # leg -> symbols made of it
+        self._relinked: set[str] = set()  # symbols whose legs may have changed
         self._unsettled: set[str] = set()  # symbols whose mark may differ from the one told
         self._as_of_ms = 0  # the moment of the last look
-        self._expires_ms = NEVER_MS  # no later than the first expiry of a settled symbol
+        self._wakes_ms = NEVER_MS  # no later than the first moment at which time changes a settled symbol
         self._dirty: set[str] = set()
+        self._dirty_rates: set[str] = set()
         self._partition_dirty = False
 
     def quotes(self, rows: Iterable[Quote]) -> int:
@@ -68,13 +84,15 @@ class OraclePartition:
         for quote in rows:
             symbol = quote.symbol
             book = self._books.get(symbol) or self._book(symbol)
-            reason = book.take(quote, self.quote_age_ms_max)
+            reason = book.take(quote)
             if reason:
                 self.refused[reason] += 1
                 self._partition_dirty = True
             else:
                 changed.add(symbol)
                 accepted += 1
+                if quote.quote_asset is not None or book.legs:
+                    self._relinked.add(symbol)
         self._unsettled |= changed
         self._dirty |= changed
         return accepted
@@ -89,8 +107,31 @@ class OraclePartition:
             if instrument not in self._underlying:
                 self._underlying[instrument] = symbol
                 self._book(symbol).instruments.add(instrument)
-                self._unsettled.add(symbol)
-                self._dirty.add(symbol)
+                self._unsettle_one(symbol)
+
+    def rules(self, record_of: RecordOf, halted: Collection[str] = ()) -> None:
+        """Go on by these oracle records, and with these symbols halted by hand. Before `restore`, too."""
+        self._record_of, self._halted = record_of, frozenset(halted)
+        for symbol, book in self._books.items():
+            rules = rules_of(record_of(symbol), self.quote_age_ms_max)
+            if rules != book.rules or book.halted != (symbol in self._halted):
+                book.follow(rules)
+                book.halted = symbol in self._halted
+                self._relinked.add(symbol)
+                self._unsettle_one(symbol)
+
+    def rates(self, rows: Iterable[tuple[str, float, float, int, int]]) -> None:
+        """Learn the prices of symbols of other partitions, as (symbol, index, confidence, state, quote time).
+
+        What is told of a symbol that is quoted here is passed over. The reporting currency is one of them, at 1.
+        """
+        for symbol, index, confidence, state, _ in rows:
+            rate = Rate(index, confidence, state)
+            if self._rates.get(symbol) != rate:
+                self._rates[symbol] = rate
+                self._dirty_rates.add(symbol)
+                for other in self._made_of.get(symbol, ()):
+                    self._unsettle_one(other)
 
     def due(self, now_ms: int, progress_ms: int | None, *, backlog: bool = False) -> MarksUpdate | None:
         """The update to send now, or None where nothing is to be told before the next heartbeat.
@@ -113,13 +154,12 @@ class OraclePartition:
         as_of_ms = now_ms if mode == LIVE else read_to_ms
         if turns and mode == CATCHING_UP:
             return self._tell(now_ms, as_of_ms, mode, [])
+        self._relink()
         self._unsettle(as_of_ms)
-        candidates = self._books if turns else self._unsettled
-        if mode == CATCHING_UP:
-            candidates = {name for name in candidates if self._books[name].newest_ms <= read_to_ms}
-        rows = self._marks(sorted(candidates), as_of_ms, everything=turns)
+        newest_ms = NEVER_MS if mode == LIVE else read_to_ms
+        rows = self._marks(self._books if turns else self._unsettled, as_of_ms, newest_ms, everything=turns)
         beat = not 0 <= now_ms - self._told_ms < self.heartbeat_ms
-        if turns or beat or any(_repriced(row, self._books[row.symbol].sent) for row in rows):
+        if turns or beat or any(row.tells_more_than(self._books[row.symbol].sent) for row in rows):
             return self._tell(now_ms, as_of_ms, mode, rows)
         return None
 
@@ -127,32 +167,81 @@ class OraclePartition:
         lag_ms_max = self.max_source_skew_ms if self.mode == LIVE else self.max_source_skew_ms // 2
         return LIVE if lag_ms <= lag_ms_max else CATCHING_UP
 
+    def _relink(self) -> None:
+        """Find anew which symbols are made of which others, where that may have changed."""
+        relinked, self._relinked = self._relinked, set()
+        changed = False
+        for symbol in relinked:
+            book = self._books[symbol]
+            legs = book.find_legs()
+            changed |= legs != book.legs
+            book.legs = legs
+        if not changed:
+            return
+        self._ranks = ranks({symbol: book.legs for symbol, book in self._books.items()})
+        before, self._made_of = self._made_of, {}
+        for symbol in sorted(self._ranks):
+            for leg in self._books[symbol].legs:
+                self._made_of.setdefault(leg, []).append(symbol)
+        self._dirty_rates |= self._made_of.keys() - before.keys()
+
+    def _unsettle_one(self, symbol: str) -> None:
+        self._unsettled.add(symbol)
+        self._dirty.add(symbol)
+
     def _unsettle(self, as_of_ms: int) -> None:
-        """Have the symbols looked at again whose live sources may be others by the mere change of time."""
+        """Have the symbols looked at again whose mark may be another by the mere change of time."""
         last_ms, self._as_of_ms = self._as_of_ms, as_of_ms
         if as_of_ms < last_ms:  # old quotes are young again
-            self._unsettled |= self._books.keys()
-        if as_of_ms < self._expires_ms:
+            self._unsettled |= {symbol for symbol, book in self._books.items() if book.looked_after(as_of_ms)}
+        if as_of_ms < self._wakes_ms:
             return
-        self._expires_ms = NEVER_MS
+        self._wakes_ms = NEVER_MS
         for symbol, book in self._books.items():
-            if book.expires_ms <= as_of_ms:
+            if book.wakes_ms <= as_of_ms:
                 self._unsettled.add(symbol)
             else:
-                self._expires_ms = min(self._expires_ms, book.expires_ms)
+                self._wakes_ms = min(self._wakes_ms, book.wakes_ms)
 
-    def _marks(self, symbols: list[str], as_of_ms: int, *, everything: bool) -> list[SymbolMark]:
-        """The marks of these symbols, without those that were told already unless `everything`."""
-        rows = []
-        for symbol in symbols:
+    def _marks(self, symbols: Collection[str], as_of_ms: int, newest_ms: int, *, everything: bool) -> list[SymbolMark]:
+        """The marks of these symbols, by name, without those that were told already unless `everything`.
+
+        Symbols with a quote after `newest_ms` wait. One that another is made of comes before it, and where its price
+        changed, takes it along.
+        """
+        waiting = [(self._ranks.get(symbol, 0), symbol) for symbol in symbols]
+        waiting.sort()  # a sorted list is a heap
+        done: dict[str, SymbolMark | None] = {}
+        while waiting:
+            _, symbol = heapq.heappop(waiting)
             book = self._books[symbol]
-            row = book.mark_at(as_of_ms, self.quote_age_ms_max)
-            self._expires_ms = min(self._expires_ms, book.expires_ms)
-            if row is not None and (everything or row != book.sent):
+            if symbol in done or book.newest_ms > newest_ms:
+                continue
+            row = done[symbol] = book.mark_at(as_of_ms, partial(self._rate, done, symbol))
+            self._wakes_ms = min(self._wakes_ms, book.wakes_ms)
+            if book.rules.judged:
+                self._dirty.add(symbol)
+            if row is not None and row.tells_more_than(book.sent):
+                for other in self._made_of.get(symbol, ()):
+                    self._unsettle_one(other)
+                    heapq.heappush(waiting, (self._ranks[other], other))
+        rows = []
+        for symbol, row in sorted(done.items()):
+            if row is not None and (everything or row != self._books[symbol].sent):
                 rows.append(row)
             else:
                 self._unsettled.discard(symbol)
         return rows
+
+    def _rate(self, done: Mapping[str, SymbolMark | None], symbol: str, leg: str) -> Rate | None:
+        """By what a leg of the symbol is converted; None where nobody told, or where it closes a circle."""
+        if self._ranks.get(leg, 0) >= self._ranks.get(symbol, 0):
+            return None
+        book = self._books.get(leg)
+        if book is None or not book.quotes:
+            return self._rates.get(leg)
+        row = done.get(leg) or book.sent
+        return None if row is None else Rate(row.index_price, row.confidence, row.state)
 
     def _tell(self, now_ms: int, as_of_ms: int, mode: str, rows: list[SymbolMark]) -> MarksUpdate:
         self.mode = mode
@@ -166,14 +255,25 @@ class OraclePartition:
         return MarksUpdate(partition=self.partition, of=self.of, time=self.time, mode=mode, rows=rows)
 
     def _book(self, symbol: str) -> SymbolBook:
-        return self._books.setdefault(symbol, SymbolBook(symbol))
+        if symbol not in self._books:
+            rules = rules_of(self._record_of(symbol), self.quote_age_ms_max)
+            self._books[symbol] = SymbolBook(symbol, rules, halted=symbol in self._halted)
+            if rules.redemption is not None:
+                self._relinked.add(symbol)
+        return self._books[symbol]
 
     def dirty(self) -> list[tuple[bytes, bytes]]:
         """The changelog records (key, value) of what changed since the last call, in a fixed order."""
-        records = [(_SYMBOL_PREFIX + symbol.encode(), self._books[symbol].record()) for symbol in sorted(self._dirty)]
+        records = [
+            (_SYMBOL_PREFIX + symbol.encode(), self._books[symbol].record(settled=symbol not in self._unsettled))
+            for symbol in sorted(self._dirty)
+        ]
+        for symbol in sorted(self._dirty_rates & self._made_of.keys() & self._rates.keys()):
+            records.append((_RATE_PREFIX + symbol.encode(), encode(self._rates[symbol])))
         if self._partition_dirty:
             records.append((_PARTITION_KEY, self._record()))
         self._dirty.clear()
+        self._dirty_rates.clear()
         self._partition_dirty = False
         return records
 
@@ -189,11 +289,24 @@ class OraclePartition:
         for key, value in records:
             if key == _PARTITION_KEY:
                 self._restore_partition(value)
+            elif key.startswith(_RATE_PREFIX):
+                self._rates[key.removeprefix(_RATE_PREFIX).decode()] = Rate(*json.loads(value))
             else:
-                symbol = key.removeprefix(_SYMBOL_PREFIX).decode()
-                self._books[symbol] = SymbolBook.restored(symbol, value)
+                self._restore_symbol(key.removeprefix(_SYMBOL_PREFIX).decode(), value)
         self._underlying = {name: symbol for symbol, book in self._books.items() for name in book.instruments}
-        self._unsettled = set(self._books)
+        self._relinked = set(self._books)
+        self._relink()
+        self._dirty_rates.clear()
+        self._as_of_ms = max((book.judged.looked_ms for book in self._books.values() if book.judged), default=0)
+        self._wakes_ms = min((book.wakes_ms for book in self._books.values()), default=NEVER_MS)
+
+    def _restore_symbol(self, symbol: str, record: bytes) -> None:
+        rules = rules_of(self._record_of(symbol), self.quote_age_ms_max)
+        self._books[symbol], settled = SymbolBook.restored(symbol, record, rules, halted=symbol in self._halted)
+        if settled:
+            self._unsettled.discard(symbol)
+        else:
+            self._unsettled.add(symbol)
 
     def _record(self) -> bytes:
         return encode(
@@ -218,6 +331,5 @@ class OraclePartition:
         self.refused |= held["refused"]
 
 
-def _repriced(row: SymbolMark, sent: SymbolMark | None) -> bool:
-    """Whether the row tells more than a newer time or another set of sources."""
-    return sent is None or row._replace(quote_time=sent.quote_time, sources=sent.sources) != sent
+def _no_record(_symbol: str) -> None:
+    return None

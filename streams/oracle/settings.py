@@ -41,6 +41,7 @@ class SymbolRules:
 
     Parameters
     ----------
+    version : of the record
     judged : whether an oracle record says how to trust the price; without one it is ok or stale only
     method : one of METHODS
     clamp : each source is clamped to median x (1 +- clamp), where the method is clamped_median
@@ -66,6 +67,7 @@ class SymbolRules:
     marks : by instrument; those without a rule have the index as mark
     """
 
+    version: int = 0
     judged: bool = True
     method: str = "clamped_median"
     clamp: float = 0.005

@@ -11,6 +11,8 @@ from typing import Any
 HALF_LIVES = 24
 #: Parts of a window; it slides by one of them.
 PARTS = 60
+#: A mean that is on its way to a level that stands still is looked at this often.
+SMOOTH_MS = 250
 
 
 @dataclass(slots=True)
