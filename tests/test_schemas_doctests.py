@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the contract and of ingest are true."""
+"""The examples in the docstrings of the contract, of ingest and of the oracle are true."""
 
 import doctest
 import importlib
@@ -8,10 +8,11 @@ import pytest
 
 import schemas
 import streams.ingest
+import streams.oracle
 
 MODULES = [
     f"{package.__name__}.{module.name}"
-    for package in (schemas, streams.ingest)
+    for package in (schemas, streams.ingest, streams.oracle)
     for module in pkgutil.iter_modules(package.__path__)
 ]
 

@@ -1,0 +1,225 @@
+"""Which source drifts: how fast each fault is found, and that neither chance nor colluders put the blame on others."""
+
+import json
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.oracle.drift import Drift, DriftWatch, gap
+from streams.oracle.quotes import Quote
+from streams.oracle.settings import SymbolRules
+
+RULES = SymbolRules()
+BP = 1e-4
+NOBODY = Drift((), False)
+
+
+def look(watch: DriftWatch, now_ms: int, prices: dict[str, float], rules: SymbolRules = RULES) -> Drift:
+    """One evaluation at which every source has just quoted."""
+    return watch.look([Quote("BTC", source, price, 0.0, now_ms) for source, price in prices.items()], now_ms, rules)
+
+
+def found_after(
+    off: Callable[[int], float], *, honest: int = 2, colluding: int = 1, seconds: int = 60, every_ms: int = 1_000
+) -> tuple[int, Drift] | None:
+    """Samples until something is found, where the `x` sources are off by exp(off(second)); None: nothing is."""
+    watch = DriftWatch()
+    for number in range(1, seconds * 1_000 // every_ms + 1):
+        price = math.exp(off(number * every_ms // 1_000))
+        prices = {f"h{at}": 100.0 * (1 + at * BP) for at in range(honest)}
+        prices |= {f"x{at}": 100.0 * price for at in range(colluding)}
+        drift = look(watch, number * every_ms, prices)
+        if drift != NOBODY:
+            return number, drift
+    return None
+
+
+@pytest.mark.parametrize(
+    ("price", "others", "expected"),
+    [
+        pytest.param(100.0, [100.0], 0.0, id="one other, equal"),
+        pytest.param(101.0, [100.0], math.log(1.01), id="one other: each is off the other"),
+        pytest.param(100.5, [100.0, 101.0], 0.0, id="between two"),
+        pytest.param(102.0, [100.0, 101.0], math.log(102 / 101), id="above two: from the upper"),
+        pytest.param(99.0, [100.0, 101.0], math.log(99 / 100), id="below two: from the lower"),
+        pytest.param(100.0, [100.0, 101.0, 110.0], math.log(100 / 101), id="three others: from the middle one"),
+        pytest.param(100.0, [100.0, 100.0, 110.0, 110.0], 0.0, id="two honest, two colluding others: 0"),
+        pytest.param(110.0, [100.0, 100.0, 100.0, 110.0], math.log(1.1), id="a colluder, with its friend: the whole"),
+    ],
+)
+def test_gap_by_hand(price: float, others: list[float], expected: float) -> None:
+    """A gap from the mean would let liars move what the honest are measured by."""
+    assert gap(price, others) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("off", "samples"),
+    [
+        pytest.param(10 * BP, None, id="10 bp: z = 0.5 = k, so never"),
+        pytest.param(16 * BP, 21, id="15 bp over the upper honest one: 0.25 a sample, 5.25 after 21"),
+        pytest.param(26 * BP, 7, id="25 bp: 0.75 a sample, 5.25 after 7"),
+        pytest.param(61 * BP, 3, id="60 bp: 2.5 a sample, 7.5 after 3"),
+        pytest.param(math.log(1_000), 3, id="1,000 x: no more than 2.5 a sample"),
+        pytest.param(-math.log(1_000), 3, id="1 / 1,000"),
+    ],
+)
+def test_how_fast_a_gap_is_found(off: float, samples: int | None) -> None:
+    """A source that is off takes the index along until it is left out."""
+    assert found_after(lambda _: off) == (None if samples is None else (samples, Drift(("x0",), False)))
+
+
+def test_two_bad_prints_are_no_drift() -> None:
+    """An honest source that slips twice would be missed when it is needed."""
+    watch = DriftWatch()
+    for second in range(1, 100):
+        bad = 5_000.0 if second in (10, 11) else 100.0
+        assert look(watch, second * 1_000, {"a": 100.0, "b": 100.0, "c": bad}) == NOBODY
+
+
+def test_five_basis_points_an_hour_are_found_by_the_bias() -> None:
+    """The slowest theft: no sample looks odd. The EMA lags 1.44 h behind, so 25 bp are reached after 6.4 h."""
+    found = found_after(lambda second: (5 * second / 3_600 + 1) * BP, seconds=8 * 3_600, every_ms=10_000)
+    assert found is not None
+    assert found[1] == Drift(("x0",), False)
+    assert 6.3 < found[0] * 10 / 3_600 < 6.6
+
+
+def test_ten_basis_points_for_ever_are_a_basis() -> None:
+    """Venues differ a little for good; one left out for that would be gone for ever."""
+    assert found_after(lambda _: 11 * BP, seconds=36 * 3_600, every_ms=30_000) is None
+
+
+@pytest.mark.parametrize(
+    ("honest", "colluding", "expected"),
+    [
+        pytest.param(2, 1, Drift(("x0",), False), id="one of three"),
+        pytest.param(3, 2, Drift(("x0", "x1"), False), id="two of five: both are left out, no honest one"),
+        pytest.param(1, 1, Drift((), True), id="one against one: nobody knows"),
+        pytest.param(2, 2, Drift((), True), id="two against two: nobody knows"),
+    ],
+)
+def test_who_is_to_blame(honest: int, colluding: int, expected: Drift) -> None:
+    """Colluders that get an honest source left out are the majority next."""
+    found = found_after(lambda _: 100 * BP, honest=honest, colluding=colluding)
+    assert found is not None
+    assert found[1] == expected
+
+
+def test_a_frozen_source_is_found_once_the_market_has_moved() -> None:
+    """It repeats its last price with new times, so it is never too old."""
+    watch = DriftWatch()
+    for second in range(1, 60):
+        drift = look(
+            watch, second * 1_000, {"a": 100.0 * (1 + second * BP), "b": 100.0 * (1 + second * BP), "c": 100.0}
+        )
+        if drift != NOBODY:
+            break
+    assert drift == Drift(("c",), False)
+    assert second == 24  # z - k = 0.05, 0.10, ... from the 11th on: 0.05 x 14 x 15 / 2 = 5.25
+
+
+def test_silence_gives_no_samples() -> None:
+    """Of a source that stopped there is nothing to learn: the same quote looked at 100 times is one sample."""
+    watch = DriftWatch()
+    look(watch, 1_000, {"a": 100.0, "b": 100.0, "c": 100.0})
+    off = Quote("BTC", "c", 101.0, 0.0, 1_500)
+    for second in range(2, 100):
+        quotes = [Quote("BTC", source, 100.0, 0.0, second * 1_000) for source in "ab"]
+        assert watch.look([*quotes, off], second * 1_000, RULES) == NOBODY
+
+
+def test_looking_more_often_changes_nothing() -> None:
+    """How often an evaluation happens is chance; only the grid of time counts."""
+    seldom, often = DriftWatch(), DriftWatch()
+    for second in range(1, 20):
+        prices = {"a": 100.0, "b": 100.0, "c": 100.2}
+        expected = look(seldom, second * 1_000, prices)
+        for part_ms in range(0, 1_000, 200):
+            assert look(often, second * 1_000 + part_ms, prices) == expected
+    assert often.record() == seldom.record()
+
+
+def test_back_in_when_it_agrees_again() -> None:
+    """Left out it must stay for a while, but not for good: 20 samples bring the sum from 10 to 0."""
+    watch = DriftWatch()
+    prices = {"a": 100.0, "b": 100.0, "c": 5_000.0}
+    for second in range(1, 601):
+        drift = look(watch, second * 1_000, prices)
+    assert drift == Drift(("c",), False)
+    backs = [look(watch, (600 + second) * 1_000, prices | {"c": 100.0}) == NOBODY for second in range(1, 31)]
+    assert backs.index(True) == 19
+    assert all(backs[19:])
+
+
+def test_who_was_left_out_by_a_majority_stays_out_when_it_is_gone() -> None:
+    """One of the honest two stops; the liar must not come back for it."""
+    watch = DriftWatch()
+    for second in range(1, 10):
+        look(watch, second * 1_000, {"a": 100.0, "b": 100.0, "c": 5_000.0})
+    assert look(watch, 11_000, {"a": 100.0, "c": 5_000.0}).left_out == ("c",)
+
+
+def test_off_where_the_rules_say_so() -> None:
+    """Symbols without a record leave nobody out."""
+    rules = SymbolRules(cusum_h=0.0, bias_max=0.0)
+    watch = DriftWatch()
+    for second in range(1, 100):
+        assert look(watch, second * 1_000, {"a": 100.0, "b": 100.0, "c": 5_000.0}, rules) == NOBODY
+    assert watch == DriftWatch()
+
+
+def test_honest_sources_are_let_be() -> None:
+    """Four hours at 60 % volatility, read up to 2 s late, each with a gap of its own of 3 bp that lasts for minutes."""
+    chance, watch, market, own = random.Random(5), DriftWatch(), [0.0] * 3, dict.fromkeys("abcde", 0.0)
+    for second in range(1, 4 * 3_600):
+        market = [market[0] + chance.gauss(0, 0.6 / math.sqrt(365 * 86_400)), *market[:2]]
+        own = {source: 0.99 * value + chance.gauss(0, 0.42 * BP) for source, value in own.items()}
+        prices = {source: math.exp(market[chance.randrange(3)] + value) for source, value in own.items()}
+        assert look(watch, second * 1_000, prices) == NOBODY
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 5_000), st.dictionaries(st.sampled_from("abcde"), st.sampled_from([99.0, 100.0, 100.1, 130.0]))
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.integers(0, 60))
+def test_restored_goes_on_as_if_never_stopped(steps: list[tuple[int, dict[str, float]]], cut: int) -> None:
+    """A restart must not bring back a source that was left out."""
+    calm, killed, now_ms = DriftWatch(), DriftWatch(), 0
+    for number, (elapsed_ms, prices) in enumerate(steps):
+        now_ms += elapsed_ms
+        if number == cut:
+            killed = DriftWatch.restored(json.loads(json.dumps(killed.record())))
+        assert look(killed, now_ms, prices) == look(calm, now_ms, prices)
+        assert killed.record() == calm.record()
+
+
+@given(STEPS)
+def test_most_sources_are_always_left(steps: list[tuple[int, dict[str, float]]]) -> None:
+    """Nobody is newly left out but by more than half of those who are live."""
+    watch, now_ms = DriftWatch(), 0
+    for elapsed_ms, prices in steps:
+        now_ms += elapsed_ms
+        before = {source for source, held in watch.held.items() if held.out}
+        left_out = look(watch, now_ms, prices).left_out
+        assert set(left_out) <= before or 2 * len(left_out) < len(prices)
+
+
+@settings(deadline=None)
+@given(st.integers(-3_000, 3_000), st.integers(-3_000, 3_000), st.integers(0, 3), st.integers(20, 120))
+def test_two_of_five_never_get_an_honest_one_left_out(first: int, second: int, rise: int, samples: int) -> None:
+    """Whatever two say, alone or together, steady or growing, three that agree within 4 bp stay in."""
+    watch = DriftWatch()
+    for number in range(1, samples):
+        prices = {"h0": 100.0, "h1": 100.0 * (1 + 2 * BP), "h2": 100.0 * (1 + 4 * BP)}
+        prices["x0"] = 100.0 * math.exp((first + rise * number) * BP)
+        prices["x1"] = 100.0 * math.exp((second + rise * number) * BP)
+        assert not {"h0", "h1", "h2"} & set(look(watch, number * 1_000, prices).left_out)
