@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from streams.oracle.aggregation import aggregate
-from streams.oracle.bands import IN_BAND, Band
+from streams.oracle.bands import HELD, IN_BAND, Band
 from streams.oracle.drift import DriftWatch
 from streams.oracle.legs import ONE, Rate, converted
 from streams.oracle.marks import DEGRADED, SUSPECT
@@ -37,10 +37,10 @@ class Live(NamedTuple):
 
 
 class Price(NamedTuple):
-    """What is known of a symbol's price now. `spot` is what marks are made of, `index` what assets are valued at."""
+    """What is known of a price now: `spot` is what marks are made of, `asset_price` what assets are valued at."""
 
     spot: float
-    index: float
+    asset_price: float
     confidence: float
     state: int
     quote_time: int
@@ -48,6 +48,24 @@ class Price(NamedTuple):
     check: float | None
     widening: float
     reasons: tuple[str, ...]
+
+
+class Chosen(NamedTuple):
+    """The quotes to make the index of, and why it may be in doubt; `missing`: not live, or its leg is in doubt."""
+
+    used: list[Quote]
+    legs: tuple[str, ...]
+    missing: tuple[str, ...]
+    drifting: tuple[str, ...]
+    flapping: tuple[str, ...]
+    split: bool
+
+
+class Wanting(NamedTuple):
+    """Sources and legs that a redemption value lacks."""
+
+    sources: tuple[str, ...] = ()
+    legs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -79,87 +97,104 @@ class Judged:
 
         Where no source is left, the last price holds, with the state that says so.
         """
-        of_role: dict[str, list[Quote]] = {"index": [], "check": [], "redemption": [], "": []}
-        for quote in quotes:
-            of_role[rules.role(quote.source)].append(quote)
+        of_role = _by_role(quotes, rules)
+        checks = usable(of_role["check"], now_ms, rules, rate_of)
+        check = next((one.quote.price for one in checks if not one.doubt), None)
         newest_ms = max((quote.time for quote in (*of_role["index"], *of_role["check"])), default=0)
         tick, self.newest_ms, self.looked_ms = newest_ms > self.newest_ms, newest_ms, now_ms
 
-        live = usable(of_role["index"], now_ms, rules, rate_of)
-        named = sorted(source for source in rules.sources)
-        presence = self.presence.look([one.quote.source for one in live], named, now_ms, flaps_max=rules.flaps_max)
-        drift = self.drift.look([one.quote for one in live], now_ms, rules)
-        used, legs, missing = _chosen(live, {*presence.flapping, *drift.left_out}, rules.sources_min)
-        verdict = IN_BAND
-        if used:
-            index = aggregate(used, rules)
-            self.spot = self.band.accept(index.price, used, now_ms, rules)
-            self.confidence, self.quote_time = index.confidence, index.quote_time
-            verdict = self.band.verdict
-        elif self.spot is None and of_role["index"]:
-            self._begin(of_role["index"], rules, rate_of)
+        chosen = self._choose(usable(of_role["index"], now_ms, rules, rate_of), now_ms, rules)
+        if chosen.used:
+            verdict = self._accept(chosen.used, now_ms, rules)
+        else:
+            verdict = IN_BAND
+            if self.spot is None:
+                self._begin(of_role["index"], rules, rate_of)
         if self.spot is None:
             return None
-        spot, redeeming = self._redeemed(of_role["redemption"], now_ms, rules, rate_of)
-        if rules.redemption is not None and redeeming:
-            (missing if redeeming == rules.redemption.rate_source else legs).append(redeeming)
-        check = next(
-            (one.quote.price for one in usable(of_role["check"], now_ms, rules, rate_of) if not one.doubt), None
+        spot, wanting = self._redeemed(of_role["redemption"], now_ms, rules, rate_of)
+        evidence = Evidence(
+            price=self.spot if chosen.used else None,
+            live=len(chosen.used),
+            tick=tick,
+            verdict=verdict,
+            check=check,
+            missing=(*chosen.missing, *wanting.sources),
+            drifting=chosen.drifting,
+            flapping=chosen.flapping,
+            split=chosen.split,
+            legs=(*chosen.legs, *wanting.legs),
+            halted=halted,
         )
-        found = self.trust.judge(
-            Evidence(
-                index=self.spot if used else None,
-                live=len(used),
-                tick=tick,
-                verdict=verdict,
-                check=check,
-                missing=(*presence.missing, *missing),
-                drifting=drift.left_out,
-                flapping=presence.flapping,
-                split=drift.split,
-                legs=legs,
-                halted=halted,
-            ),
-            now_ms,
-            rules,
-        )
-        if check is None:
-            check = self.trust.trusted
+        found = self.trust.judge(evidence, now_ms, rules)
         price = Price(
             spot=spot,
-            index=self._smoothed(spot, now_ms, rules),
+            asset_price=self._smoothed(spot, now_ms, rules),
             confidence=self.confidence,
             state=found.state,
             quote_time=self.quote_time,
-            sources=tuple(sorted(quote.source for quote in used)),
-            check=check if found.state >= SUSPECT else None,
-            widening=self._widened(used, found.state, now_ms, rules, tick=tick),
+            sources=tuple(sorted(quote.source for quote in chosen.used)),
+            check=self.trust.check_price(check) if found.state >= SUSPECT else None,
+            widening=self._widened(chosen.used, found.state, now_ms, rules, tick=tick),
             reasons=found.reasons,
         )
         self.wakes_ms = self._wakes(of_role, price, now_ms, rules, tick=tick)
         return price
 
+    def _choose(self, live: Sequence[Live], now_ms: int, rules: SymbolRules) -> Chosen:
+        """Whom to make the index of: sources that do not drift; and where they are enough, only steady ones, and only
+        those whose leg is not in doubt."""
+        sources = [one.quote.source for one in live]
+        presence = self.presence.look(sources, rules.sources, now_ms, flaps_max=rules.flaps_max)
+        drift = self.drift.look([one.quote for one in live], now_ms, rules)
+        believed = [one for one in live if one.quote.source not in drift.left_out]
+        steady = [one for one in believed if one.quote.source not in presence.flapping]
+        flapping = presence.flapping if len(steady) >= rules.sources_min else ()
+        taken = steady if len(steady) >= rules.sources_min else believed
+        sure = [one for one in taken if not one.doubt]
+        doubted = [] if len(sure) >= rules.sources_min else [one for one in taken if one.doubt]
+        left_out = [one.quote.source for one in taken if one.doubt and not doubted]
+        return Chosen(
+            used=[one.quote for one in taken if doubted or not one.doubt],
+            legs=tuple(sorted({one.doubt for one in doubted})),
+            missing=(*presence.missing, *left_out),
+            drifting=drift.left_out,
+            flapping=flapping,
+            split=drift.split,
+        )
+
+    def _accept(self, used: Sequence[Quote], now_ms: int, rules: SymbolRules) -> str:
+        """Take the index of these sources as far as the band lets it through; the band's verdict."""
+        index = aggregate(used, rules)
+        self.spot = self.band.accept(index.price, used, now_ms, rules)
+        self.quote_time = index.quote_time
+        if self.band.verdict != HELD:  # how far off an unconfirmed print is says nothing of the price that is held
+            self.confidence = index.confidence
+        return self.band.verdict
+
     def _begin(self, quotes: Sequence[Quote], rules: SymbolRules, rate_of: RateOf) -> None:
         """A first price that is old already is a price, though none to trust: that of the newest quote's moment."""
-        live = usable(quotes, max(quote.time for quote in quotes), rules, rate_of)
+        live = usable(quotes, max((quote.time for quote in quotes), default=0), rules, rate_of)
         if live:
             index = aggregate([one.quote for one in live], rules)
             self.spot, self.confidence, self.quote_time = index.price, index.confidence, index.quote_time
 
-    def _redeemed(self, quotes: Sequence[Quote], now_ms: int, rules: SymbolRules, rate_of: RateOf) -> tuple[float, str]:
-        """The lower of market and redemption value; and the rate source or symbol that is wanting, if any."""
-        spot = self.spot or 0.0
-        if rules.redemption is None:
-            return spot, ""
+    def _redeemed(
+        self, quotes: Sequence[Quote], now_ms: int, rules: SymbolRules, rate_of: RateOf
+    ) -> tuple[float, Wanting]:
+        """The lower of market and redemption value, and what is wanting to know that."""
+        market, rule = self.spot or 0.0, rules.redemption
+        if rule is None:
+            return market, Wanting()
+        rate = rate_of(rule.of)
         if not quotes:
-            return spot, rules.redemption.rate_source
-        rate = rate_of(rules.redemption.of)
+            return market, Wanting(sources=(rule.rate_source,))
         if rate is None:
-            return spot, rules.redemption.of
-        value = min(spot, quotes[0].price * rate.price)
-        if now_ms - quotes[0].time > REDEMPTION_AGE_MS_MAX:
-            return value, rules.redemption.rate_source
-        return value, rules.redemption.of if rate.state >= SUSPECT else ""
+            return market, Wanting(legs=(rule.of,))
+        is_old = now_ms - quotes[0].time > REDEMPTION_AGE_MS_MAX
+        return min(market, quotes[0].price * rate.price), Wanting(
+            sources=(rule.rate_source,) if is_old else (), legs=(rule.of,) if rate.state >= SUSPECT else ()
+        )
 
     def _smoothed(self, spot: float, now_ms: int, rules: SymbolRules) -> float:
         """What assets are valued at: the spot index, or its mean over time."""
@@ -193,7 +228,7 @@ class Judged:
         self, of_role: dict[str, list[Quote]], price: Price, now_ms: int, rules: SymbolRules, *, tick: bool
     ) -> int | None:
         """The next moment at which time alone may change the price or its state."""
-        moments = [self.band.due_ms(), self.presence.due_ms(), self.trust.wakes_ms]
+        moments = [self.band.due_ms(), self.presence.due_ms(), self.trust.due_ms(now_ms, rules)]
         for quote in (*of_role["index"], *of_role["check"]):
             age_ms_max = rules.age_ms_max(quote.source)
             moments += [quote.time - age_ms_max, quote.time + age_ms_max + 1]
@@ -232,6 +267,13 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
 _NUMBERS = ("looked_ms", "newest_ms", "wakes_ms", "spot", "confidence", "quote_time")
 
 
+def _by_role(quotes: Iterable[Quote], rules: SymbolRules) -> dict[str, list[Quote]]:
+    found: dict[str, list[Quote]] = {"index": [], "check": [], "redemption": [], "": []}
+    for quote in quotes:
+        found[rules.role(quote.source)].append(quote)
+    return found
+
+
 def usable(quotes: Iterable[Quote], now_ms: int, rules: SymbolRules, rate_of: RateOf) -> list[Live]:
     """The quotes no older, and no further ahead of the clock, than their source's may be, and whose leg is known."""
     found = []
@@ -243,15 +285,3 @@ def usable(quotes: Iterable[Quote], now_ms: int, rules: SymbolRules, rate_of: Ra
             doubt = quote.quote_asset or "" if rate.state >= SUSPECT else ""
             found.append(Live(quote if quote.quote_asset is None else converted(quote, rate), doubt))
     return found
-
-
-def _chosen(live: Sequence[Live], left_out: set[str], sources_min: int) -> tuple[list[Quote], list[str], list[str]]:
-    """The quotes to make the index of; legs in doubt among them; sources not taken because of such a leg.
-
-    Quotes by a leg in doubt are not taken where the others are enough.
-    """
-    used = [one for one in live if one.quote.source not in left_out]
-    sure = [one for one in used if not one.doubt]
-    if len(sure) >= sources_min:
-        return [one.quote for one in sure], [], [one.quote.source for one in used if one.doubt]
-    return [one.quote for one in used], sorted({one.doubt for one in used if one.doubt}), []

@@ -120,7 +120,7 @@ class SymbolBook:
         self.wakes_ms = min((moment for moment in wakes if moment is not None), default=NEVER_MS)
         return SymbolMark(
             symbol=self.symbol,
-            index_price=price.index,
+            index_price=price.asset_price,
             confidence=price.confidence,
             state=price.state,
             quote_time=price.quote_time,

@@ -21,10 +21,8 @@ from typing import Any, NamedTuple
 
 from streams.oracle.bands import CONFIRMED, HELD
 from streams.oracle.hysteresis import Hysteresis
+from streams.oracle.marks import DEGRADED, HALTED, OK, STALE, SUSPECT
 from streams.oracle.settings import SymbolRules
-
-#: States by their place in the contract's PRICE_STATES; a greater one is worse.
-OK, DEGRADED, SUSPECT, STALE, HALTED = range(5)
 
 
 class Evidence(NamedTuple):
