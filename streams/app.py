@@ -21,6 +21,7 @@ from streams.agents.oracle import TICK_MS, Oracle
 from streams.ingest.terms import Terms
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Fetching
+from streams.kafka.marks_reader import MarksReader
 from streams.kafka.owners import client_id
 from streams.kafka.progress import SourceProgress
 from streams.kafka.terms_reader import TermsReader
@@ -35,6 +36,8 @@ log = logging.getLogger("crossmargin")
 #: How often the oracle's worker asks how far ingest has come, and every worker whether terms changed, in seconds.
 PROGRESS_SECONDS = 0.2
 TERMS_SECONDS = 1.0
+#: How often it reads the prices of other partitions' symbols that prices of its own are stated in.
+MARKS_SECONDS = 0.1
 #: Rows of a stream go into the journal together, in blocks this far apart, in ms: each block costs every shard a fold,
 #: and its transaction 1-2 ms of processor time. A row that comes alone doesn't wait.
 INGEST_PAUSE_MS = 50
@@ -116,6 +119,7 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
     terms = TermsReader(
         client, settings.topic("instruments"), settings.topic("terms-changelog"), Terms(settings.message_bytes_max)
     )
+    marks = MarksReader(client, settings.topic("marks"), counts[settings.topic("marks")])
     progress = source_progress(settings)
 
     def read_to_ms(now_ms: int) -> int | None:
@@ -125,6 +129,7 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
         settings=settings,
         counts=counts,
         terms=terms,
+        marks=marks,
         progress_ms=read_to_ms,
         backlog=lambda: progress.answer.backlog,
     )
@@ -172,6 +177,7 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
         background.append(asyncio.create_task(repeat(TERMS_SECONDS, "instruments", terms.refresh)))
         if "oracle" in settings.roles:
             background.append(asyncio.create_task(repeat(PROGRESS_SECONDS, "source progress", progress.poll)))
+            background.append(asyncio.create_task(repeat(MARKS_SECONDS, "marks", marks.refresh)))
 
     @app.on_before_shutdown.connect
     async def before_shutdown(*_: Any, **__: Any) -> None:
@@ -180,6 +186,7 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
         with contextlib.suppress(Exception):
             await asyncio.gather(*background, return_exceptions=True)
             await terms.stop()
+            await marks.stop()
             await progress.close()
 
     add_pages(app, settings, partitions, group_of(settings))

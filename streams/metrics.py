@@ -15,3 +15,14 @@ APPLY_SECONDS = Histogram("crossmargin_apply_seconds", "Time to apply one journa
 TRANSACTION_SECONDS = Histogram(
     "crossmargin_transaction_seconds", "Time of one transaction", ["role"], buckets=_SECONDS
 )
+
+QUOTE_AGE = Histogram(
+    "crossmargin_quote_age_seconds",
+    "Age of the newest quote by its source's clock, at a step",
+    ["at"],
+    buckets=_SECONDS,
+)
+PRICE_STATE = Gauge(
+    "crossmargin_price_state", "Trust in a price: 0 ok, 1 degraded, 2 suspect, 3 stale, 4 halted", ["symbol"]
+)
+PRICE_REASONS = Counter("crossmargin_price_reasons_total", "Reasons that came up against a price", ["symbol", "reason"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
+from streams.kafka.marks_reader import MarksReader
 from streams.kafka.terms_reader import TermsReader
 from streams.settings import Settings
 
@@ -17,6 +18,7 @@ class Context:
     ----------
     counts : partitions of each topic, by the broker's name
     terms : the table of instruments and assets, and how to read on in it
+    marks : prices of symbols that other partitions' oracles made
     progress_ms : up to when the sources are surely ingested, asked at an oracle time; None: all that is there
     backlog : whether the sources still hold unread what was there when this worker began to ask
     """
@@ -24,6 +26,7 @@ class Context:
     settings: Settings
     counts: Mapping[str, int]
     terms: TermsReader
+    marks: MarksReader
     progress_ms: Callable[[int], int | None]
     backlog: Callable[[], bool]
 

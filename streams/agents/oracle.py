@@ -20,13 +20,15 @@ from streams.ingest.messages import Message
 from streams.ingest.quotes import QuotePartition
 from streams.kafka.batches import Record
 from streams.kafka.leases import Block
-from streams.metrics import DEAD_LETTERS, QUOTES_REFUSED, SOURCE_ROWS
+from streams.metrics import DEAD_LETTERS, PRICE_REASONS, PRICE_STATE, QUOTE_AGE, QUOTES_REFUSED, SOURCE_ROWS
 from streams.oracle.marks import MarksUpdate, SymbolMark
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import Quote
 
 #: How often the oracle looks whether something falls due by time alone: a heartbeat, a source gone stale.
 TICK_MS = 50
+#: Header of a marks block in the journal: when it was told by the worker's clock, epoch ms.
+WALL_HEADER = "told_ms"
 
 
 class Oracle:
@@ -52,17 +54,22 @@ class Oracle:
         )
         self._newest_ms = 0  # the event clock
         self._terms_read = -1
+        self._marks_read = -1
         self._told: set[str] = set()  # instruments whose terms this producer has put into the journals
         self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
+        self._reasons: dict[str, set[str]] = {}  # last told, by symbol
 
     async def open(self, opening: Opening) -> int | None:
         """Restore the sources' quotes and what was told last."""
         records = []
         async for part in opening.read(self._changelog.topic, self._changelog.partition):
             records += [(record.key, record.value) for record in part]
+        await self._context.terms.refresh()
+        self._learn_rules()
         self._fold.restore(records)
         self._newest_ms = self._fold.time
-        await self._context.terms.refresh()
+        self._context.marks.want(self._fold.foreign_legs())
+        await self._context.marks.refresh()
         return None
 
     async def take(self, block: Block) -> bool:
@@ -76,8 +83,12 @@ class Oracle:
         if result.unknown_ids:
             await terms.refresh()
             result = self._quotes.take(messages, terms.terms, now_ms, final=True)
+        self._learn_terms()
         self._fold.quotes([Quote(*row) for row in result.rows])
-        self._newest_ms = max([self._newest_ms, *(row[4] for row in result.rows)])
+        newest_ms = max((row[4] for row in result.rows), default=0)
+        self._newest_ms = max(self._newest_ms, newest_ms)
+        if newest_ms:
+            QUOTE_AGE.labels("arrival").observe((now_ms - newest_ms) / 1000)
         for letter in result.dead_letters:
             target = self._context.partition("dead-letters", self._tp.partition)
             self._records[target].append(Record(letter.key, letter.value, letter.headers))
@@ -94,10 +105,12 @@ class Oracle:
     def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
         """The marks update that is due, for every shard, and the changed state of the oracle."""
         self._learn_terms()
+        self._learn_rates()
         now_ms, context = self._now_ms(), self._context
         update = self._fold.due(now_ms, context.progress_ms(now_ms), backlog=context.backlog())
         if update is not None:
             self._tell(update)
+        context.marks.want(self._fold.foreign_legs())
         records, self._records = self._records, defaultdict(list)
         changed = [Record(key, value) for key, value in self._fold.dirty()]
         if changed:
@@ -111,9 +124,21 @@ class Oracle:
         terms = self._context.terms.terms
         if terms.next_offset != self._terms_read:
             self._terms_read = terms.next_offset
+            self._learn_rules()
             self._fold.terms(
                 [(name, known.records[1]["underlying"]) for name, known in sorted(terms.instruments.items())]
             )
+
+    def _learn_rules(self) -> None:
+        terms = self._context.terms.terms
+        self._fold.rules(terms.oracle_record, terms.halted(), terms.reporting_currency())
+
+    def _learn_rates(self) -> None:
+        """What other partitions told of the symbols that prices here are stated in."""
+        marks = self._context.marks
+        if marks.edition != self._marks_read:
+            self._marks_read = marks.edition
+            self._fold.rates(marks.rows.values())
 
     def _tell(self, update: MarksUpdate) -> None:
         names, columns, extra = update.block()
@@ -125,15 +150,25 @@ class Oracle:
                 terms += known.records
         unique = {record["id"]: record for record in terms}
         block = JournalBlock(kind="marks", names=names, columns=columns, extra=extra, terms=list(unique.values()))
-        value = block.encode()
+        value, wall_ms = block.encode(), int(time.time() * 1000)
+        headers = ((WALL_HEADER, str(wall_ms).encode()),)
         for shard in range(self._context.settings.partitions):
-            self._records[self._context.partition("journal", shard)].append(Record(None, value))
+            self._records[self._context.partition("journal", shard)].append(Record(None, value, headers))
         topic = self._context.settings.topic("marks")
         for row in update.rows:
             partition = shard_of(row.symbol, self._context.counts[topic])
             self._records[TopicPartition(topic, partition)].append(
                 Record(row.symbol.encode(), encode(_mark(row, update.time)))
             )
+            self._measure(row, wall_ms)
+
+    def _measure(self, row: SymbolMark, wall_ms: int) -> None:
+        PRICE_STATE.labels(row.symbol).set(row.state)
+        if row.sources:
+            QUOTE_AGE.labels("index").observe((wall_ms - row.quote_time) / 1000)
+        for reason in sorted(set(row.reasons) - self._reasons.get(row.symbol, set())):
+            PRICE_REASONS.labels(row.symbol, reason.partition(":")[0]).inc()
+        self._reasons[row.symbol] = set(row.reasons)
 
 
 def _mark(row: SymbolMark, time_ms: int) -> dict[str, object]:
@@ -144,9 +179,12 @@ def _mark(row: SymbolMark, time_ms: int) -> dict[str, object]:
         "symbol": row.symbol,
         "index": index,
         "confidence": decimal_text(row.confidence),
-        "check": None,
+        "check": None if row.check is None else decimal_text(row.check),
         "state": state,
+        "reasons": list(row.reasons),
+        "widening": decimal_text(row.widening),
         "sources": list(row.sources),
+        "quote_time": row.quote_time,
         "marks": {name: {"mark": decimal_text(mark), "index": index, "state": state} for name, mark in row.marks},
         "time": time_ms,
     }

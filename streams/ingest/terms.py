@@ -39,6 +39,7 @@ _UNIT_MAX = 1 << 62
 #: Kinds that are the oracle's alone: no shard is told of them.
 _ORACLE_KINDS = ("source", "oracle")
 _Reason = tuple[str, str]
+_ENGINE_DEFAULTS = normalised(EngineRules())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +196,17 @@ class Terms:
     def oracle_record(self, symbol: str) -> TermsRecord | None:
         """The oracle's rules for a symbol: its own, else those of all symbols; None where nobody published any."""
         return self._oracle.get(ORACLE_PREFIX + symbol) or self._oracle.get(ORACLE_ID)
+
+    def halted(self) -> frozenset[str]:
+        """The symbols that the latest control order on them halts."""
+        orders = [record for record in self._records.values() if record["kind"] == "control"]
+        orders.sort(key=lambda record: record["version"])
+        last = {record["symbol"]: record["action"] for record in orders if record["symbol"] is not None}
+        return frozenset(symbol for symbol, action in last.items() if action == "halt")
+
+    def reporting_currency(self) -> str:
+        """The asset that all values are stated in, which is worth 1 by definition."""
+        return cast(str, self._records.get("~engine", _ENGINE_DEFAULTS)["reporting_currency"])
 
     def _record(self, offset: int, id: str, value: bytes) -> TermsRecord:
         check_size(value, self._message_bytes_max)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from streams.oracle.legs import Rate, ranks
+from streams.oracle.legs import ONE, Rate, ranks
 from streams.oracle.marks import CATCHING_UP, LIVE, MarksUpdate, SymbolMark
 from streams.oracle.quotes import REFUSALS, Quote
 from streams.oracle.settings import rules_of
@@ -66,6 +66,7 @@ class OraclePartition:
         self._underlying: dict[str, str] = {}
         self._record_of: RecordOf = _no_record
         self._halted: frozenset[str] = frozenset()
+        self._reporting_currency = "USD"
         self._rates: dict[str, Rate] = {}  # of symbols of other partitions
         self._ranks: dict[str, int] = {}  # of symbols made of others
         self._made_of: dict[str, list[str]] = {}  # leg -> symbols made of it
@@ -109,9 +110,13 @@ class OraclePartition:
                 self._book(symbol).instruments.add(instrument)
                 self._unsettle_one(symbol)
 
-    def rules(self, record_of: RecordOf, halted: Collection[str] = ()) -> None:
-        """Go on by these oracle records, and with these symbols halted by hand. Before `restore`, too."""
+    def rules(self, record_of: RecordOf, halted: Collection[str] = (), reporting_currency: str = "USD") -> None:
+        """Go on by these oracle records, and with these symbols halted by hand. Before `restore`, too.
+
+        The reporting currency is worth 1 in itself.
+        """
         self._record_of, self._halted = record_of, frozenset(halted)
+        self._reporting_currency = reporting_currency
         for symbol, book in self._books.items():
             rules = rules_of(record_of(symbol), self.quote_age_ms_max)
             if rules != book.rules or book.halted != (symbol in self._halted):
@@ -123,7 +128,7 @@ class OraclePartition:
     def rates(self, rows: Iterable[tuple[str, float, float, int, int]]) -> None:
         """Learn the prices of symbols of other partitions, as (symbol, index, confidence, state, quote time).
 
-        What is told of a symbol that is quoted here is passed over. The reporting currency is one of them, at 1.
+        What is told of a symbol that is quoted here is passed over.
         """
         for symbol, index, confidence, state, _ in rows:
             rate = Rate(index, confidence, state)
@@ -132,6 +137,14 @@ class OraclePartition:
                 self._dirty_rates.add(symbol)
                 for other in self._made_of.get(symbol, ()):
                     self._unsettle_one(other)
+
+    def foreign_legs(self) -> list[str]:
+        """The symbols that prices here are stated in, and that are not quoted here: `rates` is to tell of them."""
+        return [
+            leg
+            for leg in sorted(self._made_of)
+            if leg != self._reporting_currency and not (leg in self._books and self._books[leg].quotes)
+        ]
 
     def due(self, now_ms: int, progress_ms: int | None, *, backlog: bool = False) -> MarksUpdate | None:
         """The update to send now, or None where nothing is to be told before the next heartbeat.
@@ -237,6 +250,8 @@ class OraclePartition:
         """By what a leg of the symbol is converted; None where nobody told, or where it closes a circle."""
         if self._ranks.get(leg, 0) >= self._ranks.get(symbol, 0):
             return None
+        if leg == self._reporting_currency:
+            return ONE
         book = self._books.get(leg)
         if book is None or not book.quotes:
             return self._rates.get(leg)

@@ -131,6 +131,7 @@ class RawFold:
     def _take(self, number: int, batch: list[Message], time_ms: int) -> list[tuple[int, Block]]:
         messages = [ingest.Message(row.offset, row.key, row.value, row.timestamp_ms) for row in batch]
         if number in self._quotes:
+            self._learn_terms()
             quotes = self._quotes[number].take(messages, self._terms, time_ms, final=True)
             self._oracle.quotes([Quote(*row) for row in quotes.rows])
             self._refuse(number, quotes.dead_letters)
@@ -169,11 +170,16 @@ class RawFold:
                 )
 
     def _mark(self, time_ms: int) -> MarksUpdate | None:
-        if self._terms.next_offset != self._terms_read:
-            self._terms_read = self._terms.next_offset
-            known = sorted(self._terms.instruments.items())
-            self._oracle.terms([(name, terms.records[1]["underlying"]) for name, terms in known])
+        self._learn_terms()
         return self._oracle.due(time_ms, None)
+
+    def _learn_terms(self) -> None:
+        terms = self._terms
+        if terms.next_offset != self._terms_read:
+            self._terms_read = terms.next_offset
+            self._oracle.rules(terms.oracle_record, terms.halted(), terms.reporting_currency())
+            known = sorted(terms.instruments.items())
+            self._oracle.terms([(name, instrument.records[1]["underlying"]) for name, instrument in known])
 
     def _marks_block(self, update: MarksUpdate) -> Block:
         names, columns, extra = update.block()
