@@ -1,4 +1,4 @@
-"""Worked cases of venues and papers, each as a portfolio document that must give the published number.
+"""Worked cases of venues and papers: a portfolio document, or quotes, must give the published number.
 
 The cases are in `reference/risk_cases.json`; where a collection of such cases lies beside the checkout (SHARED), it is
 run too. How a kind is said in a document:
@@ -13,6 +13,8 @@ run too. How a kind is said in a document:
 - partial_target (Q2): as it is; what else requires margin is a leg that closes later, by its larger fee.
 - dydx (Q3), bankruptcy_isolated (Q6): the bankruptcy price is the limit of a whole close without fee. The fillable
   price of Q3 is a venue's own.
+- capped_index (O1), pyth_agg (O2), binance_mark (O5): as they are, by the oracle's formulas.
+- conf_valuation (O9): haircuts and borrow haircuts of 0, widened by k x confidence / price.
 
 Not covered, because the rule is another or comes later: NOT_COVERED.
 """
@@ -25,6 +27,11 @@ from typing import Any
 
 import pytest
 
+from streams.oracle.aggregation import aggregate
+from streams.oracle.basis import median_of_three
+from streams.oracle.quotes import Quote
+from streams.oracle.settings import SourceRule, SymbolRules
+from streams.oracle.widening import wanted
 from tests.notation import Json, evaluated, position_of
 
 CASES: list[Json] = json.loads((Path(__file__).parent / "reference" / "risk_cases.json").read_text())
@@ -38,6 +45,8 @@ NOT_COVERED = {
     "deribit_std_option": "G7: options are not margined yet",
     "status": "L4: a venue's five statuses, each line on its unsafe side; here exactly at a line is safe",
     "delta_gamma_distance": "L5: delta and gamma of options, with the margin frozen",
+    "ocr_median": "O3: of an even number the upper of the middle two; here their mean",
+    "conf_ema": "O7: a mean of samples, weighted by 1 / confidence; here one of time",
     "vega_disposal": "Q9: steps by the order book's side; a step here is capped by a fraction of the position",
 }
 
@@ -254,6 +263,52 @@ def bankruptcy_isolated(case: Json) -> Json:
     return found
 
 
+def quotes_of(rows: list[tuple[float, float]]) -> list[Quote]:
+    return [Quote("BTC", f"s{at}", price, confidence, 0) for at, (price, confidence) in enumerate(rows)]
+
+
+def capped_index(case: Json) -> Json:
+    given = case["inputs"]
+    names = [f"s{at}" for at in range(len(given["prices"]))]
+    rules = SymbolRules(
+        clamp=given["band"],
+        max_weight=1.0,
+        sources={
+            name: SourceRule(weight=weight, max_age_ms=1) for name, weight in zip(names, given["weights"], strict=True)
+        },
+    )
+    return {"index": aggregate(quotes_of([(price, 0.0) for price in given["prices"]]), rules).price}
+
+
+def pyth_agg(case: Json) -> Json:
+    found = aggregate(quotes_of(case["inputs"]["publishers"]), SymbolRules(method="confidence"))
+    return {"price": found.price, "conf": found.confidence}
+
+
+def binance_mark(case: Json) -> Json:
+    given = case["inputs"]
+    mark = median_of_three(
+        given["index"],
+        funding_rate=given["funding"],
+        to_funding_ms=round(given["hours_to_funding"] * 3_600_000),
+        funding_interval_ms=round(given["interval"] * 3_600_000),
+        basis=given["basis_ma"],
+        last=given["contract"],
+    )
+    return {"mark": mark}
+
+
+def conf_valuation(case: Json) -> Json:
+    given = case["inputs"]
+    rules = SymbolRules(confidence_factor=given["k"])
+    values = []
+    for quantity, price, confidence in zip(given["qty"], given["price"], given["conf"], strict=True):
+        widening = text(wanted(confidence, price, degraded=False, age_ms=0, rules=rules))
+        assets = USD | {"COIN": {"price": text(price), "haircut": widening, "borrow_haircut": widening}}
+        values.append(report_of(assets, {}, {"COIN": text(quantity)}, [])["adjusted_equity"])
+    return {"value": values}
+
+
 COVERED = {
     check.__name__: check
     for check in (
@@ -270,6 +325,10 @@ COVERED = {
         partial_target,
         dydx,
         bankruptcy_isolated,
+        capped_index,
+        pyth_agg,
+        binance_mark,
+        conf_valuation,
     )
 }
 
@@ -298,10 +357,10 @@ def test_case(case: Json) -> None:
 
 
 def test_shared_cases() -> None:
-    """Every shared case of equity, requirements, ratios and liquidation is covered, or it is written down why not."""
+    """Every shared case of these is covered, or it is written down why not."""
     if not SHARED.exists():
         pytest.skip("the shared cases are not beside this checkout")
-    cases = [case for case in json.loads(SHARED.read_text()) if re.match("(EQ|G|L|Q)[0-9]", case["id"])]
+    cases = [case for case in json.loads(SHARED.read_text()) if re.match("(EQ|G|L|O|Q)[0-9]", case["id"])]
     assert cases
     for case in cases:
         assert (case["kind"] in COVERED) != (case["kind"] in NOT_COVERED), case["id"]
