@@ -89,6 +89,8 @@ class OraclePartition:
             if reason:
                 self.refused[reason] += 1
                 self._partition_dirty = True
+                if not (book.quotes or book.instruments):  # nothing is held of it
+                    del self._books[symbol]
             else:
                 changed.add(symbol)
                 accepted += 1
@@ -279,6 +281,7 @@ class OraclePartition:
 
     def dirty(self) -> list[tuple[bytes, bytes]]:
         """The changelog records (key, value) of what changed since the last call, in a fixed order."""
+        self._relink()
         records = [
             (_SYMBOL_PREFIX + symbol.encode(), self._books[symbol].record(settled=symbol not in self._unsettled))
             for symbol in sorted(self._dirty)

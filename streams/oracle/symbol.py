@@ -106,7 +106,8 @@ class SymbolBook:
 
     def _judged(self, now_ms: int, rate_of: RateOf) -> SymbolMark | None:
         if self.judged is None:
-            self.judged = Judged()
+            self.judged = Judged() if self.sent is None else Judged.after(self.sent)
+        self.wakes_ms = NEVER_MS
         price = self.judged.look(self.quotes.values(), now_ms, self.rules, rate_of, halted=self.halted)
         if price is None:
             return None
@@ -185,7 +186,8 @@ class SymbolBook:
             held["books"] = {name: book.record() for name, book in self.books.items()}
         if self.judged is not None:
             held["judged"] = self.judged.record()
-            held |= {"version": self.rules.version, "wakes_ms": self.wakes_ms, "settled": settled}
+            held |= {"version": self.rules.version, "halted": self.halted}
+            held |= {"wakes_ms": self.wakes_ms, "settled": settled}
         return encode(held)
 
     @classmethod
@@ -200,8 +202,8 @@ class SymbolBook:
         if not rules.judged or "judged" not in held:
             return book, False
         book.judged, book.wakes_ms = Judged.restored(held["judged"]), held["wakes_ms"]
-        was_halted = book.sent is not None and book.sent.state == HALTED
-        return book, held["settled"] and held["version"] == rules.version and was_halted == halted
+        goes_on = (held["version"], held["halted"]) == (rules.version, halted)
+        return book, held["settled"] and goes_on
 
 
 def _make_room(quotes: dict[str, Quote], quote: Quote, sources_max: int, age_ms_max: int) -> str:
