@@ -116,9 +116,11 @@ def test_width_by_hand(sigmas: float, volatility: float, elapsed_ms: int, expect
                 (1_000, [("a", 97.0, 900), ("b", 97.0, 900)], 99.0, HELD),
                 (2_000, [("a", 97.0, 900), ("b", 100.0, 1_900)], 99.0, HELD),
                 (3_000, [("a", 97.0, 900), ("b", 97.0, 2_900)], 99.0, HELD),
+                (12_999, [("a", 97.0, 900), ("b", 97.0, 2_900)], 99.0, HELD),
+                (13_000, [("a", 97.0, 900), ("b", 97.0, 2_900)], 97.0, CONFIRMED),
             ],
-            100.0,
-            id="b came back inside: its print counts no more (median 98.5 is still out)",
+            97.0,
+            id="b came back inside (median 98.5 is still out): its print counts no more, agreement begins anew",
         ),
         pytest.param(
             [(1_000, [("a", 90.0, 900), ("b", 100.0, 900), ("c", 100.5, 900)], 100.0, IN_BAND)],

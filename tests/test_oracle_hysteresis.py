@@ -28,7 +28,7 @@ def fed(feeds: list[tuple[int, int, bool]], level: Hysteresis) -> list[int]:
         pytest.param([(2, 0, True), (0, 10, True), (0, 500, True)], [2, 2, 2], id="2 ticks, however long"),
         pytest.param([(2, 0, True), (0, 10, True)] + [(0, 500, False)] * 3, [2] * 5, id="no news is no recovery"),
         pytest.param(
-            [(2, 0, True), (0, 10, True), (0, 50, True), (2, 1, True), (0, 99, True), (0, 50, True), (0, 50, True)],
+            [(2, 0, True), (0, 10, True), (0, 50, True), (2, 1, True), (0, 10, True), (0, 80, True), (0, 20, True)],
             [2, 2, 2, 2, 2, 2, 0],
             id="one relapse: the row begins anew",
         ),

@@ -104,6 +104,17 @@ def test_what_takes_its_time(saw: dict[str, Any], after_ms: int, state: int) -> 
         assert due_ms == T + after_ms
 
 
+def test_nothing_is_due_once_it_has_happened() -> None:
+    """A moment in the past would have the oracle look at the symbol for ever."""
+    trust = Trust()
+    judged(trust, 0, live=1, check=90.0)
+    assert trust.due_ms(T, RULES) == T + 10_000
+    judged(trust, 10_000, live=1, check=90.0)
+    assert trust.due_ms(T + 10_000, RULES) == T + 60_000
+    judged(trust, 60_000, live=1, check=90.0)
+    assert trust.due_ms(T + 60_000, RULES) is None
+
+
 def test_a_deviation_that_ends_begins_anew() -> None:
     """Two moments off, 10 s apart, are not 10 s off."""
     trust = Trust()

@@ -4,21 +4,24 @@ The gap of a source is ln(its price / the nearest price in the middle of the oth
 of an even number. So sources of which less than half are wrong cannot make the others look wrong: with two of five,
 the middle of any honest source's others still reaches to an honest one.
 
-Two tests (Page 1954 for the first). A two-sided CUSUM of z = (gap - bias) / sd sees a gap that changes: S rises by
-|z| - k a sample and alarms above h. The bias itself, an EMA of the gap with a half-life of an hour, sees one that
+Two tests (Page 1954 for the first). A two-sided CUSUM of z = (gap - bias) / sd sees a gap that changes: its sum rises
+by |z| - k a minute and alarms above h. The bias itself, an EMA of the gap with a half-life of an hour, sees one that
 creeps. Both are sampled on a grid of oracle time, and each quote at most once: a source that is silent gives no
-samples, rather than many of the same. At one sample a second and sd = SD_MIN = 20 bp, a gap of 15 bp alarms
-after 21 samples, of 25 bp after 7, of 60 bp or more after 3 (no one or two prints ever do); one that grows by 5 bp an
-hour, by its bias, after 6.4 hours.
+samples, rather than many of the same. With samples each second and sd = SD_MIN = 20 bp a gap alarms after
 
-A source that drifts is left out while those left out are fewer than half of the live ones; else they are `split`, and
-nobody knows whom to believe. It is back in once both sums have fallen to 0 and its bias is half of what alarms.
+    1,000 x   10 %   1 %    60 bp   25 bp   5 bp more each hour
+    3 s       7 s    69 s   2 min   7 min   6.4 hours, by the bias
+
+and no one or two prints ever do; 10 bp for good never do.
+
+A source that drifts is left out if more than half of the live ones are in control, which is: both sums are at most
+h / 2. Else they are `split`, and nobody knows whom to believe. It is back in once it is in control again and its bias
+half of what alarms.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from streams.oracle.quotes import Quote
@@ -27,14 +30,17 @@ from streams.oracle.settings import SymbolRules
 #: Least standard deviation of a gap. Honest venues stay 5 bp apart for minutes, so that samples are far from
 #: independent; below this their common swings would alarm.
 SD_MIN = 0.002
-SD_HALF_LIFE_MS = 600_000
-#: That of all sources together: dispersion rises at once when a market crashes.
+SD_HALF_LIFE_MS = 3_600_000
+#: That of all sources together, which rises at once when a market crashes; by no more than that, since it would else
+#: excuse any gap between one half of the sources and the other.
 POOLED_HALF_LIFE_MS = 60_000
+POOLED_SD_MAX = 3 * SD_MIN
 #: Standard deviation over median of absolute values, of a normal distribution.
 MAD_TO_SD = 1.4826
 Z_MAX = 3.0
-#: The longest that one sample stands for; the rest of a pause is missing.
-SAMPLE_MS_MAX = 60_000
+#: Gaps of honest sources come and go within a minute. Samples closer than this say partly the same again, and weigh
+#: less by as much as they are closer; nor does a sample ever stand for more: the rest of a pause is missing.
+APART_MS = 60_000
 FORGET_MS = 3_600_000
 
 
@@ -84,7 +90,7 @@ class DriftWatch:
             if cell != self.cell:
                 self.cell = cell
                 self._sample(live, now_ms, rules)
-                self._leave_out([quote.source for quote in live])
+                self._leave_out([quote.source for quote in live], rules)
         names = [quote.source for quote in live]
         drifting = [name for name in names if name in self.held and self.held[name].drifting_ms is not None]
         left_out = tuple(name for name in drifting if self.held[name].out)
@@ -98,7 +104,7 @@ class DriftWatch:
                 self._watch(quote, gap(quote.price, others), now_ms, rules)
         for source in [source for source, held in self.held.items() if now_ms - held.sampled_ms > FORGET_MS]:
             del self.held[source]
-        self._pool([abs(self.held[quote.source].off) for quote in live if quote.source in self.held], now_ms)
+        self._pool([abs(held.off) for quote in live if (held := self.held.get(quote.source)) and not held.out], now_ms)
 
     def _watch(self, quote: Quote, found: float, now_ms: int, rules: SymbolRules) -> None:
         held = self.held.get(quote.source)
@@ -108,44 +114,36 @@ class DriftWatch:
         elif held.quote_ms == quote.time:
             return
         else:
-            elapsed_ms = min(max(now_ms - held.sampled_ms, 0), SAMPLE_MS_MAX)
+            elapsed_ms = min(max(now_ms - held.sampled_ms, 0), APART_MS)
             held.quote_ms, held.sampled_ms = quote.time, now_ms
         held.off = found - held.bias
         sd = math.sqrt(max(SD_MIN**2, held.variance, self.pooled))
-        z = min(Z_MAX, max(-Z_MAX, held.off / sd))
         if rules.cusum_h > 0:
-            held.up = min(2 * rules.cusum_h, max(0.0, held.up + z - rules.cusum_k))
-            held.down = min(2 * rules.cusum_h, max(0.0, held.down - z - rules.cusum_k))
-        _learn(held, found, z * sd, elapsed_ms, rules)
+            weight = elapsed_ms / APART_MS
+            held.up = _summed(held.up, weight * (held.off / sd - rules.cusum_k), rules)
+            held.down = _summed(held.down, weight * (-held.off / sd - rules.cusum_k), rules)
+        _learn(held, found, min(Z_MAX * sd, abs(held.off)), elapsed_ms, rules)
         _judge(held, now_ms, rules)
 
     def _pool(self, offs: list[float], now_ms: int) -> None:
         """Learn how far sources are off by now: the median one, so that a few cannot hide in what they make."""
         if len(offs) < 3:
             return
-        middle = sorted(offs)[len(offs) // 2]
-        kept = 0.5 ** (min(max(now_ms - self.pooled_ms, 0), SAMPLE_MS_MAX) / POOLED_HALF_LIFE_MS)
-        self.pooled = kept * self.pooled + (1 - kept) * (MAD_TO_SD * middle) ** 2
+        sd = min(POOLED_SD_MAX, MAD_TO_SD * sorted(offs)[(len(offs) - 1) // 2])
+        kept = 0.5 ** (min(max(now_ms - self.pooled_ms, 0), APART_MS) / POOLED_HALF_LIFE_MS)
+        self.pooled = kept * self.pooled + (1 - kept) * sd * sd
         self.pooled_ms = now_ms
 
-    def _leave_out(self, live: Sequence[str]) -> None:
-        """Leave drifting sources out in the order of their alarms; those of one moment together or not at all."""
-        out = sum(self._is_out(source) for source in live)
-        waiting = [(held.drifting_ms, source) for source in live if (held := self._waiting(source))]
-        for _, group in groupby(sorted(waiting), key=lambda pair: pair[0]):
-            sources = [source for _, source in group]
-            if 2 * (out + len(sources)) >= len(live):
-                return
-            out += len(sources)
-            for source in sources:
-                self.held[source].out = True
+    def _leave_out(self, live: Sequence[str], rules: SymbolRules) -> None:
+        """Leave out those who drift, while more than half of the live sources are in control."""
+        held = [self.held[source] for source in live if source in self.held]
+        doubtful = [one for one in held if one.drifting_ms is not None or not _in_control(one, rules)]
+        if 2 * len(doubtful) < len(live):
+            for one in doubtful:
+                one.out = one.drifting_ms is not None
 
     def _is_out(self, source: str) -> bool:
         return source in self.held and self.held[source].out
-
-    def _waiting(self, source: str) -> Watched | None:
-        held = self.held.get(source)
-        return held if held is not None and held.drifting_ms is not None and not held.out else None
 
     def record(self) -> list[Any]:
         """For the changelog."""
@@ -174,6 +172,11 @@ def gap(price: float, others: Sequence[float]) -> float:
     return math.log(price / min(high, max(low, price)))
 
 
+def _summed(total: float, step: float, rules: SymbolRules) -> float:
+    """The sum after a step, 0 to 1.5 h; a step counts for half of h at most, so that two prints alone never alarm."""
+    return min(1.5 * rules.cusum_h, max(0.0, total + min(rules.cusum_h / 2, step)))
+
+
 def _learn(held: Watched, found: float, off: float, elapsed_ms: int, rules: SymbolRules) -> None:
     """Take the gap into bias and variance; of a source that drifts no gap that is too wide to be its bias."""
     drifting = held.drifting_ms is not None
@@ -186,10 +189,14 @@ def _learn(held: Watched, found: float, off: float, elapsed_ms: int, rules: Symb
         held.bias = kept * held.bias + (1 - kept) * capped
 
 
+def _in_control(held: Watched, rules: SymbolRules) -> bool:
+    return max(held.up, held.down) <= rules.cusum_h / 2
+
+
 def _judge(held: Watched, now_ms: int, rules: SymbolRules) -> None:
     bias = abs(held.bias) if rules.bias_max > 0 else 0.0
     if held.drifting_ms is None:
         if max(held.up, held.down) > rules.cusum_h > 0 or bias > rules.bias_max > 0:
             held.drifting_ms = now_ms
-    elif held.up == held.down == 0.0 and bias <= rules.bias_max / 2:
+    elif _in_control(held, rules) and bias <= rules.bias_max / 2:
         held.drifting_ms, held.out = None, False
