@@ -127,7 +127,9 @@ def test_what_every_row_keeps(steps: list[Step]) -> None:
 
 @settings(max_examples=100)
 @given(
-    st.lists(st.tuples(st.integers(1, 400), st.sampled_from(["a", "b", "c", "d"]), st.floats(50.0, 200.0)), max_size=30),
+    st.lists(
+        st.tuples(st.integers(1, 400), st.sampled_from(["a", "b", "c", "d"]), st.floats(50.0, 200.0)), max_size=30
+    ),
     st.sampled_from(["median", "weighted_median", "clamped_median"]),
 )
 def test_index_is_between_least_and_greatest_live_source(rows: list[tuple[int, str, float]], method: str) -> None:
