@@ -106,9 +106,9 @@ async def measure(report: Report, bench: Bench, broker: LocalBroker, accounts: i
 async def _started(bench: Bench, broker: LocalBroker) -> Started:
     """Start the worker; what it took until it was ready."""
     watched = {"broker": broker.pid, "load generator": os.getpid()}
-    before = usage(watched)
+    before = usage(watched, {})
     seconds = await bench.start()
-    after = usage({**watched, "worker": bench.pid})
+    after = usage(watched, {"worker": bench.pid})
     used = {name: at - before.seconds.get(name, 0.0) for name, at in after.seconds.items()}
     return Started(seconds, used, *bench.memory_mib())
 

@@ -93,13 +93,14 @@ async def measure(
                 os.kill(member.pid, signal.SIGSTOP)
             await bench.send("fills", records.trades(fills, accounts))
             processes = {member.name: member.pid for member in members}
-            before = usage({**processes, "broker": broker.pid, "load generator": os.getpid()})
+            others = {"broker": broker.pid, "load generator": os.getpid()}
+            before = usage(others, processes)
             async with _quoted(bench, quotes_s):
                 for member in members:
                     os.kill(member.pid, signal.SIGCONT)
                 await bench.wait_ingested()
                 await bench.wait_applied()
-                after = usage({**processes, "broker": broker.pid, "load generator": os.getpid()})
+                after = usage(others, processes)
             return Rate(fills / (after.at - before.at), after.cores(before))
         finally:
             for member in members:

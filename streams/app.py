@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -40,7 +41,10 @@ TERMS_SECONDS = 1.0
 MARKS_SECONDS = 0.1
 #: Rows of a stream go into the journal together, in blocks this far apart, in ms: each block costs every shard a fold,
 #: and its transaction 1-2 ms of processor time. A row that comes alone doesn't wait.
-INGEST_PAUSE_MS = 50
+INGEST_PAUSE_MS = 100
+#: How long a thread that computes in Python may keep another waiting, in seconds: by default 5 ms, which the consumer's
+#: thread would pay at each step of a fetch.
+SWITCH_SECONDS = 0.0005
 #: A worker that is told to stop and has not stopped after this long, its broker gone for example, ends hard.
 STOP_SECONDS_MAX = 25.0
 
@@ -208,6 +212,7 @@ def run_worker(settings: Settings) -> None:
     from streams.warmup import warm_up
 
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # of all threads
+    sys.setswitchinterval(SWITCH_SECONDS)
     warm_up()
     try:
         counts = asyncio.run(prepare_topics(settings))

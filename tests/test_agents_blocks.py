@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
@@ -87,9 +87,15 @@ class FakeWriter:
         self.commits.append(([row.value for row in records.get(OUT, ())], offsets.get(TP)))
 
 
-class SameThread:
-    async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return await coroutine
+class FakeProcess:
+    """In place of the process of the writers."""
+
+    def __init__(self, writer: FakeWriter) -> None:
+        self._writer = writer
+
+    def writer(self, transactional_id: str, **_: Any) -> FakeWriter:
+        assert transactional_id == "test-adding-fills-2"
+        return self._writer
 
 
 class Feed:
@@ -112,9 +118,6 @@ class Feed:
 
 @pytest.fixture
 def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
-    fake = FakeWriter()
-    monkeypatch.setattr(blocks, "PartitionWriter", lambda *_args, **_kwargs: fake)
-
     def fatal(reason: str, _error: BaseException | None = None) -> NoReturn:
         raise Stopped(reason)
 
@@ -123,11 +126,13 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
 
     monkeypatch.setattr(blocks, "fatal", fatal)
     monkeypatch.setattr(blocks, "first_offset", first)
-    return fake
+    return FakeWriter()
 
 
 @asynccontextmanager
-async def opened(role: Adder, *, tick_ms: int | None = None, pause_ms: int = 0, **flushing: Any) -> AsyncIterator[Feed]:
+async def opened(
+    writer: FakeWriter, role: Adder, *, tick_ms: int | None = None, pause_ms: int = 0, **flushing: Any
+) -> AsyncIterator[Feed]:
     """A task of that role, open and fed; closed at the end."""
     spec = RoleSpec(
         name="adding", topics=frozenset({"fills"}), create=lambda _: role, tick_ms=tick_ms, pause_ms=pause_ms
@@ -139,7 +144,7 @@ async def opened(role: Adder, *, tick_ms: int | None = None, pause_ms: int = 0, 
         client={},
         flushing=Flushing(**{"interval_ms": HOUR, **flushing}),
         turn=asyncio.Lock(),
-        thread=SameThread(),  # type: ignore[arg-type]
+        writers=FakeProcess(writer),  # type: ignore[arg-type]
     )
     feed = Feed(task, await task.open())
     yield feed
@@ -162,7 +167,7 @@ def test_urgent_blocks_are_written_at_once_and_others_wait(writer: FakeWriter) -
     """A liquidation must not wait for the interval that saves writing ordinary fills one by one."""
 
     async def check() -> None:
-        async with opened(Adder()) as feed:
+        async with opened(writer, Adder()) as feed:
             feed.put(b"1", b"2")
             await settle()
             assert writer.commits == []
@@ -176,11 +181,11 @@ def test_the_interval_and_the_row_limit_flush_too(writer: FakeWriter) -> None:
     """Work that is never written is work that a crash repeats."""
 
     async def check() -> None:
-        async with opened(Adder(), interval_ms=30) as feed:
+        async with opened(writer, Adder(), interval_ms=30) as feed:
             feed.put(b"1")
             await until(lambda: writer.commits == [([b"1"], 4)])
         writer.commits.clear()
-        async with opened(Adder(), rows_max=3) as feed:
+        async with opened(writer, Adder(), rows_max=3) as feed:
             feed.put(b"1", b"2")
             await settle()
             assert writer.commits == []
@@ -194,7 +199,7 @@ def test_flushes_of_a_stream_keep_their_distance(writer: FakeWriter) -> None:
     """Each costs every shard a block; but what comes alone must not wait, nor what is too much to hold."""
 
     async def check() -> None:
-        async with opened(Adder(), pause_ms=200, rows_max=3) as feed:
+        async with opened(writer, Adder(), pause_ms=200, rows_max=3) as feed:
             feed.put(b"urgent")
             await until(lambda: writer.commits == [([b"urgent"], 4)])
             first = time.monotonic()
@@ -216,7 +221,7 @@ def test_blocks_taken_while_a_flush_is_in_the_air_are_of_the_next(writer: FakeWr
     """What is committed with an offset must be exactly what came of the rows below it."""
 
     async def check() -> None:
-        async with opened(Adder()) as feed:
+        async with opened(writer, Adder()) as feed:
             writer.gate.clear()
             feed.put(b"urgent")
             await settle()
@@ -235,7 +240,7 @@ def test_taking_pauses_when_too_much_waits_behind_a_flush(writer: FakeWriter) ->
     """A slow broker must not fill the memory."""
 
     async def check() -> None:
-        async with opened(Adder(), rows_max=2) as feed:
+        async with opened(writer, Adder(), rows_max=2) as feed:
             writer.gate.clear()
             feed.put(b"urgent")
             await settle()
@@ -254,7 +259,7 @@ def test_blocks_that_give_nothing_still_move_the_offset(writer: FakeWriter) -> N
     """Else a restart would read them again, for ever."""
 
     async def check() -> None:
-        async with opened(Adder(), interval_ms=10) as feed:
+        async with opened(writer, Adder(), interval_ms=10) as feed:
             feed.put(b"nothing")
             await until(lambda: writer.commits == [([], 4)])
 
@@ -265,7 +270,7 @@ def test_a_tick_writes_without_blocks(writer: FakeWriter) -> None:
     """Marks go on once a second though no quote comes: the heartbeat of the shards."""
 
     async def check() -> None:
-        async with opened(Adder(), tick_ms=5):
+        async with opened(writer, Adder(), tick_ms=5):
             await until(lambda: len(writer.commits) >= 3)
         assert writer.commits[0] == ([b"tick"], 3)  # the first commit says where reading began
         assert writer.commits[1] == ([b"tick"], None)
@@ -277,7 +282,7 @@ def test_closing_writes_what_was_taken_and_no_more(writer: FakeWriter) -> None:
     """A partition that moves takes along what is committed; the rest is done again by its next owner."""
 
     async def check() -> None:
-        async with opened(Adder()) as feed:
+        async with opened(writer, Adder()) as feed:
             feed.put(b"1")
             await until(lambda: feed.task.applied == 4)
         assert writer.commits == [([b"1"], 4)]
@@ -290,7 +295,7 @@ def test_closing_does_not_wait_for_ever(writer: FakeWriter) -> None:
     """A broker that hangs must not keep a worker from stopping."""
 
     async def check() -> None:
-        async with asyncio.timeout(2), opened(Adder(), close_seconds_max=0.05) as feed:
+        async with asyncio.timeout(2), opened(writer, Adder(), close_seconds_max=0.05) as feed:
             writer.gate.clear()
             feed.put(b"urgent")
             await settle()
@@ -310,7 +315,7 @@ def test_where_reading_begins(writer: FakeWriter, restored: int | None, stored: 
     writer.stored = stored
 
     async def check() -> None:
-        async with opened(Adder(restored)) as feed:
+        async with opened(writer, Adder(restored)) as feed:
             assert feed.task.applied == start
             assert feed.task.role.opening.committed == stored  # type: ignore[attr-defined]
 
@@ -322,17 +327,17 @@ def test_an_idle_partition_commits_what_is_committed_again(writer: FakeWriter) -
     writer.stored = 17
 
     async def check() -> None:
-        async with opened(Adder()):
+        async with opened(writer, Adder()):
             await until(lambda: writer.commits == [([], 17)])
 
     asyncio.run(check())
 
 
-def stops_with(work: Callable[[Feed], None], *, restored: int | None = None) -> str:
+def stops_with(writer: FakeWriter, work: Callable[[Feed], None], *, restored: int | None = None) -> str:
     """Return why the process would have ended."""
 
     async def check() -> None:
-        async with opened(Adder(restored)) as feed:
+        async with opened(writer, Adder(restored)) as feed:
             work(feed)
             await settle()
 
@@ -341,8 +346,7 @@ def stops_with(work: Callable[[Feed], None], *, restored: int | None = None) -> 
     return str(stopped.value)
 
 
-@pytest.mark.usefixtures("writer")
-def test_a_hole_between_blocks_stops_the_worker() -> None:
+def test_a_hole_between_blocks_stops_the_worker(writer: FakeWriter) -> None:
     """A block that was lost on the way must never pass unseen."""
 
     def lose_one(feed: Feed) -> None:
@@ -350,25 +354,25 @@ def test_a_hole_between_blocks_stops_the_worker() -> None:
         feed.task._blocks.clear()
         feed.put(b"2")
 
-    assert stops_with(lose_one) == "fills[2] must go on at 3, a block begins at 4"
+    assert stops_with(writer, lose_one) == "fills[2] must go on at 3, a block begins at 4"
 
 
 def test_a_role_that_fails_stops_the_worker(writer: FakeWriter) -> None:
     """A broken invariant must stop the books, not be skipped like a bad message."""
     why = "fills[2] must be processed, found ArithmeticError('does not add up') at 3"
-    assert stops_with(lambda feed: feed.put(b"bad")) == why
+    assert stops_with(writer, lambda feed: feed.put(b"bad")) == why
     assert writer.commits == []
 
 
 def test_a_transaction_that_fails_stops_the_worker(writer: FakeWriter) -> None:
     """Whoever is fenced must not go on."""
     writer.failure = TransactionFailed("transaction of x must commit, found ProducerFenced()")
-    assert stops_with(lambda feed: feed.put(b"urgent")) == str(writer.failure)
+    assert stops_with(writer, lambda feed: feed.put(b"urgent")) == str(writer.failure)
 
 
 def test_a_changelog_that_disagrees_with_the_group_stops_the_worker(writer: FakeWriter) -> None:
     """They are written in one transaction: if they differ, somebody moved one of them."""
     writer.stored = 18
-    assert stops_with(lambda _feed: None, restored=17) == (
+    assert stops_with(writer, lambda _feed: None, restored=17) == (
         "changelog and group test-adding must name one offset of fills[2], found 17 and 18"
     )

@@ -24,8 +24,8 @@ from streams.kafka.batches import Records
 from streams.kafka.changelog import first_offset, read_rows, read_to_end
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Block, Fetching, Lease, partition_name
-from streams.kafka.threads import LoopThread
 from streams.kafka.transactions import PartitionWriter, TransactionFailed
+from streams.kafka.writer_process import WriterProcess
 from streams.rows import Rows
 
 log = logging.getLogger("crossmargin")
@@ -126,7 +126,7 @@ class PartitionTask:
         client: Mapping[str, Any],
         flushing: Flushing,
         turn: asyncio.Lock,
-        thread: LoopThread,
+        writers: WriterProcess,
         observe: Callable[[float], None] | None = None,
     ) -> None:
         self.tp = tp
@@ -139,10 +139,8 @@ class PartitionTask:
         self._client = client
         self._flushing = flushing
         self._turn = turn
-        self._thread = thread
-        self._writer = PartitionWriter(
+        self._writer = writers.writer(
             f"{prefix}-{spec.name}-{tp.topic}-{tp.partition}",
-            client,
             transaction_timeout_ms=flushing.transaction_timeout_ms,
             observe=observe,
         )
@@ -157,8 +155,8 @@ class PartitionTask:
 
     async def open(self) -> int:
         """Fence, restore, and return the offset to read from."""
-        await self._thread.run(self._writer.start())
-        self.committed = (await self._thread.run(self._writer.committed(self._group, [self.tp])))[self.tp]
+        await self._writer.start()
+        self.committed = (await self._writer.committed(self._group, [self.tp]))[self.tp]
         restored = await self.role.open(Opening(self.tp, self.committed, self._client))
         if restored is not None and self.committed is not None and restored != self.committed:
             fatal(
@@ -192,7 +190,7 @@ class PartitionTask:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._finish(self._runner), self._flushing.close_seconds_max)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._thread.run(self._writer.stop()), self._flushing.close_seconds_max)
+            await asyncio.wait_for(self._writer.stop(), self._flushing.close_seconds_max)
 
     async def _finish(self, runner: asyncio.Task[None]) -> None:
         await runner  # a block is taken whole or not at all
@@ -257,7 +255,7 @@ class PartitionTask:
 
     async def _write(self, records: Mapping[TopicPartition, Records], offsets: Mapping[TopicPartition, int]) -> None:
         try:
-            await self._thread.run(self._writer.commit(records, offsets, self._group))
+            await self._writer.commit(records, offsets, self._group)
         except TransactionFailed as error:
             fatal(str(error))
         except Exception as error:
@@ -307,8 +305,7 @@ class Partitions:
         self._flushing = flushing
         self._observe = observe
         self._turn = asyncio.Lock()
-        # Transactions hold back readers while they are open: they must not wait for a fold, so they have a thread.
-        self._thread = LoopThread("transactions")
+        self._writers = WriterProcess(fetching.client, PartitionWriter)
         self._slots = asyncio.Semaphore(opening_max)
 
     def take(self, block: Block) -> None:
@@ -328,7 +325,7 @@ class Partitions:
                 client=self.fetching.client,
                 flushing=self._flushing,
                 turn=self._turn,
-                thread=self._thread,
+                writers=self._writers,
                 observe=None if observe is None else lambda seconds: observe(spec.name, seconds),
             )
             self.tasks[lease.tp] = task

@@ -35,9 +35,13 @@ class Usage(NamedTuple):
         return "cores used: " + ", ".join(f"{name} {used:.2f}" for name, used in self.cores(before).items())
 
 
-def usage(processes: Mapping[str, int | None]) -> Usage:
-    """Usage until now of processes by name -> id; those with None (on another machine) are left out."""
-    seconds = {name: process_seconds(pid) for name, pid in processes.items() if pid is not None}
+def usage(processes: Mapping[str, int | None], workers: Mapping[str, int]) -> Usage:
+    """Usage until now of processes by name -> id, and of workers with all that descends from them.
+
+    Processes with None (on another machine) are left out.
+    """
+    seconds = {name: tree_seconds(pid) for name, pid in workers.items()}
+    seconds |= {name: process_seconds(pid) for name, pid in processes.items() if pid is not None}
     return Usage(time.monotonic(), seconds, _busy_seconds())
 
 
@@ -88,12 +92,25 @@ def _stat(pid: int) -> tuple[int, float, float]:
 
 
 def memory_mib(pid: int) -> tuple[float, float]:
-    """Resident memory of a process now, and at its most, MiB."""
+    """Resident memory of a process and all that descend from it now, and with the process at its most, MiB.
+
+    What they share counts once.
+    """
     if not _LINUX:
         return math.nan, math.nan
-    lines = (_PROC / str(pid) / "status").read_text().splitlines()
-    found = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "VmHWM"))}
-    return found["VmRSS"] / 1024, found["VmHWM"] / 1024
+    own, *others = tree(pid)
+    descended = sum(_kib(other, "smaps_rollup", "Pss") for other in others)
+    shared = _kib(own, "smaps_rollup", "Rss") - _kib(own, "smaps_rollup", "Pss") if others else 0
+    now = _kib(own, "status", "VmRSS") - shared + descended
+    return now / 1024, (_kib(own, "status", "VmHWM") - shared + descended) / 1024
+
+
+def _kib(pid: int, file: str, name: str) -> int:
+    """A line of a file of /proc/PID."""
+    for line in (_PROC / str(pid) / file).read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    return 0
 
 
 def _busy_seconds() -> float:

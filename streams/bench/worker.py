@@ -144,9 +144,9 @@ class Bench:
         return memory_mib(self.pid)
 
     def usage(self) -> Usage:
-        """Processor time so far, of the worker, a broker of ours, and this process."""
+        """Processor time so far, of the worker and its writers, a broker of ours, and this process."""
         broker = self._broker.pid if self._broker is not None else None
-        return usage({"worker": self.pid, "broker": broker, "load generator": os.getpid()})
+        return usage({"broker": broker, "load generator": os.getpid()}, workers={"worker": self.pid})
 
     async def until(self, holds: Callable[[], Any], step: float = 0.1) -> Any:
         """What `holds()` returns once it is true; raises WorkerDied where the worker doesn't live that long."""

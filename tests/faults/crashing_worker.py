@@ -60,7 +60,8 @@ class CrashingWriter(PartitionWriter):
 
 
 def _crash() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    for process in (os.getppid(), os.getpid()):  # the worker, and the process of its writers, where we are
+        os.kill(process, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -168,19 +168,32 @@ class Squad:
         self.restart(fault.name, worker)
 
     def fence(self, name: str) -> None:
-        """Freeze a worker until the others hold its partitions; thawed, it must find that out and end."""
+        """Freeze a worker until the others hold its partitions; thawed, it must find out and end, or join anew.
+
+        It ends where it has anything to write for a partition that it lost. Where it has not (the event clock stands
+        still while nobody sends), its next heartbeat tells it, and it takes over what the group gives it then.
+        """
         frozen = self.release(name)
         frozen.signal(signal.SIGSTOP)
         self.until_held(*self._tended)
         self.sleep(1.0)
-        began = time.monotonic()
+        began, logged = time.monotonic(), frozen.log_path.stat().st_size
         frozen.signal(signal.SIGCONT)
         process = frozen.process
         assert process is not None
-        self.until(lambda: process.poll() is not None, 30, "the end of the thawed worker")
-        self.say(f"{name} thawed, ended with {process.returncode} after {time.monotonic() - began:.2f} s")
-        assert process.returncode == EXIT_CODE, frozen.log()
-        self.restart(name, frozen)
+
+        def over() -> bool:
+            opened = b" opened at " in frozen.log_path.read_bytes()[logged:]
+            return process.poll() is not None or (opened and _health(frozen)["ready"])
+
+        self.until(over, 30, "the end of the thawed worker")
+        what = "has joined anew" if process.poll() is None else f"ended with {process.returncode}"
+        self.say(f"{name} thawed, {what} after {time.monotonic() - began:.2f} s")
+        if process.poll() is None:
+            self._tended[name] = frozen
+        else:
+            assert process.returncode == EXIT_CODE, frozen.log()
+            self.restart(name, frozen)
 
     def _fate(self, name: str) -> Path:
         return self._log_dir / f"{name}.fate"
