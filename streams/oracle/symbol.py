@@ -98,11 +98,8 @@ class SymbolBook:
             return None
         if self.halted and not self.rules.judged:
             row = row._replace(state=HALTED, reasons=("halted",))
-        if self.sent is None or not (row.state == HALTED or (self.rules.judged and row.state == STALE)):
-            return row
-        told = dict(self.sent.marks)
-        kept = tuple((name, told.get(name, mark)) for name, mark in row.marks)
-        return row._replace(index_price=self.sent.index_price, confidence=self.sent.confidence, marks=kept)
+        keeps = row.state == HALTED or (self.rules.judged and row.state == STALE)
+        return row.at_prices_of(self.sent) if keeps and self.sent is not None else row
 
     def _judged(self, now_ms: int, rate_of: RateOf) -> SymbolMark | None:
         if self.judged is None:
