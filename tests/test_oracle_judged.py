@@ -125,6 +125,15 @@ class TestSources:
         market.oracle.rules({}.get)
         assert told(market.at(3)).sources == ("a", "b")
 
+    def test_record_that_knows_none_of_the_sources(self) -> None:
+        """A slip in the record must not leave the price of its moment standing as a good one."""
+        market = Market({})
+        market.at(0, quote(100.0), quote(104.0, source="b"))
+        market.oracle.rules({"BTC": PLAIN | {"sources": {"x": {}, "y": {}}}}.get)
+        market.at(1, quote(90.0), quote(90.0, source="x", time=T - 5_000))
+        row = told(market.at(2))
+        assert judged(row) == (102.0, SUSPECT, ("few_sources", "source_missing:x", "source_missing:y"))
+
 
 class TestBreakers:
     def test_a_bad_print_is_held_back_and_a_crash_gets_through(self) -> None:

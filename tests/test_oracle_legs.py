@@ -133,6 +133,15 @@ class TestPartition:
         oracle.rates([("USDC", 0.8, 0.001, SUSPECT, T + 4)])
         assert prices(oracle.due(T + 4, None)) == {"BTC": (16_000.0, STALE)}
 
+    def test_a_silent_partition(self) -> None:
+        """The oracle that made the rate died: what it told last must not price for ever."""
+        oracle = partition()
+        oracle.rates([("USDC", 0.9, 0.001, OK, T)])
+        oracle.quotes([quote("BTC", 20_000.0, asset="USDC", time=T + 15_000)])
+        assert prices(oracle.due(T + 15_000, None)) == {"BTC": (18_000.0, OK)}
+        oracle.quotes([quote("BTC", 20_000.0, asset="USDC", time=T + 15_001)])
+        assert prices(oracle.due(T + 15_001, None)) == {"BTC": (18_000.0, STALE)}
+
     def test_what_is_quoted_here_is_not_taken_from_elsewhere(self) -> None:
         """After a change of partitions the topic of marks still holds what the old ones told."""
         oracle = partition()

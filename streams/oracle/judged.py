@@ -12,7 +12,7 @@ from streams.oracle.aggregation import aggregate
 from streams.oracle.bands import HELD, IN_BAND, Band
 from streams.oracle.drift import DriftWatch
 from streams.oracle.legs import ONE, Rate, converted
-from streams.oracle.marks import DEGRADED, SUSPECT
+from streams.oracle.marks import DEGRADED, SUSPECT, SymbolMark
 from streams.oracle.presence import Presence
 from streams.oracle.quotes import Quote
 from streams.oracle.settings import SymbolRules
@@ -89,6 +89,11 @@ class Judged:
     spot: float | None = None
     confidence: float = 0.0
     quote_time: int = 0
+
+    @classmethod
+    def after(cls, sent: SymbolMark) -> "Judged":
+        """What goes on from a price that was told by other rules; no source of it is known."""
+        return cls(spot=sent.index_price, confidence=sent.confidence, quote_time=sent.quote_time)
 
     def look(
         self, quotes: Iterable[Quote], now_ms: int, rules: SymbolRules, rate_of: RateOf, *, halted: bool

@@ -54,6 +54,17 @@ class SymbolMark(NamedTuple):
         """Whether it tells more than a newer time or another set of sources."""
         return sent is None or self._replace(quote_time=sent.quote_time, sources=sent.sources) != sent
 
+    def at_prices_of(self, sent: "SymbolMark") -> "SymbolMark":
+        """The same state and reasons at the prices told before; instruments that are new get their mark."""
+        told = dict(sent.marks)
+        return self._replace(
+            index_price=sent.index_price,
+            confidence=sent.confidence,
+            quote_time=sent.quote_time,
+            sources=(),
+            marks=tuple((name, told.get(name, mark)) for name, mark in self.marks),
+        )
+
     def record(self) -> list[Any]:
         """For the changelog."""
         return list(self[1:])

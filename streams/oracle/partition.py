@@ -10,12 +10,14 @@ from functools import partial
 from typing import Any
 
 from streams.oracle.legs import ONE, Rate, ranks
-from streams.oracle.marks import CATCHING_UP, LIVE, MarksUpdate, SymbolMark
+from streams.oracle.marks import CATCHING_UP, LIVE, STALE, MarksUpdate, SymbolMark
 from streams.oracle.quotes import REFUSALS, Quote
 from streams.oracle.settings import rules_of
 from streams.oracle.symbol import NEVER_MS, SymbolBook, encode
 
 FORMAT_VERSION = 1
+#: What a price of another partition may take to come here.
+RATE_DELAY_MS_MAX = 5_000
 
 _PARTITION_KEY = b"partition"
 _SYMBOL_PREFIX = b"symbol:"
@@ -67,7 +69,8 @@ class OraclePartition:
         self._record_of: RecordOf = _no_record
         self._halted: frozenset[str] = frozenset()
         self._reporting_currency = "USD"
-        self._rates: dict[str, Rate] = {}  # of symbols of other partitions
+        self._rates: dict[str, tuple[Rate, int]] = {}  # of symbols of other partitions, with their quote time
+        self._silence_ms: dict[str, int] = {}  # after how long without a quote such a rate is stale
         self._ranks: dict[str, int] = {}  # of symbols made of others
         self._made_of: dict[str, list[str]] = {}  # leg -> symbols made of it
         self._relinked: set[str] = set()  # symbols whose legs may have changed
@@ -89,6 +92,8 @@ class OraclePartition:
             if reason:
                 self.refused[reason] += 1
                 self._partition_dirty = True
+                if not (book.quotes or book.instruments):  # nothing is held of it
+                    del self._books[symbol]
             else:
                 changed.add(symbol)
                 accepted += 1
@@ -117,6 +122,7 @@ class OraclePartition:
         """
         self._record_of, self._halted = record_of, frozenset(halted)
         self._reporting_currency = reporting_currency
+        self._silence_ms.clear()
         for symbol, book in self._books.items():
             rules = rules_of(record_of(symbol), self.quote_age_ms_max)
             if rules != book.rules or book.halted != (symbol in self._halted):
@@ -128,13 +134,16 @@ class OraclePartition:
     def rates(self, rows: Iterable[tuple[str, float, float, int, int]]) -> None:
         """Learn the prices of symbols of other partitions, as (symbol, index, confidence, state, quote time).
 
-        What is told of a symbol that is quoted here is passed over.
+        What is told of a symbol that is quoted here is passed over. A price whose quote time is so old that its own
+        oracle would have called it stale counts as stale: that oracle may be silent itself.
         """
-        for symbol, index, confidence, state, _ in rows:
-            rate = Rate(index, confidence, state)
-            if self._rates.get(symbol) != rate:
-                self._rates[symbol] = rate
-                self._dirty_rates.add(symbol)
+        for symbol, price, confidence, state, quote_time in rows:
+            before, rate = self._rates.get(symbol), Rate(price, confidence, state)
+            if before == (rate, quote_time):
+                continue
+            self._rates[symbol] = rate, quote_time
+            self._dirty_rates.add(symbol)
+            if before is None or before[0] != rate:
                 for other in self._made_of.get(symbol, ()):
                     self._unsettle_one(other)
 
@@ -230,7 +239,7 @@ class OraclePartition:
             book = self._books[symbol]
             if symbol in done or book.newest_ms > newest_ms:
                 continue
-            row = done[symbol] = book.mark_at(as_of_ms, partial(self._rate, done, symbol))
+            row = done[symbol] = book.mark_at(as_of_ms, partial(self._rate, done, symbol, as_of_ms))
             self._wakes_ms = min(self._wakes_ms, book.wakes_ms)
             if book.rules.judged:
                 self._dirty.add(symbol)
@@ -246,17 +255,26 @@ class OraclePartition:
                 self._unsettled.discard(symbol)
         return rows
 
-    def _rate(self, done: Mapping[str, SymbolMark | None], symbol: str, leg: str) -> Rate | None:
+    def _rate(self, done: Mapping[str, SymbolMark | None], symbol: str, as_of_ms: int, leg: str) -> Rate | None:
         """By what a leg of the symbol is converted; None where nobody told, or where it closes a circle."""
-        if self._ranks.get(leg, 0) >= self._ranks.get(symbol, 0):
-            return None
         if leg == self._reporting_currency:
             return ONE
+        if self._ranks.get(leg, 0) >= self._ranks.get(symbol, 0):
+            return None
         book = self._books.get(leg)
         if book is None or not book.quotes:
-            return self._rates.get(leg)
+            return self._foreign_rate(leg, as_of_ms)
         row = done.get(leg) or book.sent
         return None if row is None else Rate(row.index_price, row.confidence, row.state)
+
+    def _foreign_rate(self, leg: str, as_of_ms: int) -> Rate | None:
+        if leg not in self._rates:
+            return None
+        if leg not in self._silence_ms:
+            rules = rules_of(self._record_of(leg), self.quote_age_ms_max)
+            self._silence_ms[leg] = rules.silence_ms_max() + RATE_DELAY_MS_MAX
+        rate, quote_time = self._rates[leg]
+        return rate if as_of_ms - quote_time <= self._silence_ms[leg] else rate._replace(state=max(rate.state, STALE))
 
     def _tell(self, now_ms: int, as_of_ms: int, mode: str, rows: list[SymbolMark]) -> MarksUpdate:
         self.mode = mode
@@ -279,6 +297,7 @@ class OraclePartition:
 
     def dirty(self) -> list[tuple[bytes, bytes]]:
         """The changelog records (key, value) of what changed since the last call, in a fixed order."""
+        self._relink()
         records = [
             (_SYMBOL_PREFIX + symbol.encode(), self._books[symbol].record(settled=symbol not in self._unsettled))
             for symbol in sorted(self._dirty)
@@ -305,7 +324,8 @@ class OraclePartition:
             if key == _PARTITION_KEY:
                 self._restore_partition(value)
             elif key.startswith(_RATE_PREFIX):
-                self._rates[key.removeprefix(_RATE_PREFIX).decode()] = Rate(*json.loads(value))
+                rate, quote_time = json.loads(value)
+                self._rates[key.removeprefix(_RATE_PREFIX).decode()] = Rate(*rate), quote_time
             else:
                 self._restore_symbol(key.removeprefix(_SYMBOL_PREFIX).decode(), value)
         self._underlying = {name: symbol for symbol, book in self._books.items() for name in book.instruments}

@@ -107,6 +107,10 @@ class SymbolRules:
         rule = self.sources.get(source)
         return self.max_age_ms if rule is None else rule.max_age_ms
 
+    def silence_ms_max(self) -> int:
+        """How old the newest quote of a price that is not stale may be."""
+        return max([self.max_age_ms, *(rule.max_age_ms for rule in self.sources.values())]) + self.stale_ms
+
     def weight(self, source: str) -> float:
         """What this source weighs beside the others, before the cap."""
         rule = self.sources.get(source)

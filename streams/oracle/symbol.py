@@ -98,15 +98,13 @@ class SymbolBook:
             return None
         if self.halted and not self.rules.judged:
             row = row._replace(state=HALTED, reasons=("halted",))
-        if self.sent is None or not (row.state == HALTED or (self.rules.judged and row.state == STALE)):
-            return row
-        told = dict(self.sent.marks)
-        kept = tuple((name, told.get(name, mark)) for name, mark in row.marks)
-        return row._replace(index_price=self.sent.index_price, confidence=self.sent.confidence, marks=kept)
+        keeps = row.state == HALTED or (self.rules.judged and row.state == STALE)
+        return row.at_prices_of(self.sent) if keeps and self.sent is not None else row
 
     def _judged(self, now_ms: int, rate_of: RateOf) -> SymbolMark | None:
         if self.judged is None:
-            self.judged = Judged()
+            self.judged = Judged() if self.sent is None else Judged.after(self.sent)
+        self.wakes_ms = NEVER_MS
         price = self.judged.look(self.quotes.values(), now_ms, self.rules, rate_of, halted=self.halted)
         if price is None:
             return None
@@ -185,7 +183,8 @@ class SymbolBook:
             held["books"] = {name: book.record() for name, book in self.books.items()}
         if self.judged is not None:
             held["judged"] = self.judged.record()
-            held |= {"version": self.rules.version, "wakes_ms": self.wakes_ms, "settled": settled}
+            held |= {"version": self.rules.version, "halted": self.halted}
+            held |= {"wakes_ms": self.wakes_ms, "settled": settled}
         return encode(held)
 
     @classmethod
@@ -200,8 +199,8 @@ class SymbolBook:
         if not rules.judged or "judged" not in held:
             return book, False
         book.judged, book.wakes_ms = Judged.restored(held["judged"]), held["wakes_ms"]
-        was_halted = book.sent is not None and book.sent.state == HALTED
-        return book, held["settled"] and held["version"] == rules.version and was_halted == halted
+        goes_on = (held["version"], held["halted"]) == (rules.version, halted)
+        return book, held["settled"] and goes_on
 
 
 def _make_room(quotes: dict[str, Quote], quote: Quote, sources_max: int, age_ms_max: int) -> str:

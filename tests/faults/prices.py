@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,7 +36,7 @@ def price_problems(evidence: Evidence, blocks: Blocks, compared: Counter[str]) -
             yield f"journal[{shard}] must have the marks of the others, has {_lengths(found)}, not {_lengths(first)}"
     wanted = _last_marks(evidence, blocks[min(blocks)])
     got = {
-        key.decode(): {name: item for name, item in json.loads(value).items() if name not in ("sources", "check")}
+        key.decode(): {name: item for name, item in json.loads(value).items() if name not in ("sources", "reasons")}
         for partition in evidence.records["marks"]
         for key, value in evidence.last("marks", partition).items()
     }
@@ -68,7 +69,10 @@ def _marks_of(block: Block, underlying: Mapping[str, str]) -> dict[str, dict[str
             "symbol": symbol,
             "index": decimal_text(columns["index"][at]),
             "confidence": decimal_text(columns["confidence"][at]),
+            "check": None if math.isnan(columns["check"][at]) else decimal_text(columns["check"][at]),
             "state": PRICE_STATES[columns["symbol_state"][at]],
+            "widening": decimal_text(columns["widening"][at]),
+            "quote_time": columns["quote_time"][at],
             "marks": {},
             "time": block.extra["time"],
         }
