@@ -1,8 +1,9 @@
 """`liquidations`: what to close, that it is over, or that an account is bankrupt."""
 
+import msgspec
+
 from schemas.fields import DecimalText, Record
-from schemas.margin import AccountReport, JournalPlace, Order
-from schemas.marks import MarkPrice
+from schemas.margin import AccountReport, JournalPlace, Order, UsedMark, UsedPrice, Withheld
 
 
 class Liquidation(Record, frozen=True, kw_only=True, tag_field="kind", tag="liquidation"):
@@ -19,8 +20,10 @@ class Liquidation(Record, frozen=True, kw_only=True, tag_field="kind", tag="liqu
     replaces : id of the step before; null: this is the first
     target : margin ratio that the orders reach
     orders : to be filled together, in the order of the positions; all reduce-only
+    withheld : what they leave out because its price is stale or halted; left out itself where that is nothing
     report : as evaluate prints
     marks : the marks it was computed with, by instrument
+    prices : the prices of its assets, alike; decisions by rules 1 have none
     journal : the block that caused it
     time : shard time, epoch ms
     """
@@ -33,9 +36,11 @@ class Liquidation(Record, frozen=True, kw_only=True, tag_field="kind", tag="liqu
     target: DecimalText
     orders: tuple[Order, ...]
     report: AccountReport
-    marks: dict[str, MarkPrice]
+    marks: dict[str, UsedMark]
     journal: JournalPlace
     time: int
+    prices: dict[str, UsedPrice] = msgspec.field(default_factory=dict)
+    withheld: tuple[Withheld, ...] = ()
 
 
 class LiquidationCleared(Record, frozen=True, kw_only=True, tag_field="kind", tag="liquidation_cleared"):
@@ -50,6 +55,7 @@ class LiquidationCleared(Record, frozen=True, kw_only=True, tag_field="kind", ta
     replaces : id of the last step
     report : as evaluate prints
     marks : the marks it was computed with, by instrument
+    prices : the prices of its assets, alike; decisions by rules 1 have none
     journal : the block that caused it
     time : shard time, epoch ms
     """
@@ -59,9 +65,10 @@ class LiquidationCleared(Record, frozen=True, kw_only=True, tag_field="kind", ta
     bucket: str
     replaces: str | None
     report: AccountReport
-    marks: dict[str, MarkPrice]
+    marks: dict[str, UsedMark]
     journal: JournalPlace
     time: int
+    prices: dict[str, UsedPrice] = msgspec.field(default_factory=dict)
 
 
 class Bankrupt(Record, frozen=True, kw_only=True, tag_field="kind", tag="bankrupt"):
@@ -77,6 +84,7 @@ class Bankrupt(Record, frozen=True, kw_only=True, tag_field="kind", tag="bankrup
     replaces : id of the last step; null: there was none
     report : as evaluate prints, before the take-over
     marks : the marks it was computed with, by instrument
+    prices : the prices of its assets, alike; decisions by rules 1 have none
     journal : the block that caused it
     time : shard time, epoch ms
     """
@@ -86,9 +94,10 @@ class Bankrupt(Record, frozen=True, kw_only=True, tag_field="kind", tag="bankrup
     bucket: str
     shortfall: DecimalText
     report: AccountReport
-    marks: dict[str, MarkPrice]
+    marks: dict[str, UsedMark]
     journal: JournalPlace
     time: int
+    prices: dict[str, UsedPrice] = msgspec.field(default_factory=dict)
     replaces: str | None = None
 
 

@@ -5,11 +5,16 @@ Amounts are in the reporting currency unless a field says otherwise.
 
 from typing import Literal
 
+import msgspec
+
 from schemas.fields import DecimalText, Record
-from schemas.marks import MarkPrice
+from schemas.marks import MarkPrice, PriceState
 
 Status = Literal["ok", "margin_call", "liquidation", "bankrupt", "unpriced"]
 MarginMode = Literal["cross", "isolated"]
+#: What an account should not be let do while prices of what it holds are not to be trusted: open or enlarge positions,
+#: or move collateral out.
+Restriction = Literal["no_new_risk", "no_withdrawals"]
 
 
 class JournalPlace(Record, frozen=True, kw_only=True):
@@ -44,6 +49,7 @@ class PositionReport(Record, frozen=True, kw_only=True):
     margin_ratio : of an isolated position: adjusted equity / maintenance margin
     free_margin : of an isolated position: initial equity - initial margin
     status : of an isolated position
+    restrictions : of an isolated position; left out where there are none
     liquidation : of an isolated position: what would be ordered now; null: nothing
     shortfall : of a bankrupt isolated position: loss past zero equity, rounded up
     """
@@ -62,6 +68,7 @@ class PositionReport(Record, frozen=True, kw_only=True):
     margin_ratio: DecimalText | None = None
     free_margin: DecimalText | None = None
     status: Status | None = None
+    restrictions: tuple[Restriction, ...] = ()
     liquidation: "LiquidationPlan | None" = None
     shortfall: DecimalText | None = None
 
@@ -89,6 +96,21 @@ class Order(Record, frozen=True, kw_only=True, omit_defaults=True):
     buy_asset: str | None = None
 
 
+class Withheld(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """What orders leave out because its price is not to be trusted: a position, or an asset that is not converted.
+
+    Parameters
+    ----------
+    state : of the price: a halted one has no position closed, a stale or halted one no asset converted
+    instrument : id of the position
+    asset : id of the asset
+    """
+
+    state: PriceState
+    instrument: str | None = None
+    asset: str | None = None
+
+
 class LiquidationPlan(Record, frozen=True, kw_only=True):
     """What would bring a bucket back to its target.
 
@@ -96,10 +118,12 @@ class LiquidationPlan(Record, frozen=True, kw_only=True):
     ----------
     target : margin ratio that the orders reach
     orders : to be filled together, in the order of the positions, then of the conversions
+    withheld : what they leave out; left out itself where that is nothing
     """
 
     target: DecimalText
     orders: tuple[Order, ...]
+    withheld: tuple[Withheld, ...] = ()
 
 
 class AccountReport(Record, frozen=True, kw_only=True):
@@ -111,11 +135,12 @@ class AccountReport(Record, frozen=True, kw_only=True):
     status : of the cross bucket; unpriced where a mark was never seen, and then the numbers are null
     equity : sum of net assets x price
     adjusted_equity : the same after haircuts
-    initial_equity : the same after initial haircuts
-    initial_margin : requirement to open
+    initial_equity : the same after initial haircuts; suspect prices count on the side that is worse for the account
+    initial_margin : requirement to open, at the same prices
     maintenance_margin : requirement to keep
     margin_ratio : adjusted equity / maintenance margin; null: no requirement
     free_margin : initial equity - initial margin
+    restrictions : what the account should not be let do; left out where there are none
     positions : all positions, cross and isolated, by instrument id
     liquidation : what would be ordered now; null: nothing
     shortfall : of a bankrupt account: loss past zero equity, rounded up
@@ -130,6 +155,7 @@ class AccountReport(Record, frozen=True, kw_only=True):
     maintenance_margin: DecimalText | None
     margin_ratio: DecimalText | None
     free_margin: DecimalText | None
+    restrictions: tuple[Restriction, ...] = ()
     positions: tuple[PositionReport, ...] = ()
     liquidation: LiquidationPlan | None = None
     shortfall: DecimalText | None = None
@@ -150,6 +176,7 @@ class IsolatedSummary(Record, frozen=True, kw_only=True):
     maintenance_margin : requirement to keep
     margin_ratio : adjusted equity / maintenance margin; null: no requirement
     free_margin : initial equity - initial margin
+    restrictions : what the account should not be let do with it; left out where there are none
     """
 
     bucket: str
@@ -162,6 +189,7 @@ class IsolatedSummary(Record, frozen=True, kw_only=True):
     maintenance_margin: DecimalText | None
     margin_ratio: DecimalText | None
     free_margin: DecimalText | None
+    restrictions: tuple[Restriction, ...] = ()
 
 
 class MarginAccount(Record, frozen=True, kw_only=True):
@@ -178,6 +206,7 @@ class MarginAccount(Record, frozen=True, kw_only=True):
     maintenance_margin : requirement to keep
     margin_ratio : adjusted equity / maintenance margin; null: no requirement
     free_margin : initial equity - initial margin
+    restrictions : what the account should not be let do with its cross bucket; left out where there are none
     balances : amount of each asset in the cross bucket, in units of the asset, negative owed
     isolated : the isolated buckets
     journal : the block it was computed after
@@ -193,10 +222,46 @@ class MarginAccount(Record, frozen=True, kw_only=True):
     maintenance_margin: DecimalText | None
     margin_ratio: DecimalText | None
     free_margin: DecimalText | None
+    restrictions: tuple[Restriction, ...] = ()
     balances: dict[str, DecimalText]
     isolated: tuple[IsolatedSummary, ...] = ()
     journal: JournalPlace
     time: int
+
+
+class UsedMark(MarkPrice, frozen=True, kw_only=True):
+    """A mark that a decision was made with.
+
+    Parameters
+    ----------
+    mark : mark price, in the instrument's quote currency
+    index : price of the underlying, in the reporting currency
+    state : how far the mark is to be trusted, operators' halts included
+    check : price of the underlying by the independent check oracle; null: none
+    quote_time : when the source of the newest quote behind the mark saw its price, epoch ms
+    """
+
+    check: DecimalText | None = None
+    quote_time: int | None = None
+
+
+class UsedPrice(Record, frozen=True, kw_only=True):
+    """An asset's price that a decision was made with.
+
+    Parameters
+    ----------
+    index : in the reporting currency; null: never seen
+    state : how far it is to be trusted, operators' halts included
+    widening : fraction that was added to the asset's haircuts
+    check : price by the independent check oracle; null: none
+    quote_time : when the source of the newest quote behind it saw its price, epoch ms; null: the reporting currency
+    """
+
+    index: DecimalText | None
+    state: PriceState
+    widening: DecimalText
+    check: DecimalText | None = None
+    quote_time: int | None = None
 
 
 class MarginCall(Record, frozen=True, kw_only=True):
@@ -211,6 +276,7 @@ class MarginCall(Record, frozen=True, kw_only=True):
     level : the margin ratio that was crossed: of called the margin_call level, of cleared its exit
     report : as evaluate prints
     marks : the marks it was computed with, by instrument
+    prices : the prices of its assets, alike; decisions by rules 1 have none
     journal : the block that caused it
     time : shard time, epoch ms
     """
@@ -221,6 +287,7 @@ class MarginCall(Record, frozen=True, kw_only=True):
     bucket: str
     level: DecimalText
     report: AccountReport
-    marks: dict[str, MarkPrice]
+    marks: dict[str, UsedMark]
     journal: JournalPlace
     time: int
+    prices: dict[str, UsedPrice] = msgspec.field(default_factory=dict)

@@ -5,13 +5,14 @@ encoded, decoded and checked for double entry on its way, so a test that forgets
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from schemas.journal import FILL_KINDS, PRICE_STATES, TRANSFER_TYPES, Block, liquidation_offset, pack_ids
+from schemas.journal import FILL_KINDS, PRICE_STATES, RULES_VERSION, TRANSFER_TYPES, Block, liquidation_offset, pack_ids
 from streams.engine import state
 from streams.engine.shard import Shard
 from streams.engine.valuation import STATUSES
@@ -148,12 +149,19 @@ class Market:
     ----------
     terms : told in the first block
     prices : where given, marks of all symbols and their instruments, live, in the second block
+    rules_version : the rules that all blocks name
     """
 
     def __init__(
-        self, terms: Iterable[Json] = STANDARD, prices: Mapping[str, float] | None = PRICES, *, partition: int = 0
+        self,
+        terms: Iterable[Json] = STANDARD,
+        prices: Mapping[str, float] | None = PRICES,
+        *,
+        partition: int = 0,
+        rules_version: int = RULES_VERSION,
     ) -> None:
         self.shard = Shard(partition)
+        self.rules_version = rules_version
         self.terms: dict[str, Json] = {}
         self.journal: list[bytes] = []
         self.sent: list[Sent] = []
@@ -166,7 +174,7 @@ class Market:
 
     def apply(self, block: Block) -> list[Sent]:
         """Fold one block; what the shard sent because of it. Double entry must hold after it."""
-        data = block.encode()
+        data = replace(block, rules_version=self.rules_version).encode()
         outputs = self.shard.apply(len(self.journal), data)
         self.journal.append(data)
         sent = [Sent(o.topic, o.key.decode(), orjson.loads(o.value)) for o in outputs]
@@ -270,22 +278,28 @@ class Market:
         oracle: tuple[int, int] = (0, 1),
         mode: str = "live",
         states: Mapping[str, str] | None = None,
+        check: Mapping[str, float] | None = None,
+        widening: Mapping[str, float] | None = None,
     ) -> list[Sent]:
-        """A marks block `after` ms of shard time; instruments are marked at their underlying unless `mark` says."""
+        """A marks block `after` ms of shard time; instruments are marked at their underlying unless `mark` says.
+
+        `states` are of symbols and of instruments, `check` and `widening` of symbols.
+        """
         self.time += after
-        index, states = index or {}, states or {}
+        index, states, check, widening = index or {}, states or {}, check or {}, widening or {}
         followed = {i: index[t["underlying"]] for i, t in self.terms.items() if t.get("underlying") in index}
         found = {**followed, **(mark or {})}
         columns = {
             "symbol": range(len(index)),
             "index": list(index.values()),
             "confidence": [0.0] * len(index),
-            "check": [np.nan] * len(index),
+            "check": [check.get(name, np.nan) for name in index],
             "symbol_state": [PRICE_STATES.index(states.get(name, "ok")) for name in index],
             "quote_time": [self.time] * len(index),
             "instrument": range(len(found)),
             "mark": list(found.values()),
             "mark_state": [PRICE_STATES.index(states.get(name, "ok")) for name in found],
+            "widening": [widening.get(name, 0.0) for name in index],
         }
         names = {"symbols": list(index), "instruments": list(found)}
         said = {"partition": oracle[0], "of": oracle[1], "mode": mode}

@@ -1,7 +1,7 @@
 """Hypothesis strategies for journals: a small market in trouble, told as steps of `tests.builders.Market`.
 
-Few accounts, few instruments, few ids and wild prices, so that calls, liquidations, bankruptcies, late fills,
-repetitions and expiries all happen within a dozen blocks.
+Few accounts, few instruments, few ids and wild prices of every state, so that calls, liquidations, bankruptcies, late
+fills, repetitions and expiries all happen within a dozen blocks.
 """
 
 from random import Random
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from schemas.journal import liquidation_id
-from tests.builders import Fill, Json, Leg, Rate, T, asset, instrument
+from tests.builders import Fill, Json, Leg, Rate, T, asset, control, instrument
 
 ACCOUNTS = ("alice", "bob", "carol")
 TIERS = [
@@ -37,6 +37,8 @@ SIZES = {
     "BTC-DEC": ("0.001", "0.1", "0.3"),
     "BTC-MAR": ("1", "33", "100"),
 }
+STATES = ("ok", "ok", "degraded", "suspect", "suspect", "stale", "halted")
+WIDENINGS = (0.0, 0.0025, 0.02, 0.1, 0.95)
 FACTORS = (0.85, 0.95, 0.98, 0.995, 1.0, 1.005, 1.02, 1.05, 1.15)
 
 
@@ -70,6 +72,7 @@ def journal(seeds: list[list[int]], *, live: bool = True) -> list[Step]:
     """The steps that these numbers stand for."""
     prices = {"USDC": 1.0, "BTC": 50_000.0, "ETH": 2_000.0}
     mode = "live" if live else "catching_up"
+    trust: dict[str, dict[str, Any]] = {"states": {}, "check": {}, "widening": {}}
     opening = [
         Leg("a", "alice", "5000"),
         Leg("b", "bob", "1500"),
@@ -90,10 +93,23 @@ def journal(seeds: list[list[int]], *, live: bool = True) -> list[Step]:
             for name in ("BTC", "ETH"):
                 prices[name] = round(prices[name] * dice.choice(FACTORS), 2)
             moment = mode if dice.random() < 0.9 else "catching_up"
-            steps.append(step("marks", dict(prices), after=dice.choice((0, 1_000, 4_000, 7_000)), mode=moment))
+            after = dice.choice((0, 1_000, 4_000, 7_000))
+            told = doubt(dice, trust, prices)
+            steps.append(step("marks", dict(prices), after=after, mode=moment, **told))
         else:
             steps.append(rare(dice, at))
     return steps
+
+
+def doubt(dice: Random, trust: dict[str, dict[str, Any]], prices: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """Now and then another state of a symbol or instrument, another widening; mostly check prices, always new ones."""
+    if dice.random() < 0.4:
+        trust["states"][dice.choice(("BTC", "ETH", "USDC", "BTC", "BTC-PERP", "ETH-PERP"))] = dice.choice(STATES)
+    if dice.random() < 0.2:
+        trust["widening"][dice.choice(("BTC", "ETH", "USDC"))] = dice.choice(WIDENINGS)
+    told = dice.random() < 0.8
+    trust["check"] = {name: price * dice.choice(FACTORS) for name, price in prices.items()} if told else {}
+    return {name: dict(found) for name, found in trust.items()}
 
 
 def fill(dice: Random, prices: dict[str, float]) -> Fill:
@@ -142,7 +158,7 @@ def answers(dice: Random, account: str, bucket: str) -> str | None:
 
 def rare(dice: Random, at: int) -> Step:
     """Funding, settings and terms."""
-    kind = dice.choice(("funding", "funding", "settings", "tell"))
+    kind = dice.choice(("funding", "funding", "settings", "tell", "halt"))
     if kind == "funding":
         name = dice.choice(("BTC-PERP", "ETH-PERP", "BTC-COIN", "SOL-PERP"))
         rate = dice.choice(("0.0001", "-0.00037", "0.01"))
@@ -151,6 +167,9 @@ def rare(dice: Random, at: int) -> Step:
         levels = dice.choice(({}, {"margin_call": "1.6", "margin_call_exit": "2"}, {"liquidation_exit": "1.2"}))
         settings: Json = {"account": dice.choice(ACCOUNTS), "levels": levels}
         return step("settings", {**settings, "mode": dice.choice(("cross", "isolated"))})
+    if kind == "halt":
+        action, symbol = dice.choice(("halt", "resume")), dice.choice(("BTC", "ETH"))
+        return step("tell", control(action, symbol, name=symbol, version=at + 1))
     maintenance = dice.choice(("0.02", "0.05", "0.12"))
     version = dice.randrange(at + 2)
     return step("tell", instrument("BTC-PERP", initial_margin="0.2", maintenance_margin=maintenance, version=version))

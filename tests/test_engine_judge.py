@@ -115,7 +115,18 @@ def test_a_called_record_is_complete() -> None:
         "account": "alice",
         "bucket": "cross",
         "level": "1.25",
-        "marks": {"BTC-PERP": {"mark": "47990", "index": "47900", "state": "ok"}},
+        "marks": {
+            "BTC-PERP": {
+                "mark": "47990",
+                "index": "47900",
+                "state": "ok",
+                "check": None,
+                "quote_time": market.time,
+            }
+        },
+        "prices": {
+            "USDC": {"index": "1", "state": "ok", "widening": "0", "check": None, "quote_time": market.time - 1000}
+        },
         "journal": {"partition": 0, "offset": offset},
         "time": market.time,
     }

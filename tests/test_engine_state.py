@@ -96,7 +96,7 @@ def test_an_account_record_that_is_cut_anywhere_is_refused() -> None:
             state.restore(0, {**records, name: records[name] + b"\0"}.items())
 
 
-@pytest.mark.parametrize("key", ["alice", "~terms", "~shard"])
+@pytest.mark.parametrize("key", ["alice", "~terms", "~trust", "~shard"])
 def test_another_format_is_refused_in_one_line(key: str) -> None:
     """Bytes of another version read as if they were ours give balances that nobody has."""
     records = dict(state.records(eventful().shard))
@@ -107,7 +107,7 @@ def test_another_format_is_refused_in_one_line(key: str) -> None:
         state.restore(0, {**records, key.encode(): other}.items())
 
 
-@pytest.mark.parametrize("key", ["alice", "~terms", "~shard"])
+@pytest.mark.parametrize("key", ["alice", "~terms", "~trust", "~shard"])
 @pytest.mark.parametrize("foreign", [b"", b"\x01", b"{}", b"\x92\x01\x01", b"\x92\x01\x93\x01\x02\x03", b"\x01" * 40])
 def test_foreign_bytes_are_refused_in_one_line(key: str, foreign: bytes) -> None:
     """A topic that somebody else wrote to, or deleted from."""
@@ -151,11 +151,14 @@ def test_books_that_do_not_add_up_are_refused() -> None:
 
 
 def test_a_flush_of_marks_writes_no_account() -> None:
-    """Prices move all the time, books don't."""
+    """Prices move all the time, books don't; check prices and widenings are written where they change."""
     market = eventful()
+    market.marks({"USDC": 1.0}, after=1)
     state.dirty(market.shard)
     market.marks({"USDC": 1.0}, after=1)
     assert [key for key, _ in state.dirty(market.shard)] == [state.SHARD_KEY]
+    market.marks({"USDC": 1.0}, after=1, check={"USDC": 0.99})
+    assert [key for key, _ in state.dirty(market.shard)] == [state.TRUST_KEY, state.SHARD_KEY]
 
 
 def test_a_flush_writes_who_was_touched_once() -> None:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.engine.decisions import SUMMARIES
-from streams.engine.judge import numbers_of
+from streams.engine.judge import numbers_of, view_of
 from streams.engine.report import decimal_text, summary, units_text
+from streams.engine.restraint import restrictions
 from streams.engine.shard import Shard
 from streams.engine.summaries import balances_of, summaries, sweep
 from streams.engine.texts import Texts, amount_texts, number_texts
@@ -31,6 +32,9 @@ def one_by_one(shard: Shard, offset: int, account: int) -> bytes:
         {**summary(own, int(shard.standing.status[book])), "balances": balances}
         for book, own, balances in zip(books, numbers, held, strict=True)
     ]
+    for part, book in zip(parts, books, strict=True):
+        if restricted := restrictions(view_of(shard, int(book))):
+            part["restrictions"] = restricted
     for part, book in zip(parts[1:], books[1:], strict=True):
         part["bucket"] = shard.terms.instruments[int(shard.ledger.book_instrument[book])]
     record = {

@@ -47,6 +47,8 @@ SIZES = {
 ACCOUNTS = ("alice", "bob", "carol", "dave", "erin")
 PRICES = {"USDC": 1.0, "BTC": 50_000.0, "ETH": 2_000.0}
 MARKED = tuple(SIZES)
+STATES = ("ok", "ok", "degraded", "suspect", "suspect", "stale", "halted")
+WIDENINGS = (0.0, 0.0, 0.0025, 0.05, 0.4)
 #: Levels; those of calls are above 1 as ingest wants them.
 LEVELS = (
     {},
@@ -54,7 +56,7 @@ LEVELS = (
     {"liquidation_exit": "1.2", "liquidation_target": "1.3"},
     {"margin_call": "1.05", "margin_call_exit": "1.06"},
 )
-KINDS = ("marks", "marks", "marks", "line", "line", "line", "fills", "fills", "collateral", "rare")
+KINDS = ("marks", "marks", "marks", "line", "line", "line", "fills", "fills", "collateral", "doubt", "rare")
 
 
 class Everything(Slack):
@@ -72,6 +74,7 @@ class Twins:
         self.full.shard.slack = Everything()
         self.prices = dict(PRICES)
         self.ratios = dict.fromkeys(MARKED, 1.0)  # mark / index
+        self.trust: dict[str, dict[str, Any]] = {"states": {}, "check": {}, "widening": {}}
         self.number = 0
         self.play("tell", *TERMS, *terms)
 
@@ -85,7 +88,7 @@ class Twins:
     def marks(self, after: int = 1_000, mode: str = "live") -> None:
         """A marks block of the prices now."""
         mark = {i: self.prices[u] * self.ratios[i] for i in MARKED if (u := i.partition("-")[0]) in self.prices}
-        self.play("marks", dict(self.prices), mark, after=after, mode=mode)
+        self.play("marks", dict(self.prices), mark, after=after, mode=mode, **self.trust)
 
     def open(self, dice: Random) -> None:
         """Books of every sort, most of them well enough."""
@@ -136,6 +139,8 @@ class Twins:
             self.walk_a_line(dice)
         elif kind == "fills":
             self.play("fills", *(self.fill(dice) for _ in range(dice.randrange(1, 4))))
+        elif kind == "doubt":
+            self.doubt(dice)
         elif kind == "collateral":
             self.play("collateral", *(self.leg(dice) for _ in range(dice.randrange(1, 3))))
         else:
@@ -151,6 +156,16 @@ class Twins:
         for name in self.ratios:
             if dice.random() < 0.3:
                 self.ratios[name] = 1 + dice.uniform(-size, size)
+
+    def doubt(self, dice: Random) -> None:
+        """Other states, check prices and widenings, from the next marks block on."""
+        for name in ("USDC", "BTC", "ETH", "BTC-PERP", "ETH-WHOLE"):
+            if dice.random() < 0.4:
+                self.trust["states"][name] = dice.choice(STATES)
+        if dice.random() < 0.3:
+            self.trust["widening"] = {name: dice.choice(WIDENINGS) for name in self.prices}
+        parts = {name: dice.choice((0.8, 0.97, 1.0, 1.03, 1.2)) for name in self.prices if dice.random() < 0.9}
+        self.trust["check"] = {name: self.prices[name] * part for name, part in parts.items()}
 
     def walk_a_line(self, dice: Random) -> None:
         """Find where a book's status changes as one price moves, and go to both sides of it, in small steps."""

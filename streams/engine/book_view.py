@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from streams.engine.trust import Trust
 from streams.margin.equity import Book
 from streams.margin.parameters import I64, Parameters
 
@@ -51,6 +52,7 @@ class BookView:
     legs : in order of instrument id
     balances : exact units by asset index, in order of asset id
     marks, prices : of all instruments and assets, nan where never seen
+    trust : how far they are to be trusted; None: wholly
     """
 
     parameters: Parameters
@@ -59,6 +61,7 @@ class BookView:
     asset_names: Sequence[str]
     marks: Sequence[float]
     prices: Sequence[float]
+    trust: Trust | None = None
 
     def book(self) -> Book:
         """The kernels' arrays, which nobody writes to."""

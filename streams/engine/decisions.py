@@ -1,11 +1,13 @@
 """The records a shard sends: margin calls, liquidations, summaries. Built from a book's view, never from a clock."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -13,8 +15,13 @@ from schemas.journal import PRICE_STATES, liquidation_id
 from streams.engine.book_view import BookView
 from streams.engine.orders import closing_orders, conversion_orders
 from streams.engine.report import decimal_text, margin_report, number_text
+from streams.engine.restraint import withheld
 from streams.margin.parameters import I64
 from streams.rows import Rows
+
+if TYPE_CHECKING:
+    from streams.engine.marking import Prices
+    from streams.engine.terms import TermsTable
 
 #: Decimals that a shortfall is rounded up to, in the reporting currency.
 SHORTFALL_PRECISION = 6
@@ -93,27 +100,50 @@ def output(topic: str, account: str, record: Mapping[str, Any]) -> Output:
     return Output(topic, account.encode(), orjson.dumps(record, option=orjson.OPT_SORT_KEYS))
 
 
-def marks_of(view: BookView, index: Mapping[str, float], states: Mapping[str, int], underlying: Any) -> dict[str, Any]:
-    """The marks that a book was valued with, by instrument."""
-    return {
-        leg.names.id: {
+def told_prices(view: BookView, prices: Prices, terms: TermsTable) -> dict[str, Any]:
+    """What a decision says of the prices that the book was valued with: marks by instrument; from rules 2 on prices by
+    asset too, and of each how far it is trusted, what it is checked against, and how old it is."""
+    marks: dict[str, Any] = {}
+    trusted = prices.rules_version > 1
+    for leg in view.legs:
+        symbol = terms.underlying(leg.index)
+        state = prices.mark_states[leg.index] if trusted else prices.mark_state.get(leg.names.id, 0)
+        marks[leg.names.id] = {
             "mark": number_text(view.marks[leg.index]),
-            "index": number_text(index.get(underlying(leg.index), float("nan"))),
-            "state": PRICE_STATES[states.get(leg.names.id, 0)],
+            "index": number_text(prices.index.get(symbol, float("nan"))),
+            "state": PRICE_STATES[state],
         }
-        for leg in view.legs
-    }
+        if trusted:
+            marks[leg.names.id] |= _seen(prices, symbol)
+    if not trusted:
+        return {"marks": marks}
+    assets = {}
+    for asset in view.balances:
+        name = view.asset_names[asset]
+        own = name == terms.rules.reporting_currency
+        assets[name] = {
+            "index": number_text(view.prices[asset]),
+            "state": PRICE_STATES[prices.price_states[asset]],
+            "widening": decimal_text(float(prices.widenings[asset])),
+            **({"check": None, "quote_time": None} if own else _seen(prices, name)),
+        }
+    return {"marks": marks, "prices": assets}
 
 
-def event(cause: Cause, kind: str, view: BookView, status: int, marks: dict[str, Any]) -> dict[str, Any]:
-    """Fields that every decision has."""
+def _seen(prices: Prices, symbol: str) -> dict[str, Any]:
+    check = prices.check.get(symbol, float("nan"))
+    return {"check": number_text(check), "quote_time": prices.quote_time.get(symbol)}
+
+
+def event(cause: Cause, kind: str, view: BookView, status: int, prices: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that every decision has; `prices` as `told_prices` gives them."""
     return {
         "id": cause.id(kind),
         "kind": kind,
         "account": cause.account,
         "bucket": cause.bucket,
         "report": {"account": cause.account, **margin_report(view, status), "liquidation": None},
-        "marks": marks,
+        **prices,
         "journal": {"partition": cause.partition, "offset": cause.offset},
         "time": cause.time,
     }
@@ -123,8 +153,16 @@ def liquidation_step(
     record: dict[str, Any], view: BookView, *, step: int, replaces: str | None, target: float, step_cap: str
 ) -> dict[str, Any]:
     """A liquidation event: the orders that bring the book to its target, replacing the step before."""
-    orders = closing_orders(view, target, Fraction(step_cap)) if view.legs else conversion_orders(view)
-    return {**record, "step": step, "replaces": replaces, "target": decimal_text(target), "orders": orders}
+    return {**record, "step": step, "replaces": replaces, **liquidation_plan(view, target, Fraction(step_cap))}
+
+
+def liquidation_plan(view: BookView, target: float, step_cap: Fraction) -> dict[str, Any]:
+    """Orders that bring a book to its target, and what they leave out because its price is stale or halted."""
+    flat = not any(leg.quantity for leg in view.legs)
+    orders = conversion_orders(view) if flat else closing_orders(view, target, step_cap)
+    plan: dict[str, Any] = {"target": decimal_text(target), "orders": orders}
+    left_out = withheld(view)
+    return {**plan, "withheld": left_out} if left_out else plan
 
 
 def shortfall(view: BookView) -> str:

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streams.engine.book_view import BookView, Leg
+from streams.engine.cautious import both_sides, cautious_books
 from streams.engine.decisions import (
     Cause,
     Output,
     event,
     liquidation_step,
-    marks_of,
     output,
     shortfall,
+    told_prices,
 )
 from streams.engine.ledger import CROSS
 from streams.engine.report import decimal_text
+from streams.engine.restraint import HELD, can_order, restrained
+from streams.engine.trust import HALTED, I8, STALE, Trust, worst_states
 from streams.engine.valuation import (
     BANKRUPT,
     LIQUIDATION,
@@ -42,29 +45,37 @@ if TYPE_CHECKING:
 
 
 def numbers_of(shard: Shard, books: I64) -> Numbers:
-    """What the books are worth and require, at the shard's marks."""
-    ledger, prices = shard.ledger, shard.prices
-    return value_books(
-        shard.parameters, ledger.positions, ledger.balances, shard.posting, prices.marks, prices.prices, books
-    )
+    """What the books are worth and require, at the shard's marks; the initial ones are cautious of suspect prices."""
+    ledger, prices, trust = shard.ledger, shard.prices, shard.prices.trust
+    entries = ledger.positions, ledger.balances, shard.posting
+    numbers = value_books(shard.parameters, *entries, prices.marks, prices.prices, books)
+    if trust is None or not trust.suspects:
+        return numbers
+    sides = both_sides(trust, prices.marks, prices.prices)
+    initial_equity, initial = cautious_books(shard.parameters, *entries, sides, books)
+    return numbers._replace(initial_equity=initial_equity, initial=initial)
 
 
-def judged_now(shard: Shard, books: I64, room: Judged | None = None) -> Judged:
+def judged_now(shard: Shard, books: I64, room: Judged | None = None, *, at_check: bool = False) -> Judged:
     """What judging the books finds at the shard's marks, before anything is done about it.
 
     Parameters
     ----------
     room : to write to, as long as `books`; else new
+    at_check : at check prices, where some price is not trusted
     """
     ledger, prices, standing = shard.ledger, shard.prices, shard.standing
+    marks, asset_prices = prices.marks, prices.prices
+    if at_check and prices.trust is not None:
+        marks, asset_prices = prices.trust.check_marks, prices.trust.check_prices
     judged = room or judged_room(len(books))
     judge_books(
         shard.parameters,
         ledger.positions,
         shard.exposures.held(shard),
         ledger.balances,
-        prices.marks,
-        prices.prices,
+        marks,
+        asset_prices,
         books,
         standing.levels(),
         standing.level_set,
@@ -92,7 +103,7 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
     if not books.size:
         return [], np.zeros(0, dtype=np.int64)
     judged = judged_now(shard, books)
-    status = judged.status
+    status = judged.status if shard.prices.trust is None else _restrained(shard, books, judged.status)
     before = standing.status[books]
     acts = (before != BANKRUPT) & ((status != before) | (status == LIQUIDATION))
     out: list[Output] = []
@@ -115,10 +126,36 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
     return out, np.unique(ledger.book_account[touched]) if touched.size else touched
 
 
+def _restrained(shard: Shard, books: I64, status: I8) -> I8:
+    """The status of each book, or HELD, after all that is left undone while prices are not to be trusted."""
+    ledger, trust = shard.ledger, shard.prices.trust
+    closing = np.nonzero((status == LIQUIDATION) | (status == BANKRUPT))[0]
+    if trust is None or not closing.size:
+        return status
+    found = status.copy()
+    own = books[closing]
+    at_check = judged_now(shard, own, at_check=True).status if trust.suspects else status[closing]
+    worst = worst_states(trust, shard.parameters.settlement, ledger.positions, ledger.balances, own)
+    for at, book, checked, state in zip(closing.tolist(), own.tolist(), at_check.tolist(), worst.tolist(), strict=True):
+        orderable = state < STALE or _orderable(shard, trust, book)
+        found[at] = restrained(int(status[at]), at_check=checked, halted=state == HALTED, orderable=orderable)
+    return found
+
+
+def _orderable(shard: Shard, trust: Trust, book: int) -> bool:
+    """Whether anything of the book can be ordered; a book without positions is its balances."""
+    positions, balances = shard.ledger.positions, shard.ledger.balances
+    first, base = int(positions.start[book]), int(balances.start[book])
+    keys = balances.key[base : base + int(balances.size[book])]
+    amounts = balances.amount[base : base + int(balances.size[book])]
+    legs = trust.mark_state[positions.key[first : first + int(positions.size[book])]]
+    return can_order(legs.tolist(), zip(amounts.tolist(), trust.price_state[keys].tolist(), strict=True))
+
+
 def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> list[Output]:
     """Move a book to its new status; what to send."""
     standing, time = shard.standing, shard.prices.time
-    if status in (LIQUIDATION, BANKRUPT) and _held_back(shard, book):
+    if status == HELD or (status in (LIQUIDATION, BANKRUPT) and _held_back(shard, book)):
         status = LIQUIDATION if standing.step[book] > 0 else MARGIN_CALL
         waits = status == LIQUIDATION
     else:
@@ -172,9 +209,9 @@ def _close(shard: Shard, cause: Cause, book: int, view: BookView, status: int, r
 
 
 def _held_back(shard: Shard, book: int) -> bool:
-    """Whether liquidations are paused for this book: all are, or the symbol of one of its positions is halted."""
+    """Whether liquidations are paused for this book: all are, or by rules 1 a symbol it has a position on is halted."""
     terms, positions = shard.terms, shard.ledger.positions
-    if terms.paused or not terms.halted:
+    if terms.paused or not terms.halted or shard.prices.rules_version > 1:
         return terms.paused
     first, count = int(positions.start[book]), int(positions.size[book])
     return any(terms.underlying(int(i)) in terms.halted for i in positions.key[first : first + count])
@@ -187,9 +224,7 @@ def _last_step(shard: Shard, cause: Cause, book: int) -> str | None:
 
 
 def _event(shard: Shard, cause: Cause, kind: str, view: BookView, status: int) -> dict[str, Any]:
-    prices = shard.prices
-    marks = marks_of(view, prices.index, prices.mark_state, shard.terms.underlying)
-    return event(cause, kind, view, status, marks)
+    return event(cause, kind, view, status, told_prices(view, shard.prices, shard.terms))
 
 
 def cause_of(shard: Shard, offset: int, book: int) -> Cause:
@@ -242,4 +277,5 @@ def view_of(shard: Shard, book: int) -> BookView:
         asset_names=terms.assets,
         marks=shard.prices.marks.tolist(),
         prices=shard.prices.prices.tolist(),
+        trust=shard.prices.trust,
     )

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schemas.journal import Block
+from schemas.journal import RULES_OLDEST, Block
 from streams.engine.posting import Terms, funding_step, holders
 from streams.engine.terms import TermsTable
+from streams.engine.trust import HALTED, I8, RESTRICTED, Trust, trust_of
 from streams.margin.money import LIMIT
 from streams.margin.parameters import F64, I64
 
@@ -23,8 +24,12 @@ class Prices:
     Attributes
     ----------
     time : shard time, epoch milliseconds: the largest `time` of marks blocks
+    rules_version : the highest of the blocks folded; what is said of trust holds from 2 on
     index, mark : by symbol, by instrument id
     symbol_state, mark_state : index into schemas.journal.PRICE_STATES
+    quote_time : time of the newest quote behind the index, by symbol
+    check : price of the independent check oracle, by symbol; none where there is none
+    widening : fraction that haircuts widen by, by symbol; none where it is 0
     modes : what each oracle partition last said, `live` or `catching_up`
     funding_index : by instrument, in 1 / funding_scale minor units a lot
     funding_time : time of the last funding rate applied, by instrument
@@ -33,11 +38,15 @@ class Prices:
 
     def __init__(self) -> None:
         self.time = 0
+        self.rules_version = RULES_OLDEST
         self.index: dict[str, float] = {}
         self.mark: dict[str, float] = {}
         self.symbol_state: dict[str, int] = {}
         self.mark_state: dict[str, int] = {}
         self.quote_time: dict[str, int] = {}
+        self.check: dict[str, float] = {}
+        self.widening: dict[str, float] = {}
+        self.trust_changed = False  # what ~trust of the changelog says, since the last flush
         self.modes: dict[int, str] = {}
         self.oracles = 0
         self.funding_index: dict[int, int] = {}
@@ -45,18 +54,58 @@ class Prices:
         self.pending_funding: list[tuple[int, int, int, int | None]] = []
         self.marks: F64 = np.zeros(0)  # by instrument, nan where never seen
         self.prices: F64 = np.zeros(0)  # by asset, in the reporting currency
+        self.mark_states: I8 = np.zeros(0, dtype=np.int8)  # by instrument, operators' halts included
+        self.price_states: I8 = np.zeros(0, dtype=np.int8)  # by asset, alike
+        self.widenings: F64 = np.zeros(0)  # by asset
+        self.trust: Trust | None = None  # None: every price is trusted
 
     @property
     def live(self) -> bool:
         """Whether every oracle partition has caught up, so that the shard judges."""
         return self.oracles > 0 and sum(mode == "live" for mode in self.modes.values()) == self.oracles
 
-    def arrange(self, terms: TermsTable) -> None:
-        """Lay the prices out by the indexes of the terms."""
+    def arrange(self, terms: TermsTable, *, anew: bool = True) -> None:
+        """Lay the prices out by the indexes of the terms; `anew`: terms, states or widenings have changed."""
         self.marks = np.array([self.mark.get(i, np.nan) for i in terms.instruments], dtype=np.float64)
         self.prices = np.array([self.index.get(a, np.nan) for a in terms.assets], dtype=np.float64)
-        if terms.rules.reporting_currency in terms.asset_index:
-            self.prices[terms.asset_index[terms.rules.reporting_currency]] = 1.0
+        own = terms.asset_index.get(terms.rules.reporting_currency)
+        if own is not None:
+            self.prices[own] = 1.0
+        if self.rules_version >= 2 and (anew or self.trust is not None):
+            self._arrange_trust(terms, own)
+
+    def _arrange_trust(self, terms: TermsTable, own: int | None) -> None:
+        """Lay out the states; `own` is the reporting currency, whose price is no quote's."""
+        underlyings = [terms.underlying(i) for i in range(len(terms.instruments))]
+        told = dict.fromkeys(terms.halted, HALTED)
+        states = {symbol: max(state, told.get(symbol, 0)) for symbol, state in self.symbol_state.items()}
+        states = told | states
+        mark_states = [
+            max(self.mark_state.get(i, 0), states.get(symbol, 0))
+            for i, symbol in zip(terms.instruments, underlyings, strict=True)
+        ]
+        self.mark_states = np.array(mark_states, dtype=np.int8)
+        self.price_states = np.array([states.get(a, 0) for a in terms.assets], dtype=np.int8)
+        self.widenings = np.array([self.widening.get(a, 0.0) for a in terms.assets], dtype=np.float64)
+        if own is not None:
+            self.price_states[own] = self.widenings[own] = 0
+        self.trust = trust_of(
+            marks=self.marks,
+            prices=self.prices,
+            mark_state=self.mark_states,
+            price_state=self.price_states,
+            underlyings=underlyings,
+            assets=terms.assets,
+            index=self.index,
+            check=self.check,
+        )
+
+    def restricted(self, terms: TermsTable) -> dict[str, int]:
+        """Instruments and assets that holders are restricted for, with how many of RESTRICTIONS hold."""
+        if self.trust is None:
+            return {}
+        levels = [*RESTRICTED[self.trust.mark_state].tolist(), *RESTRICTED[self.trust.price_state].tolist()]
+        return {name: level for name, level in zip([*terms.instruments, *terms.assets], levels, strict=True) if level}
 
     def ticks(self, mark: float, precision: int) -> int:
         """A mark in ticks, rounded half-even, at least one."""
@@ -66,23 +115,51 @@ class Prices:
 def mark(shard: Shard, block: Block) -> None:
     """Take in a marks block: newest prices, shard time, what the oracle says of itself."""
     prices, columns = shard.prices, block.columns
+    anew = False
     symbols, instruments = block.names.get("symbols", []), block.names.get("instruments", [])
     rows = (columns[name].tolist() for name in ("symbol", "index", "symbol_state", "quote_time"))
     for symbol, index, state, quote_time in zip(*rows, strict=True):
         name = symbols[symbol]
+        anew = anew or prices.symbol_state.get(name) != state
         prices.index[name], prices.symbol_state[name], prices.quote_time[name] = index, state, quote_time
+    if prices.rules_version >= 2:
+        anew = _take_trust(prices, [symbols[at] for at in columns["symbol"]], block) or anew
     rows = (columns[name].tolist() for name in ("instrument", "mark", "mark_state"))
     for instrument, mark_price, state in zip(*rows, strict=True):
         name = instruments[instrument]
+        anew = anew or prices.mark_state.get(name) != state
         prices.mark[name], prices.mark_state[name] = mark_price, state
     oracle = block.extra["oracle"]
     prices.time = max(prices.time, int(block.extra["time"]))
     prices.oracles = int(oracle["of"])
     prices.modes[int(oracle["partition"])] = oracle["mode"]
-    prices.arrange(shard.terms)
+    prices.arrange(shard.terms, anew=anew)
     waiting, prices.pending_funding = prices.pending_funding, []
     for instrument, rate, time, price in waiting:
         _fund(shard, instrument, rate, time, price)
+
+
+def _take_trust(prices: Prices, names: list[str], block: Block) -> bool:
+    """Check prices and widenings of these symbols; whether a widening changed.
+
+    A block without widenings widens nothing.
+    """
+    changed = False
+    checks = block.columns["check"].tolist()
+    widenings = block.columns.get("widening", np.zeros(len(names))).tolist()
+    for name, check, widening in zip(names, checks, widenings, strict=True):
+        known = prices.check.get(name), prices.widening.get(name)
+        told = check if check == check else None, widening or None
+        if told == known:
+            continue
+        prices.trust_changed = True
+        changed = changed or told[1] != known[1]
+        for held, value in ((prices.check, told[0]), (prices.widening, told[1])):
+            if value is None:
+                held.pop(name, None)
+            else:
+                held[name] = value
+    return changed
 
 
 def fund(shard: Shard, block: Block) -> list[tuple[int, str]]:

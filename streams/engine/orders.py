@@ -9,6 +9,8 @@ import numpy as np
 
 from streams.engine.book_view import BookView, Leg, exact
 from streams.engine.report import LONG, decimal_text
+from streams.engine.restraint import closable, price_state
+from streams.engine.trust import STALE
 from streams.margin.liquidation import closing_sizes, leg_maintenance, limit_price
 from streams.margin.requirements import notional
 
@@ -18,8 +20,17 @@ BUY_LIMIT_FACTOR = 10
 FREE_PRECISION = 12
 
 
+def spendable(view: BookView) -> Fraction:
+    """What the orders may lose: the book's exact equity.
+
+    Nothing where there is none, in a bankrupt book that may not be taken over yet: limits are then the marks.
+    """
+    equity = view.equity()
+    return equity if view.trust is None else max(equity, Fraction(0))
+
+
 def equity_shares(view: BookView) -> list[Fraction]:
-    """Each leg's share of the book's exact equity, by maintenance margin (by notional where there is none)."""
+    """Each leg's share of what the book can lose, by maintenance margin (by notional where there is none)."""
     book, p = view.book(), view.parameters
     weights = [leg_maintenance(p, book, j, book.quantity[j]) for j in range(len(view.legs))]
     if sum(weights) == 0:
@@ -28,7 +39,7 @@ def equity_shares(view: BookView) -> list[Fraction]:
             for j, leg in enumerate(view.legs)
         ]
     parts = [exact(float(weight)) for weight in weights]
-    whole = view.equity() / sum(parts)
+    whole = spendable(view) / sum(parts)
     return [whole * part for part in parts]
 
 
@@ -55,14 +66,14 @@ def limit_of(view: BookView, leg: Leg, share: Fraction) -> Decimal:
 
 
 def closing_orders(view: BookView, target: float, step_cap: Fraction) -> list[dict[str, Any]]:
-    """Orders that bring a priced book to `target`, in the book's order.
+    """Orders that bring a priced book to `target`, in the book's order; none for halted legs.
 
     Parameters
     ----------
     step_cap : most of a leg that one step may close, as a fraction of it, rounded up to a lot; 1: no cap
     """
     lots = view.lots()
-    sizes = closing_sizes(view.parameters, view.book(), lots, target)
+    sizes = closing_sizes(view.parameters, view.book(), lots, closable(view), target)
     shares = equity_shares(view)
     orders = []
     for j, leg in enumerate(view.legs):
@@ -91,10 +102,10 @@ def conversion_orders(view: BookView) -> list[dict[str, Any]]:
     """Sales of collateral that repay the debts of a book without positions, largest haircut sold first.
 
     Each order sells what repays a debt at the prices now, or all there is; its limit spends its share of the
-    equity by value sold.
+    equity by value sold. Assets whose price is stale or halted are left as they are.
     """
     p = view.parameters
-    net = view.net_assets()
+    net = {asset: amount for asset, amount in view.net_assets().items() if price_state(view, asset) < STALE}
     debts = {a: -amount for a, amount in net.items() if amount < 0}
     held = {a: amount for a, amount in net.items() if amount > 0}
     haircut = {a: float(p.haircut[p.haircut_start[a]]) for a in held}
@@ -110,7 +121,7 @@ def conversion_orders(view: BookView) -> list[dict[str, Any]]:
                 held[sell] -= amount
                 owed -= amount * view.price(sell)
     total = sum(amount * view.price(sell) for sell, _, amount in sales)
-    equity = view.equity()
+    equity = spendable(view)
     orders = []
     for sell, buy, amount in sales:
         value = amount * view.price(sell)

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from streams.engine.book_view import BookView
+from streams.engine.restraint import cautious, restrictions
 from streams.engine.valuation import STATUSES
 from streams.margin.equity import TIE, Book, book_requirement, equity_of, net_assets
 from streams.margin.liquidation_price import liquidation_factor
@@ -77,13 +78,24 @@ def book_numbers(p: Parameters, book: Book) -> tuple[float, float, float, float,
 
 
 def exact_numbers(view: BookView) -> tuple[float, float, float, float, float]:
-    """`book_numbers` from exact net assets, so that small differences of large amounts keep their digits."""
-    book = view.book()
-    numbers = book_numbers(view.parameters, book)
+    """`book_numbers` from exact net assets, so that small differences of large amounts keep their digits.
+
+    Initial equity and margin are those of the `cautious` view.
+    """
+    numbers = book_numbers(view.parameters, view.book())
     if np.isnan(numbers[0]):
         return numbers
+    strict = cautious(view)
+    equity, adjusted, initial_equity = _equity(view)
+    if strict is view:
+        return equity, adjusted, initial_equity, numbers[3], numbers[4]
+    return equity, adjusted, _equity(strict)[2], book_numbers(view.parameters, strict.book())[3], numbers[4]
+
+
+def _equity(view: BookView) -> tuple[float, float, float]:
     net = np.array([float(amount) for amount in view.net_assets().values()], dtype=np.float64)
-    return *equity_of(view.parameters, book, net), numbers[3], numbers[4]
+    found: tuple[float, float, float] = equity_of(view.parameters, view.book(), net)
+    return found
 
 
 @njit(cache=True, error_model="numpy")
@@ -163,17 +175,25 @@ def summary(numbers: tuple[float, float, float, float, float], status: int) -> d
 
 
 def margin_report(view: BookView, status: int) -> dict[str, Any]:
-    """Summary and positions of one book; amounts in the reporting currency, P&L in the settlement asset."""
+    """Summary and positions of one book; amounts in the reporting currency, P&L in the settlement asset.
+
+    `restrictions` are in it where there are any.
+    """
     book = view.book()
     details = book_details(view.parameters, book)
-    report = summary(exact_numbers(view), status)
+    numbers = exact_numbers(view)
+    strict = cautious(view) if numbers[0] == numbers[0] else view
+    initial = details.initial if strict is view else book_details(view.parameters, strict.book()).initial
+    report = summary(numbers, status)
+    if restricted := restrictions(view):
+        report["restrictions"] = restricted
     report["positions"] = [
         {
             "instrument": leg.names.id,
             "quantity": decimal_text(leg.quantity),
             "notional": number_text(details.notional[j]),
             "unrealized_pnl": None if np.isnan(book.mark[j]) else decimal_text(float(view.unrealized_pnl(leg))),
-            "initial_margin": number_text(details.initial[j]),
+            "initial_margin": number_text(initial[j]),
             "maintenance_margin": number_text(details.maintenance[j]),
             "liquidation_price": toward_mark(details.liquidation_price[j], book.mark[j], leg.names.price_precision),
         }

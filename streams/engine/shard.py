@@ -20,7 +20,7 @@ from streams.engine.posting import APPLIED, OUT_OF_RANGE
 from streams.engine.slack import Slack
 from streams.engine.standing import LevelSet, Standing
 from streams.engine.terms import TermsTable
-from streams.margin.parameters import I64
+from streams.margin.parameters import I64, widened
 
 
 class Shard:
@@ -55,8 +55,9 @@ class Shard:
         instruments = range(len(self.terms.instruments))
         index = [self.prices.funding_index.get(i, 0) for i in instruments]
         self.posting = self.terms.posting(index, [self.settled.get(i, 0) for i in instruments])
-        self.parameters = self.terms.parameters()
         self.prices.arrange(self.terms)
+        self._plain = self.terms.parameters()
+        self.parameters = widened(self._plain, self.prices.widenings) if self.prices.widening else self._plain
         expiry = {i: self.terms.records[name].get("expiry") for i, name in enumerate(self.terms.instruments)}
         self.expiries: dict[int, int] = {i: time for i, time in expiry.items() if time is not None}
         rules = self.terms.rules
@@ -90,14 +91,19 @@ class Shard:
                 f"rules_version must be {RULES_OLDEST} to {RULES_VERSION}, "
                 f"found {block.rules_version} at offset {offset}"
             )
+        restricted = self.prices.restricted(self.terms)
         changed = self.terms.apply(block.terms)
-        if changed:
+        newer_rules = block.rules_version > self.prices.rules_version
+        if newer_rules:
+            self.prices.rules_version = block.rules_version
+            self.prices.trust_changed = True
+        if changed or newer_rules:
             self.derive()
-            self.terms_changed = True
+            self.terms_changed = self.terms_changed or bool(changed)
         was_live = self.prices.live
         rejected: list[tuple[int, str]] = []
         posted: I64 = np.zeros(0, dtype=np.int64)
-        everything = bool(changed)
+        everything = bool(changed) or newer_rules
         if block.kind == "fills":
             posted, rejected = self._fills(block)
         elif block.kind == "collateral":
@@ -108,9 +114,12 @@ class Shard:
             rejected = marking.fund(self, block)
             everything = True
         elif block.kind == "marks":
-            waiting = len(self.prices.pending_funding)
+            waiting, widenings = len(self.prices.pending_funding), self.prices.widenings
             marking.mark(self, block)
             everything = everything or len(self.prices.pending_funding) != waiting
+            if not np.array_equal(self.prices.widenings, widenings):
+                self.parameters = widened(self._plain, self.prices.widenings)
+                everything = True
         settled = marking.settle_expired(self)
         if everything:
             self.exposures.forget()
@@ -128,9 +137,18 @@ class Shard:
             decisions, due = judge.judge(self, offset, books, touched)
             if block.kind == "marks" and (turns := summaries.sweep(self, everybody=not was_live)).size:
                 due = np.union1d(due, turns)
+            due = self._restricted_anew(restricted, due)
         self.next_offset = offset + 1
         refused = [self._rejection(block, offset, row, reason) for row, reason in rejected]
         return Folded(decisions, due, refused)
+
+    def _restricted_anew(self, before: dict[str, int], due: I64) -> I64:
+        """The accounts due, and those that hold what is restricted now and was not before, or the other way round."""
+        now = self.prices.restricted(self.terms)
+        if now == before:
+            return due
+        changed = {name for name in now.keys() | before.keys() if now.get(name) != before.get(name)}
+        return np.union1d(due, summaries.holders_due(self, changed))
 
     def _fills(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         indexes = [self.terms.instrument_index[name] for name in block.names["instruments"]]

@@ -1,4 +1,5 @@
-"""A shard's whole state as changelog records, and back: one record an account, one for terms, one for the rest.
+"""A shard's whole state as changelog records, and back: one record an account, one for terms, one for the rest; and
+from rules 2 on one for what is known of trust in prices.
 
 The records of a state are a function of the state alone, so equal states have equal records and one hash.
 """
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from schemas.journal import RULES_OLDEST
 from streams.engine import account_records
 from streams.engine.account_records import FORMAT, Books, Found
 from streams.engine.invariants import InvariantViolation
@@ -22,6 +24,7 @@ from streams.rows import Rows, side_by_side
 
 TERMS_KEY = b"~terms"
 SHARD_KEY = b"~shard"
+TRUST_KEY = b"~trust"
 
 #: Accounts whose records are made in one piece where all are wanted.
 PIECE = 4096
@@ -30,6 +33,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _settings = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _wrapped = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
 _terms = msgspec.msgpack.Decoder(tuple[dict[str, dict[str, Any]], list[str], list[str]]).decode
+_trust = msgspec.msgpack.Decoder(tuple[int, dict[str, float], dict[str, float]]).decode
 _Sums = list[tuple[str, int, str]]
 _Prices = tuple[
     int,
@@ -120,6 +124,12 @@ def shard_record(shard: Shard) -> bytes:
     )
 
 
+def trust_record(shard: Shard) -> bytes:
+    """The rules that the shard has come to, and by symbol the check prices and widenings that there are."""
+    prices = shard.prices
+    return _wrap((prices.rules_version, dict(sorted(prices.check.items())), dict(sorted(prices.widening.items()))))
+
+
 def _wrap(content: Any) -> bytes:
     """A record that is no account's: format, checksum, content."""
     body = _encode(content)
@@ -134,6 +144,8 @@ def _house(sums: Mapping[tuple[str, int], int]) -> list[tuple[str, int, str]]:
 def records(shard: Shard) -> Iterator[tuple[bytes, bytes]]:
     """Every changelog record of the state."""
     yield TERMS_KEY, terms_record(shard)
+    if shard.prices.rules_version > RULES_OLDEST:
+        yield TRUST_KEY, trust_record(shard)
     total = len(shard.ledger.accounts)
     for first in range(0, total, PIECE):
         yield from account_rows(shard, np.arange(first, min(first + PIECE, total), dtype=np.int64))
@@ -155,10 +167,12 @@ def hash_of(changelog: Iterable[tuple[bytes, bytes]]) -> str:
 
 def dirty(shard: Shard) -> Rows:
     """Changelog records of all that changed since the last call; the shard's own record comes last."""
-    terms = [(TERMS_KEY, terms_record(shard))] if shard.terms_changed else []
-    shard.terms_changed = False
+    first = [(TERMS_KEY, terms_record(shard))] if shard.terms_changed else []
+    if shard.prices.trust_changed:
+        first.append((TRUST_KEY, trust_record(shard)))
+    shard.terms_changed = shard.prices.trust_changed = False
     own = Rows.of([(SHARD_KEY, shard_record(shard))])
-    return Rows.joined([Rows.of(terms), account_rows(shard, shard.touched.take()), own])
+    return Rows.joined([Rows.of(first), account_rows(shard, shard.touched.take()), own])
 
 
 def restore(partition: int, changelog: Iterable[tuple[bytes, bytes]]) -> Shard:
@@ -229,6 +243,10 @@ class Restoring:
             return shard
         if terms is not None:
             _restore_terms(shard, terms)
+        if TRUST_KEY in self.own:
+            prices = shard.prices
+            told = _unwrapped(self.own[TRUST_KEY], _trust, TRUST_KEY)
+            prices.rules_version, prices.check, prices.widening = told
         _restore_shard(shard, own)
         missing = np.nonzero(ledger.accounts.size[: len(ledger.accounts)] == 0)[0]
         if len(missing):

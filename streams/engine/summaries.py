@@ -15,6 +15,7 @@ from streams.engine.ledger import entries
 from streams.engine.report import shown_numbers, units_text
 from streams.engine.terms import TermsTable
 from streams.engine.texts import Texts, amount_texts, number_texts
+from streams.engine.trust import RESTRICTED, RESTRICTIONS, worst_states
 from streams.engine.valuation import STATUSES
 from streams.margin.parameters import I32, I64
 from streams.rows import U8, Rows, side_by_side
@@ -30,7 +31,8 @@ class Tokens(NamedTuple):
     end: I64
 
 
-#: What stands around the values of a record, keys sorted. Statuses, assets and buckets follow among the tokens.
+#: What stands around the values of a record, keys sorted. Statuses (each behind so many restrictions, 0 to all), assets
+#: and buckets follow among the tokens.
 LABELS = (
     b'{"account":"',
     b'","adjusted_equity":',
@@ -42,14 +44,19 @@ LABELS = (
     b',"isolated":[',
     b',"maintenance_margin":',
     b',"margin_ratio":',
-    b',"status":"',
+    b',"',
     b'{"adjusted_equity":',
     b'},"bucket":',
     b',"equity":',
 )
 ACCOUNT, ADJUSTED, BALANCES, EQUITY, FREE, INITIAL_EQUITY, INITIAL, ISOLATED, MAINTENANCE, RATIO, STATUS = range(11)
 ISOLATED_ADJUSTED, BUCKET, ISOLATED_EQUITY, FIRST_STATUS = range(11, 15)
-FIRST_ASSET = FIRST_STATUS + len(STATUSES)
+STANDINGS = [
+    (b'restrictions":' + orjson.dumps(RESTRICTIONS[:count]) + b',"' if count else b"") + f'status":"{status}"'.encode()
+    for count in range(len(RESTRICTIONS) + 1)
+    for status in STATUSES
+]
+FIRST_ASSET = FIRST_STATUS + len(STANDINGS)
 
 
 class Vocabulary(NamedTuple):
@@ -79,7 +86,7 @@ class Held(NamedTuple):
     ----------
     book_end : per account, into the books: where its own end; the first is its cross one
     numbers : the texts of `SHOWN` of each book
-    status, bucket : per book; tokens
+    status, bucket : per book; tokens, the former with its restrictions
     balance_end : per book, into the balances
     asset, amount : per balance; token and text
     """
@@ -110,7 +117,7 @@ def summaries(shard: Shard, offset: int, accounts: I64) -> Rows:
     held = Held(
         book_end,
         number_texts(shown_numbers(*numbers_of(shard, books)).ravel()),
-        shard.standing.status[books] + np.int64(FIRST_STATUS),
+        shard.standing.status[books] + len(STATUSES) * restrictions_of(shard, books) + np.int64(FIRST_STATUS),
         ledger.book_instrument[books] + np.int64(FIRST_ASSET + len(vocabulary.precision)),
         balance_end,
         asset,
@@ -125,6 +132,12 @@ def summaries(shard: Shard, offset: int, accounts: I64) -> Rows:
     return Rows(keys, key_end, out[:size], ends)
 
 
+def restrictions_of(shard: Shard, books: I64) -> I64:
+    """How many of RESTRICTIONS hold for each book."""
+    ledger, settlement = shard.ledger, shard.parameters.settlement
+    return RESTRICTED[worst_states(shard.prices.trust, settlement, ledger.positions, ledger.balances, books)]
+
+
 #: By the terms they are of, which only ever grow.
 _VOCABULARIES: WeakKeyDictionary[TermsTable, tuple[int, Vocabulary]] = WeakKeyDictionary()
 
@@ -135,7 +148,7 @@ def _vocabulary(terms: TermsTable) -> Vocabulary:
     if vocabulary is None or size != known:
         texts = [
             *LABELS,
-            *(status.encode() + b'"' for status in STATUSES),
+            *STANDINGS,
             *(orjson.dumps(asset) + b":" for asset in terms.assets),
             *(orjson.dumps(instrument) for instrument in terms.instruments),
         ]
@@ -336,3 +349,22 @@ def sweep(shard: Shard, everybody: bool = False) -> I64:
     count = min(max(now - first, 0), max(SWEEP_LEAST, total // SWEEP_PARTS))
     shard.sweep = divmod(first + count, total) if total else (shard.prices.time // interval, 0)
     return np.arange(first, first + count, dtype=np.int64) % max(total, 1)
+
+
+def holders_due(shard: Shard, names: set[str]) -> I64:
+    """The accounts that hold one of these instruments or assets, where they are few enough for one block.
+
+    Where they are more, none: everybody's turn has come then, see `sweep`.
+    """
+    ledger, terms = shard.ledger, shard.terms
+    books = np.arange(ledger.books, dtype=np.int64)
+    found = []
+    for table, known in ((ledger.positions, terms.instruments), (ledger.balances, terms.assets)):
+        wanted = np.array([name in names for name in known], dtype=np.bool_)
+        held = wanted[table.key[entries(table, books)]]
+        found.append(np.repeat(ledger.book_account[books], table.size[books])[held])
+    accounts = np.unique(np.concatenate(found)).astype(np.int64)
+    if len(accounts) <= max(SWEEP_LEAST, len(ledger.accounts) // SWEEP_PARTS):
+        return accounts
+    shard.sweep = (0, 0)
+    return np.zeros(0, dtype=np.int64)

@@ -6,23 +6,26 @@ Each gets the record it would have on the `instruments` topic, so the engine's o
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from schemas.dead_letters import Refused
 from schemas.instruments import FUTURE_TYPES, Asset, HaircutTier, Instrument, MarginTier
+from schemas.journal import PRICE_STATES
 from streams.engine.book_view import InstrumentNames
 from streams.engine.orders import FREE_PRECISION
 from streams.engine.terms import TermsTable
+from streams.engine.trust import SUSPECT, Trust
 from streams.evaluate.document import BadDocument, Field, Node
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import PRECISION_MAX, normalised
-from streams.margin.parameters import Parameters
+from streams.margin.parameters import Parameters, widened
 
 _ASSET = (
     *("id", "kind", "closed", "price", "precision"),
     *("haircut", "borrow_haircut", "initial_haircut", "initial_borrow_haircut", "haircut_tiers"),
+    *("state", "check_price", "widening"),
 )
 _HAIRCUT_TIER = ("from", "haircut", "initial_haircut")
 _RATES = (
@@ -32,6 +35,7 @@ _RATES = (
 _INSTRUMENT = (
     *("id", "kind", "closed", "type", "underlying", "settlement", "multiplier", "mark_price"),
     *("price_precision", "quantity_precision", "expiry", "settlement_price", "tiers", "tier_method"),
+    *("state", "check_price"),
     *_RATES,
 )
 _TIER = ("notional_from", "initial_margin", "maintenance_margin")
@@ -50,6 +54,15 @@ class Market:
     asset_precision: Sequence[int | None]
     marks: Sequence[float]
     prices: Sequence[float]
+    trust: Trust | None
+
+
+class _Priced(NamedTuple):
+    """A price and how far it is to be trusted."""
+
+    price: float
+    state: int
+    check: float
 
 
 def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
@@ -60,16 +73,17 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
     BadDocument
         with the path of the first field that is wrong.
     """
-    asset_records, prices, precisions = {}, {}, {}
+    asset_records, prices, precisions, widening = {}, {}, {}, {}
     for name, node in _named(assets):
         field = node.record(_ASSET, unknown)
-        prices[name] = float(field("price").positive())
+        prices[name] = _priced(field, "price")
+        widening[name] = _widening(field("widening"))
         precisions[name] = field("precision").integer(0, PRECISION_MAX)
         asset_records[name] = _asset(node, field, precisions[name], unknown)
     instrument_records, names, marks = {}, {}, {}
     for name, node in _named(instruments):
         field = node.record(_INSTRUMENT, unknown)
-        marks[name] = float(field("mark_price").positive())
+        marks[name] = _priced(field, "mark_price")
         instrument_records[name], names[name] = _instrument(name, node, field, unknown)
         if field("settlement").text() not in asset_records:
             raise field("settlement").refuse("be one of the document's assets")
@@ -78,16 +92,42 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
     # an instrument may be called as an asset is; in the table a line end, which no name has, tells it apart
     table.apply([{**record, "id": f"{name}\n", "version": 0} for name, record in instrument_records.items()])
     scales = [10.0 ** (FREE_PRECISION if places is None else places) for places in precisions.values()]
+    parameters = widened(table.parameters(), np.array(list(widening.values()), dtype=np.float64))
     return Market(
-        parameters=table.parameters()._replace(asset_scale=np.array(scales, dtype=np.float64)),
+        parameters=parameters._replace(asset_scale=np.array(scales, dtype=np.float64)),
         names=names,
         instruments={name: at for at, name in enumerate(names)},
         assets={name: at for at, name in enumerate(asset_records)},
         asset_names=list(asset_records),
         asset_precision=list(precisions.values()),
-        marks=list(marks.values()),
-        prices=list(prices.values()),
+        marks=[mark.price for mark in marks.values()],
+        prices=[price.price for price in prices.values()],
+        trust=_trust(list(marks.values()), list(prices.values())),
     )
+
+
+def _priced(field: Field, name: str) -> _Priced:
+    price, check = float(field(name).positive()), field("check_price")
+    state = PRICE_STATES.index(field("state").choice(PRICE_STATES, "ok"))
+    return _Priced(price, state, float(check.positive()) if check.given else np.nan)
+
+
+def _widening(node: Node) -> float:
+    if node.given and node.decimal() < 0:
+        raise node.refuse("be 0 or more")
+    return float(node.digits("0"))
+
+
+def _trust(marks: list[_Priced], prices: list[_Priced]) -> Trust | None:
+    """As the engine has it of a market: check prices count where a price is suspect."""
+    if all(found.state < SUSPECT for found in (*marks, *prices)):
+        return None
+    mark_state, price_state = (np.array([found.state for found in table], dtype=np.int8) for table in (marks, prices))
+    check_marks, check_prices = (
+        np.array([found.check if found.state == SUSPECT else found.price for found in table], dtype=np.float64)
+        for table in (marks, prices)
+    )
+    return Trust(mark_state, price_state, check_marks, check_prices)
 
 
 def _named(table: Node) -> list[tuple[str, Node]]:

@@ -199,6 +199,7 @@ def _view(market: Market, legs: list[Leg], balances: dict[int, Fraction]) -> Boo
         asset_names=market.asset_names,
         marks=market.marks,
         prices=market.prices,
+        trust=market.trust,
     )
 
 

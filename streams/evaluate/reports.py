@@ -4,11 +4,12 @@ from fractions import Fraction
 from typing import Any
 
 from streams.engine.book_view import BookView
-from streams.engine.decisions import shortfall
-from streams.engine.orders import closing_orders, conversion_orders
-from streams.engine.report import decimal_text, exact_numbers, margin_report
+from streams.engine.decisions import liquidation_plan, shortfall
+from streams.engine.report import exact_numbers, margin_report
+from streams.engine.restraint import HELD, at_check, orderable, restrained, worst_state
 from streams.engine.standing import LevelSet
-from streams.engine.valuation import BANKRUPT, LIQUIDATION, status_of
+from streams.engine.trust import HALTED
+from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, status_of
 from streams.evaluate.portfolio import Account, HeldBook, Portfolio
 
 #: One step may close all of a leg.
@@ -41,27 +42,36 @@ def _isolated_position(book: HeldBook, levels: LevelSet) -> dict[str, Any]:
 def book_report(book: HeldBook, levels: LevelSet) -> dict[str, Any]:
     """The report of one book, with what would be ordered now."""
     view = book.view
-    equity, adjusted, _, _, maintenance = exact_numbers(view)
-    status = status_of(
-        equity,
-        adjusted,
-        maintenance,
-        levels.margin_call,
-        levels.margin_call_exit,
-        levels.liquidation_exit,
-        book.previous_status == "margin_call",
-        book.previous_status == "liquidation",
-    )
+    status, held = _status(book, levels, view), False
+    if status in (LIQUIDATION, BANKRUPT) and view.trust is not None:
+        allowed = restrained(
+            status,
+            at_check=_status(book, levels, at_check(view)),
+            halted=worst_state(view) == HALTED,
+            orderable=orderable(view),
+        )
+        held = allowed == HELD
+        status = (LIQUIDATION if book.previous_status == "liquidation" else MARGIN_CALL) if held else allowed
     report = {**margin_report(view, status), "liquidation": None}
-    if status == LIQUIDATION:
-        report["liquidation"] = liquidation_plan(view, levels.liquidation_target)
+    if status == LIQUIDATION and not held:
+        report["liquidation"] = liquidation_plan(view, levels.liquidation_target, _NO_CAP)
     if status == BANKRUPT:
         report["shortfall"] = shortfall(view)
     return report
 
 
-def liquidation_plan(view: BookView, target: float) -> dict[str, Any]:
-    """The orders that bring a book to its target, as the engine's first step would have them."""
-    flat = not any(leg.quantity for leg in view.legs)
-    orders = conversion_orders(view) if flat else closing_orders(view, target, _NO_CAP)
-    return {"target": decimal_text(target), "orders": orders}
+def _status(book: HeldBook, levels: LevelSet, view: BookView) -> int:
+    """The status by the numbers of the view alone."""
+    equity, adjusted, _, _, maintenance = exact_numbers(view)
+    return int(
+        status_of(
+            equity,
+            adjusted,
+            maintenance,
+            levels.margin_call,
+            levels.margin_call_exit,
+            levels.liquidation_exit,
+            book.previous_status == "margin_call",
+            book.previous_status == "liquidation",
+        )
+    )

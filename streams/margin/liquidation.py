@@ -8,6 +8,7 @@ does.
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from streams.margin.equity import TIE, Book, equity_of, net_assets, position_value
@@ -140,16 +141,17 @@ def smallest_close(p: Parameters, book: Book, net: F64, j: int, lots: int, other
 
 
 @njit(cache=True, error_model="numpy")
-def closing_sizes(p: Parameters, book: Book, lots: I64, target: float) -> I64:
+def closing_sizes(p: Parameters, book: Book, lots: I64, closable: npt.NDArray[np.bool_], target: float) -> I64:
     """Lots to close of each position (>= 0), the least that brings the book to `target`, best legs first.
 
     A leg that cannot reach the target alone is closed whole and the next one follows; where all of them together
-    cannot, everything is closed.
+    cannot, everything closable is closed. What may not be closed keeps its requirement.
 
     Parameters
     ----------
     book : priced, below the target
     lots : position sizes in lots, positive long
+    closable : by position, whether an order may be sent for it
     target : adjusted equity / maintenance margin to reach, e.g. 1.10
     """
     n = book.instrument.shape[0]
@@ -160,6 +162,8 @@ def closing_sizes(p: Parameters, book: Book, lots: I64, target: float) -> I64:
     for j in range(n):
         margin[j] = leg_maintenance(p, book, j, book.quantity[j])
     for j in closing_order(p, book):
+        if not closable[j]:
+            continue
         others = 0.0
         for other in range(n):
             if other != j and sizes[other] == 0:

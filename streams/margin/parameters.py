@@ -168,3 +168,21 @@ def build(
         haircut=floats([t.haircut for t in haircuts]),
         initial_haircut=floats([t.initial_haircut for t in haircuts]),
     )
+
+
+def widened(p: Parameters, widening: F64) -> Parameters:
+    """The same with every haircut of an asset larger by its widening, at most 1, and its borrow haircuts by as much.
+
+    Parameters
+    ----------
+    widening : by asset, >= 0
+    """
+    if not widening.any():
+        return p
+    own = np.repeat(widening, np.diff(p.haircut_start))
+    return p._replace(
+        haircut=np.minimum(p.haircut + own, 1.0),
+        initial_haircut=np.minimum(p.initial_haircut + own, 1.0),
+        borrow_haircut=p.borrow_haircut + widening,
+        initial_borrow_haircut=p.initial_borrow_haircut + widening,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from schemas.journal import Block
+from schemas.journal import PRICE_STATES, Block
 from streams.engine import state
 from streams.engine.book_view import BookView, Leg
 from streams.engine.decisions import Output
@@ -17,6 +17,7 @@ from streams.engine.judge import view_of
 from streams.engine.ledger import CROSS
 from streams.engine.shard import Shard
 from streams.engine.standing import LevelSet
+from streams.engine.trust import SUSPECT
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, OK, STATUSES
 from streams.replay.bar import watched
 from streams.replay.fold import apply
@@ -120,7 +121,13 @@ def _posted(shard: Shard, record: Recorded, name: str) -> Shard:
     if block.kind == "marks":
         extra = {**extra, "oracle": {**extra["oracle"], "mode": "catching_up"}}
     quiet = Block(
-        kind=block.kind, source=block.source, names=block.names, columns=block.columns, terms=block.terms, extra=extra
+        kind=block.kind,
+        source=block.source,
+        names=block.names,
+        columns=block.columns,
+        terms=block.terms,
+        extra=extra,
+        rules_version=block.rules_version,
     )
     copy.prices.modes = {}
     apply(copy, record._replace(value=quiet.encode()), name)
@@ -165,14 +172,17 @@ def _document(posted: Shard, view: BookView, levels: LevelSet, previous: str, ev
     for index in view.balances:
         name = view.asset_names[index]
         price = {"price": _text(Fraction(repr(float(prices.prices[index]))))}
-        assets[name] = {**price, **{field: terms.records[name][field] for field in _HAIRCUTS}}
+        widening = {"widening": _text(Fraction(repr(float(prices.widenings[index]))))} if prices.widening else {}
+        trust = _trust(view.trust and (view.trust.price_state[index], view.trust.check_prices[index]))
+        assets[name] = {**price, **{field: terms.records[name][field] for field in _HAIRCUTS}, **widening, **trust}
     instruments = {}
     for leg in view.legs:
         record = terms.records[leg.names.id]
         kind = {"type": record["type"], "underlying": record["underlying"], "settlement": record["settlement"]}
         mark = {"mark_price": _text(Fraction(repr(float(prices.marks[leg.index]))))}
         given = {field: record[field] for field in (*_RATES, "expiry") if record.get(field) is not None}
-        instruments[leg.names.id] = {**kind, **mark, **given}
+        trust = _trust(view.trust and (view.trust.mark_state[leg.index], view.trust.check_marks[leg.index]))
+        instruments[leg.names.id] = {**kind, **mark, **given, **trust}
     isolated = event["bucket"] != "cross"
     balances = {view.asset_names[index]: _text(amount) for index, amount in view.balances.items()}
     positions = [_position(view, leg) for leg in view.legs]
@@ -187,6 +197,15 @@ def _document(posted: Shard, view: BookView, levels: LevelSet, previous: str, ev
         **({} if isolated else {"previous_status": previous}),
     }
     return {"time": event["time"], "assets": assets, "instruments": instruments, "accounts": [account]}
+
+
+def _trust(found: tuple[int, float] | None) -> Json:
+    """State of a price, and where it is suspect what it is checked against; nothing where all prices are trusted."""
+    if found is None:
+        return {}
+    state, check = found
+    known = state == SUSPECT and check == check
+    return {"state": PRICE_STATES[state], **({"check_price": _text(Fraction(repr(float(check))))} if known else {})}
 
 
 def _position(view: BookView, leg: Leg) -> Json:

@@ -1,5 +1,6 @@
 """The engine against a slow shard in fractions, on random journals: ledger, house, statuses and decisions."""
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -83,7 +84,8 @@ def play(reference: ReferenceShard, market: Market, one: Step) -> list[Any]:
         return list(getattr(reference, one.kind)(*one.rows))
     (index,) = one.rows
     marks = {i: index[t["underlying"]] for i, t in market.terms.items() if t.get("underlying") in index}
-    return reference.marked(index, marks, time=market.time, live=one.options["mode"] == "live")
+    trust = {name: one.options.get(name, {}) for name in ("states", "check", "widening")}
+    return reference.marked(index, marks, time=market.time, live=one.options["mode"] == "live", **trust)
 
 
 def check_numbers(market: Market, reference: ReferenceShard) -> None:
@@ -94,6 +96,8 @@ def check_numbers(market: Market, reference: ReferenceShard) -> None:
         except UnpricedError:
             assert market.bucket(name, bucket)["equity"] is None
             continue
+        cautious = reference.numbers(reference.accounts[name].buckets[bucket], prices="cautious")
+        wanted = replace(wanted, initial_equity=cautious.initial_equity, initial_margin=cautious.initial_margin)
         shown = market.bucket(name, bucket)
         turnover = sum((abs(cost) for _, cost, _ in own["positions"].values()), Fraction(1))
         for field in ("equity", "adjusted_equity", "initial_equity", "initial_margin", "maintenance_margin"):

@@ -5,14 +5,15 @@ sizes and limits of liquidation orders are left out.
 """
 
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from schemas.journal import liquidation_offset
-from tests.reference.margin import LEVELS, Book, Json, Numbers, Position, numbers, status
+from tests.reference.margin import LEVELS, Book, Json, Numbers, Position, net_assets, numbers, status
 
 ZERO = Fraction(0)
+STATES = ("ok", "degraded", "suspect", "stale", "halted")
 
 
 @dataclass
@@ -83,6 +84,9 @@ class ReferenceShard:
         self.marks: dict[str, Fraction] = {}
         self.time = 0
         self.live = False
+        self.states: dict[str, str] = {}  # of symbols and of instruments
+        self.check: dict[str, Fraction] = {}
+        self.widening: dict[str, Fraction] = {}
         self.offset = -1
         self.index: defaultdict[str, int] = defaultdict(int)
         self.funded: dict[str, int] = {}
@@ -117,7 +121,22 @@ class ReferenceShard:
             self.rate(row)
         return self.after_block()
 
-    def marked(self, index: dict[str, float], marks: dict[str, float], *, time: int, live: bool) -> list[Any]:
+    def marked(
+        self,
+        index: dict[str, float],
+        marks: dict[str, float],
+        *,
+        time: int,
+        live: bool,
+        states: dict[str, str],
+        check: dict[str, float],
+        widening: dict[str, float],
+    ) -> list[Any]:
+        self.states.update((name, states.get(name, "ok")) for name in (*index, *marks))
+        for name in index:
+            self.check.pop(name, None)
+        self.check.update((name, Fraction(repr(price))) for name, price in check.items())
+        self.widening.update((name, Fraction(repr(widening.get(name, 0.0)))) for name in index)
         self.prices.update((name, Fraction(repr(price))) for name, price in index.items())
         self.marks.update((name, Fraction(repr(price))) for name, price in marks.items())
         self.time, self.live = max(self.time, time), live
@@ -321,7 +340,73 @@ class ReferenceShard:
 
     # -- judging -----------------------------------------------------------------------------------------------------
 
-    def numbers(self, bucket: Bucket) -> Numbers:
+    def state(self, name: str) -> str:
+        """The worst of what is said of an instrument, its symbol, and by operators; or of an asset."""
+        symbols = {name, self.terms[name].get("underlying", name)}
+        halted = set()
+        orders = [terms for terms in self.terms.values() if terms["kind"] == "control"]
+        for order in sorted(orders, key=lambda order: int(order["version"])):
+            (halted.add if order["action"] == "halt" else halted.discard)(order["symbol"])
+        if symbols & halted:
+            return "halted"
+        return max((self.states.get(symbol, "ok") for symbol in symbols), key=STATES.index)
+
+    def holds(self, bucket: Bucket) -> set[str]:
+        """States of all that the bucket has."""
+        names = {asset for asset, amount in bucket.balances.items() if amount}
+        names |= {*bucket.positions, *(self.settlement(name) for name in bucket.positions)}
+        return {self.state(name) for name in names}
+
+    def checked(self, name: str) -> Fraction:
+        """What a suspect instrument's mark, or asset's price, would be by the check oracle; raises UnpricedError."""
+        price = self.marks[name] if name in self.marks else self.prices[name]
+        if self.state(name) != "suspect":
+            return price
+        symbol = self.terms[name].get("underlying", name)
+        if symbol not in self.check:
+            raise UnpricedError
+        return price * self.check[symbol] / self.prices[symbol]
+
+    def numbers(self, bucket: Bucket, *, prices: str = "index") -> Numbers:
+        """Raises UnpricedError.
+
+        Parameters
+        ----------
+        prices : `index`; `check`: suspect ones as the check oracle has them; `cautious`: on the side of the two that is
+            worse for the bucket
+        """
+        book = self.book(bucket)
+        if prices == "index":
+            return numbers(book)
+        marks = {held.instrument: self.mark_at(held.instrument, prices, held.quantity) for held in book.positions}
+        instruments = {
+            name: terms | {"mark_price": str(marks[name])} for name, terms in book.document["instruments"].items()
+        }
+        book = replace(book, document=book.document | {"instruments": instruments})
+        net = net_assets(book)
+        assets = {
+            name: terms | {"price": str(self.mark_at(name, prices, net[name]) if net[name] else terms["price"])}
+            for name, terms in book.document["assets"].items()
+        }
+        return numbers(replace(book, document=book.document | {"assets": assets}))
+
+    def mark_at(self, name: str, prices: str, amount: Fraction) -> Fraction:
+        own = self.marks[name] if name in self.marks else self.prices[name]
+        if prices == "check":
+            return self.checked(name)
+        try:
+            return (min if amount > 0 else max)(own, self.checked(name))
+        except UnpricedError:
+            return own
+
+    def widened(self, asset: str) -> Json:
+        """The asset's terms, every haircut larger by its widening."""
+        terms, more = self.terms[asset], self.widening.get(asset, ZERO)
+        cuts = {name: str(min(Fraction(terms[name]) + more, Fraction(1))) for name in ("haircut", "initial_haircut")}
+        charges = {name: str(Fraction(terms[name]) + more) for name in ("borrow_haircut", "initial_borrow_haircut")}
+        return {**terms, **cuts, **charges}
+
+    def book(self, bucket: Bucket) -> Book:
         """Raises UnpricedError."""
         positions = []
         assets: Json = {}
@@ -334,11 +419,11 @@ class ReferenceShard:
                 Position(instrument=name, quantity=held.quantity, cost=held.cost, accrued=self.owed(name, held))
             )
         for asset in {*bucket.balances, *(self.settlement(name) for name in bucket.positions)}:
-            assets[asset] = {**self.terms[asset], "price": str(self.prices.get(asset, ZERO))}
+            assets[asset] = {**self.widened(asset), "price": str(self.prices.get(asset, ZERO))}
             if asset not in self.prices and bucket.balances[asset]:
                 raise UnpricedError
         document = {"assets": assets, "instruments": instruments}
-        return numbers(Book(document=document, balances=dict(bucket.balances), positions=tuple(positions)))
+        return Book(document=document, balances=dict(bucket.balances), positions=tuple(positions))
 
     def check_clear(self, bucket: Bucket, found: Numbers, levels: Json) -> None:
         """Raises NearError."""
@@ -369,6 +454,13 @@ class ReferenceShard:
         now = status(found, self.accounts[account].settings.get("levels"), previous)
         required = found.maintenance_margin
         ratio = found.adjusted_equity / required if required else None
+        if now in ("liquidation", "bankrupt"):
+            now = self.restrained(account, bucket, now, previous)
+        if now == "held":
+            if bucket.step:
+                bucket.status = "liquidation"
+                return []
+            now = "margin_call"
         if now == "bankrupt":
             self.take_over(bucket)
             bucket.status, bucket.called, bucket.step = "bankrupt", False, 0
@@ -389,3 +481,28 @@ class ReferenceShard:
                 decisions.append(("called" if bucket.called else "cleared", 0))
         bucket.status = now
         return decisions
+
+    def restrained(self, account: str, bucket: Bucket, now: str, previous: str) -> str:
+        """What becomes of a bucket that would be liquidated or taken over, when not all prices are trusted."""
+        levels = self.accounts[account].settings.get("levels") or {}
+        states = self.holds(bucket)
+        if "suspect" in states:
+            try:
+                found = self.numbers(bucket, prices="check")
+            except UnpricedError:
+                return "held"
+            self.check_clear(bucket, found, levels)
+            at_check = status(found, levels, previous)
+            if at_check not in ("liquidation", "bankrupt"):
+                return "held"
+            now = now if at_check == "bankrupt" else "liquidation"
+        if "halted" in states and now == "bankrupt":
+            now = "liquidation"
+        return now if now == "bankrupt" or self.can_order(bucket) else "held"
+
+    def can_order(self, bucket: Bucket) -> bool:
+        """Whether a position may be closed, or where there is none, an asset converted into another that is owed."""
+        if bucket.positions:
+            return any(self.state(name) != "halted" for name in bucket.positions)
+        fresh = [amount for asset, amount in bucket.balances.items() if self.state(asset) not in ("stale", "halted")]
+        return any(amount > 0 for amount in fresh) and any(amount < 0 for amount in fresh)

@@ -146,7 +146,7 @@ def with_rules(recording: MemoryRecording, version: int) -> MemoryRecording:
     return MemoryRecording({**recording.topics, "journal": {0: journal}})
 
 
-@pytest.mark.parametrize(("found", "known"), [(0, "1 to 1"), (2, "1 to 1")])
+@pytest.mark.parametrize(("found", "known"), [(0, "1 to 2"), (3, "1 to 2")])
 def test_a_journal_of_rules_that_are_not_known_says_what_it_needs(
     crash: MemoryRecording, tmp_path: Path, found: int, known: str
 ) -> None:
@@ -157,9 +157,7 @@ def test_a_journal_of_rules_that_are_not_known_says_what_it_needs(
 
 
 def test_a_journal_of_older_rules_that_are_still_known_verifies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next release writes rules 2 and folds what it finds by the rules that each block names."""
-    for module in ("streams.engine.shard", "streams.replay.soundness"):
-        monkeypatch.setattr(f"{module}.RULES_VERSION", 2)
+    """The recorded crash is of rules 1: it is folded by the rules that its blocks name."""
     result = replay(folder, "--verify")
     assert result.exit_code == 0, result.output
     monkeypatch.setattr("streams.replay.soundness.RULES_OLDEST", 2)
@@ -171,7 +169,7 @@ def test_a_snapshot_of_rules_that_are_not_known_is_refused(folder: Path, tmp_pat
     path = tmp_path / "0.snapshot"
     head, records = msgspec.msgpack.decode(path.read_bytes())
     path.write_bytes(msgspec.msgpack.encode(({**head, "rules_version": 9}, records)))
-    assert_refused(replay(folder, "--start", tmp_path), "rules_version must be at most 1, found 9")
+    assert_refused(replay(folder, "--start", tmp_path), "rules_version must be at most 2, found 9")
 
 
 def test_the_workers_own_state_is_compared(folder: Path, crash: MemoryRecording, tmp_path: Path) -> None:
