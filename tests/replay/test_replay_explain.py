@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -15,9 +16,12 @@ from click.testing import CliRunner
 from streams.evaluate.command import evaluate_command
 from streams.replay.explain import explain, missing
 from streams.replay.explain_command import explain_command
+from tests.builders import STANDARD, Fill, Leg, Market, asset, of
+from tests.journals import TERMS, journal
 from tests.replay.recordings import MemoryRecording, crash_blocks, recorded, to_files
 
 Json = dict[str, Any]
+KINDS = {"called", "cleared", "liquidation", "liquidation_cleared", "bankrupt"}
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +51,14 @@ def evaluated(document: Json, bucket: str) -> Json:
 def test_a_hundred_random_decisions_agree_with_evaluate(crash: MemoryRecording) -> None:
     """Same status, same numbers, same orders: the document is the state that the decision was made in."""
     dice = Random(7)
-    kinds = set()
-    for event in dice.sample(events(crash), 100):
-        found = explain(crash, event["id"])
+    found = dice.sample(events(crash), 100)
+    check_all(crash, found)
+    assert {event["kind"] for event in found} == KINDS
+
+
+def check_all(recording: MemoryRecording, decisions: list[Json]) -> None:
+    for event in decisions:
+        found = explain(recording, event["id"])
         assert found.matches
         assert found.event == event
         report = evaluated(found.document, event["bucket"])
@@ -57,13 +66,53 @@ def test_a_hundred_random_decisions_agree_with_evaluate(crash: MemoryRecording) 
         assert report["status"] == wanted["status"], event["id"]
         for name in ("equity", "adjusted_equity", "initial_equity", "margin_ratio", "free_margin"):
             assert report[name] == wanted[name], (event["id"], name)
+        assert report.get("restrictions") == wanted.get("restrictions"), event["id"]
         if event["bucket"] == "cross":
             for name in ("initial_margin", "maintenance_margin", "positions"):
                 assert report[name] == wanted[name], (event["id"], name)
         if event["kind"] == "liquidation":
-            assert (report["liquidation"] or {}).get("orders") == event["orders"], event["id"]
-        kinds.add(event["kind"])
-    assert kinds == {"called", "cleared", "liquidation", "liquidation_cleared", "bankrupt"}
+            for name in ("orders", "withheld"):
+                assert (report["liquidation"] or {}).get(name) == event.get(name), event["id"]
+
+
+def test_decisions_at_prices_of_every_state_agree_with_evaluate() -> None:
+    """What was left undone for the state of a price is left undone again, and seen in the document."""
+    seen: Counter[str] = Counter()
+    for market in (half_halted(), doubtful(0), doubtful(40)):
+        recording = recorded(market.journal)
+        found = [event for event in events(recording) if event["bucket"] == "cross"]  # others hold several assets
+        check_all(recording, found)
+        for event in found:
+            seen.update({event["kind"], *event["report"].get("restrictions", ())})
+            seen.update(price["state"] for price in (*event["marks"].values(), *event["prices"].values()))
+            seen["withheld"] += len(event.get("withheld", ()))
+            seen["widened"] += any(price["widening"] != "0" for price in event["prices"].values())
+    states = {"degraded", "suspect", "stale", "halted"}
+    wanted = {"called", "liquidation", "bankrupt", "no_new_risk", "no_withdrawals", *states, "withheld", "widened"}
+    assert {name for name in wanted if seen[name]} == wanted
+
+
+def doubtful(first: int) -> Market:
+    """A random journal with prices of every state."""
+    market = Market(TERMS, None)
+    for one in journal([[seed, seed + 1000, seed + 2000] for seed in range(first, first + 40)]):
+        if one.kind != "settings":  # some levels that ingest would refuse
+            one.play(market)
+    return market
+
+
+def half_halted() -> Market:
+    """Bob has one leg halted and one to close; erin owes USDC against BTC, whose price is stale, and ETH."""
+    market = Market((*STANDARD[:2], asset("ETH", 8, haircut="0.1"), *STANDARD[3:]))
+    market.collateral(Leg("d", "bob", "3400"), Leg("e", "erin", "2", "ETH"), Leg("c", "erin", "0.1", "BTC"))
+    market.collateral(Leg("w", "erin", "-8500", type="withdrawal"))
+    market.fills(Fill("b", "bob", "BTC-PERP", "1", "50000"), Fill("e", "bob", "ETH-PERP", "10", "2000"))
+    market.marks({"BTC": 50_000.0, "ETH": 1_940.0}, after=1, states={"BTC": "stale", "BTC-PERP": "halted"})
+    assert [record["account"] for record in of(market.sent, "liquidations") if record.get("withheld")] == [
+        "bob",
+        "erin",
+    ]
+    return market
 
 
 @pytest.mark.parametrize("kind", ["called", "liquidation", "bankrupt"])
