@@ -10,9 +10,10 @@ import numpy as np
 from schemas.journal import Block, pack_ids
 from streams.engine import state
 from streams.engine.shard import Shard
+from streams.engine.trust import SUSPECT
 from streams.engine.views import account_view
 
-#: Time and price of each marks block: the account is well, called, in liquidation, bankrupt.
+#: Time and price of each marks block: the account is well (its prices suspect), called, in liquidation, bankrupt.
 MARKS = ((2, 99.0), (10_000, 68.0), (11_000, 67.0), (12_000, 66.5), (13_000, 66.0), (20_000, 65.0), (90_000, 20.0))
 _ASSET = {"kind": "asset", "haircut": "0.1", "borrow_haircut": "0.1", "version": 1}
 _INSTRUMENT = {
@@ -76,8 +77,8 @@ def _marks(time: int, price: float) -> Block:
         "symbol": [0, 1],
         "index": [price, 1.0],
         "confidence": [0.0, 0.0],
-        "check": [np.nan, np.nan],
-        "symbol_state": [0, 0],
+        "check": [price, np.nan],
+        "symbol_state": [SUSPECT if time == MARKS[0][0] else 0, 0],
         "quote_time": [time, time],
         "instrument": [0, 1, 2],
         "mark": [price] * 3,

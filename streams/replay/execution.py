@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from schemas.journal import FILL_KINDS, TRANSFER_TYPES, Block, liquidation_offset, pack_ids
+from schemas.journal import FILL_KINDS, RULES_OLDEST, TRANSFER_TYPES, Block, liquidation_offset, pack_ids
 from streams.engine.decisions import Output
 from streams.engine.shard import Shard
 
@@ -141,8 +141,10 @@ def _numbered(rows: list[Json], field: str) -> tuple[list[str], list[int]]:
 
 
 def _block(kind: str, names: Mapping[str, list[str]], rows: list[Json], columns: Mapping[str, list[int]]) -> Block:
+    """A block of the replay's own, which raises nobody's rules."""
     arrays = {name: np.array(column, dtype=np.int64) for name, column in columns.items()}
-    return Block(kind=kind, names=names, columns={**arrays, **pack_ids([row["id"] for row in rows])})
+    arrays |= pack_ids([row["id"] for row in rows])
+    return Block(kind=kind, names=names, columns=arrays, rules_version=RULES_OLDEST)
 
 
 def _fills(rows: list[Json], shard: Shard) -> Block:

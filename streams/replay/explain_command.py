@@ -102,8 +102,10 @@ def _assets(found: Explained) -> Table:
         price = view.price(index)
         held = "by tiers" if terms["haircut_tiers"] else terms["haircut"]
         haircut = f"debt {terms['borrow_haircut']}" if amount < 0 else held
-        value = float(amount * price)
-        table.add_row(name, decimal_text(float(amount)), decimal_text(float(price)), haircut, f"{value:,.2f}")
+        widened = f" + {terms['widening']}" if terms.get("widening", "0") != "0" else ""
+        state = f" {terms['state']}" if terms.get("state", "ok") != "ok" else ""
+        value = f"{float(amount * price):,.2f}"
+        table.add_row(name, decimal_text(float(amount)), decimal_text(float(price)) + state, haircut + widened, value)
     return table
 
 

@@ -129,7 +129,10 @@ def _path(move: float, part: float) -> float:
 
 
 def _marks(shard: Shard, base: _Base, factors: Mapping[str, float]) -> Block:
-    """A marks block of all symbols and instruments, one liquidation time-out of shard time after the last one."""
+    """A marks block of all symbols and instruments, one liquidation time-out of shard time after the last one.
+
+    All prices are trusted; haircuts stay as wide as they are, and rules those of the state.
+    """
     terms, time_ms = shard.terms, shard.prices.time + shard.terms.rules.liquidation_timeout_ms
     symbols, instruments = sorted(base.prices), sorted(base.marks)
     underlying = [str(terms.records[name]["underlying"]) for name in instruments]
@@ -147,7 +150,9 @@ def _marks(shard: Shard, base: _Base, factors: Mapping[str, float]) -> Block:
             "instrument": np.arange(len(instruments)),
             "mark": np.array(marks),
             "mark_state": np.full(len(instruments), PRICE_STATES.index("ok")),
+            "widening": np.array([shard.prices.widening.get(name, 0.0) for name in symbols]),
         },
+        rules_version=shard.prices.rules_version,
         extra={"time": time_ms, "oracle": {"partition": 0, "of": 1, "mode": "live"}},
     )
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from schemas.journal import Block
+from schemas.journal import RULES_OLDEST, Block
 from streams.engine.decisions import Output
 from streams.engine.judge import numbers_of
 from streams.engine.shard import Shard
@@ -103,10 +103,10 @@ class Pair:
         self._sample_ms = sample_ms
         self._sampled_ms = -1
         self._offset = 0  # of the changed side's own journal
-        first = Block(kind="terms", terms=changes.engine())
+        first = Block(kind="terms", terms=changes.engine(), rules_version=RULES_OLDEST)
         settings = [changes.settings({"account": name}) for name in changes.accounts()]
         for block in ([first] if first.terms else []) + (
-            [Block(kind="accounts", extra={"accounts": settings})] if settings else []
+            [Block(kind="accounts", extra={"accounts": settings}, rules_version=RULES_OLDEST)] if settings else []
         ):
             self._apply(block)
 
