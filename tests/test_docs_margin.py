@@ -21,10 +21,14 @@ def evaluate(instrument: dict[str, Any], balances: dict[str, str], quantity: str
     position = {"instrument": "X", "quantity": quantity, "entry_price": entry}
     account = {"account": "a", "balances": balances, "positions": [position]}
     document = {"assets": ASSETS, "instruments": {"X": PERP | instrument}, "accounts": [account]}
+    return reports(document)[0]
+
+
+def reports(document: dict[str, Any]) -> list[dict[str, Any]]:
     result = CliRunner().invoke(main, ["evaluate", "-"], input=json.dumps(document))
     assert result.exit_code == 0, result.output
-    report: dict[str, Any] = json.loads(result.output)["accounts"][0]
-    return report
+    found: list[dict[str, Any]] = json.loads(result.output)["accounts"]
+    return found
 
 
 def test_equity_e1_e2_e3_m1_and_liquidation_price_l1() -> None:
@@ -64,6 +68,37 @@ def test_size_q1() -> None:
     assert report["status"] == "liquidation"
     order = report["liquidation"]["orders"][0]
     assert -float(order["quantity"]) == pytest.approx(0.4901960784313729, rel=1e-9)
+
+
+def test_widening_t1() -> None:
+    document = {"assets": {"ETH": ASSETS["ETH"] | {"widening": "0.0025"}}, "instruments": {}}
+    (report,) = reports(document | {"accounts": [{"account": "a", "balances": {"ETH": "2"}}]})
+    assert report["adjusted_equity"] == "3590"
+
+
+def test_suspect_t2() -> None:
+    assert evaluate({}, {"USDC": "2499.99"}, "1", "50000")["status"] == "liquidation"
+    suspect = {"state": "suspect", "check_price": "51000"}
+    assert evaluate(suspect, {"USDC": "2499.99"}, "1", "50000")["status"] == "margin_call"
+
+
+def test_caution_t3() -> None:
+    report = evaluate({"state": "suspect", "check_price": "49000"}, {"USDC": "10000"}, "1", "50000")
+    assert (report["initial_equity"], report["initial_margin"]) == ("9000", "4900")
+
+
+def test_halted_t5_t6() -> None:
+    ether = PERP | {"underlying": "ETH", "mark_price": "2000", "quantity_precision": 2}
+    held = [
+        {"instrument": "X", "quantity": "1", "entry_price": "50000"},
+        {"instrument": "Y", "quantity": "10", "entry_price": "2000"},
+    ]
+    document = {"assets": ASSETS, "instruments": {"X": PERP | {"state": "halted"}, "Y": ether}}
+    account = {"account": "a", "balances": {"USDC": "3400"}, "positions": held}
+    (report,) = reports(document | {"accounts": [account]})
+    assert [(order["instrument"], order["quantity"]) for order in report["liquidation"]["orders"]] == [("Y", "-4.1")]
+    assert report["liquidation"]["withheld"] == [{"instrument": "X", "state": "halted"}]
+    assert report["restrictions"] == ["no_new_risk", "no_withdrawals"]
 
 
 def test_limit_q2() -> None:

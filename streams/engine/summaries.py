@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from numba import njit
 
@@ -357,14 +358,27 @@ def holders_due(shard: Shard, names: set[str]) -> I64:
     Where they are more, none: everybody's turn has come then, see `sweep`.
     """
     ledger, terms = shard.ledger, shard.terms
-    books = np.arange(ledger.books, dtype=np.int64)
+    most = max(SWEEP_LEAST, len(ledger.accounts) // SWEEP_PARTS)
     found = []
     for table, known in ((ledger.positions, terms.instruments), (ledger.balances, terms.assets)):
         wanted = np.array([name in names for name in known], dtype=np.bool_)
-        held = wanted[table.key[entries(table, books)]]
-        found.append(np.repeat(ledger.book_account[books], table.size[books])[held])
-    accounts = np.unique(np.concatenate(found)).astype(np.int64)
-    if len(accounts) <= max(SWEEP_LEAST, len(ledger.accounts) // SWEEP_PARTS):
-        return accounts
+        found.append(holding(table.start, table.size, table.key, wanted, ledger.books, most))
+    if max(map(len, found)) <= most:
+        return np.unique(ledger.book_account[np.concatenate(found)]).astype(np.int64)
     shard.sweep = (0, 0)
     return np.zeros(0, dtype=np.int64)
+
+
+@njit(cache=True)
+def holding(start: I64, size: I32, key: I32, wanted: npt.NDArray[np.bool_], books: int, most: int) -> I64:
+    """Books with an entry of what is wanted, ascending; one more than `most` at most."""
+    found = np.empty(most + 1, dtype=np.int64)
+    count = 0
+    for book in range(books):
+        if count <= most:
+            for at in range(start[book], start[book] + size[book]):
+                if wanted[key[at]]:
+                    found[count] = book
+                    count += 1
+                    break
+    return found[:count]

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from streams.replay.recording import RecordingError
 from streams.replay.whatif.changes import Changes
 from streams.replay.whatif.command import whatif_command
+from streams.replay.whatif.sides import CHANGED, RECORDED, Pair, Side
 from tests.builders import Fill, Leg, Market, asset, instrument
 from tests.replay.recordings import MemoryRecording, crash_blocks, recorded, to_files
 
@@ -168,3 +169,13 @@ def test_rates_are_multiplied_in_every_tier() -> None:
     assert found["version"] == 3
     with pytest.raises(RecordingError, match="must be 0 to 1"):
         Changes({"instruments": {"*": {"maintenance_margin": "x7"}}}, "here").terms(record)
+
+
+def test_both_sides_fold_by_the_rules_of_the_journal(crash: MemoryRecording) -> None:
+    """Blocks of the changed side's own are not the journal's: they must not have it decided by newer rules."""
+    told = {"engine": {"margin_call": "1.3"}, "accounts": {"user-01": {"levels": {"margin_call": "1.5"}}}}
+    pair = Pair(0, Changes(told, "here"), {RECORDED: Side(), CHANGED: Side()}, 1_000)
+    for record in crash.topics["journal"][0][:60]:
+        pair.take(record, "crash")
+    assert {name: shard.prices.rules_version for name, shard in pair.shards.items()} == {RECORDED: 1, CHANGED: 1}
+    assert pair.shards[CHANGED].terms.rules.margin_call == 1.3
