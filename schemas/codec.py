@@ -100,6 +100,10 @@ def check_numbers(record: Record, path: str = "") -> None:
             for index, item in enumerate(value):
                 if isinstance(item, Record):
                     check_numbers(item, f"{here}[{index}].")
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                if isinstance(item, Record):
+                    check_numbers(item, f"{here}.{name}.")
         elif isinstance(value, Record):
             check_numbers(value, f"{here}.")
         elif is_number(field.type) and not (value is None and field.default is None):

@@ -35,7 +35,10 @@ REASONS: dict[str, str] = {
     "product_over_range": "quantity x price x unit value is larger than the books can hold",
     "contradiction": "two fields of the record exclude each other",
     "bad_liquidation_id": "the liquidation id was not issued for this account and bucket",
-    "bad_terms": "risk parameters of an instrument or asset break a rule",
+    "unsigned": "a quote without a signature, where its source or its symbol asks for one",
+    "unknown_key": "a quote names a key that its source has not published, or not for the quote's time",
+    "bad_signature": "a quote's signature is not that of its key over what the quote says",
+    "bad_terms": "parameters of an instrument, asset, source or oracle break a rule",
     "identity_changed": "a field that never changes differs from what was published before",
     "ledger_range": "the row would take a balance or position out of range (found by the shard, not by ingest)",
 }

@@ -1,4 +1,7 @@
-"""`instruments`: instruments, collateral assets, controls and engine rules, and the scale of amounts."""
+"""`instruments`: instruments, collateral assets, controls and engine rules, and the scale of amounts.
+
+The records that are the oracle's alone are in `oracle_terms`.
+"""
 
 from decimal import Decimal
 from fractions import Fraction
@@ -7,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from schemas.fields import Id, Name, Number, Record, Time
+from schemas.oracle_terms import OracleRules, Source
 
 PERPETUAL_TYPES = ("perpetual", "inverse_perpetual")
 FUTURE_TYPES = ("future", "inverse_future")
@@ -179,7 +183,7 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
 
 
 #: Any record of the topic, told apart by `kind`.
-TermsMessage = Instrument | Asset | Control | EngineRules
+TermsMessage = Instrument | Asset | Control | EngineRules | Source | OracleRules
 
 
 def unit_value(

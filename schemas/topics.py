@@ -11,6 +11,7 @@ from schemas.instruments import Asset, Control, EngineRules, Instrument
 from schemas.liquidation import Bankrupt, Liquidation, LiquidationCleared
 from schemas.margin import MarginAccount, MarginCall
 from schemas.marks import Mark
+from schemas.oracle_terms import OracleRules, Source
 from schemas.prices import Quote
 
 DAY_MS = 86_400_000
@@ -96,8 +97,8 @@ _TABLE = (
         key="id",
         partitions="one",
         cleanup="compact",
-        records=(Instrument, Asset, Control, EngineRules),
-        carries="an instrument or asset with its risk parameters, an operator's order, or the engine's rules",
+        records=(Instrument, Asset, Control, EngineRules, Source, OracleRules),
+        carries="an instrument or asset with its risk parameters, an order, rules of engine and oracle, or a source",
     ),
     Topic(
         name="accounts",

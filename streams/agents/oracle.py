@@ -66,12 +66,19 @@ class Oracle:
         return None
 
     async def take(self, block: Block) -> bool:
-        """Take in quotes; what they change is told by the next flush."""
+        """Take in quotes; what they change is told by the next flush.
+
+        An instrument, source or key that nobody has published is looked up once more before it is refused.
+        """
         messages = [Message(record.offset, record.key, record.value, record.timestamp) for record in block.records]
-        rows, refused = self._quotes.take(messages, int(time.time() * 1000))
-        self._fold.quotes([Quote(*row) for row in rows])
-        self._newest_ms = max([self._newest_ms, *(row[4] for row in rows)])
-        for letter in refused:
+        now_ms, terms = int(time.time() * 1000), self._context.terms
+        result = self._quotes.take(messages, terms.terms, now_ms)
+        if result.unknown_ids:
+            await terms.refresh()
+            result = self._quotes.take(messages, terms.terms, now_ms, final=True)
+        self._fold.quotes([Quote(*row) for row in result.rows])
+        self._newest_ms = max([self._newest_ms, *(row[4] for row in result.rows)])
+        for letter in result.dead_letters:
             target = self._context.partition("dead-letters", self._tp.partition)
             self._records[target].append(Record(letter.key, letter.value, letter.headers))
             DEAD_LETTERS.labels(letter.code).inc()

@@ -16,7 +16,8 @@ from streams.engine.book_view import InstrumentNames
 from streams.engine.orders import FREE_PRECISION
 from streams.engine.terms import TermsTable
 from streams.evaluate.document import BadDocument, Field, Node
-from streams.ingest.term_rules import PRECISION_MAX, TermsRecord, normalised
+from streams.ingest.term_checks import TermsRecord
+from streams.ingest.term_rules import PRECISION_MAX, normalised
 from streams.margin.parameters import Parameters
 
 _ASSET = (

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 
 from schemas.journal import COLUMNS, Block, Column, pack_ids
-from streams.ingest.term_rules import TermsRecord
+from streams.ingest.term_checks import TermsRecord
 
 #: A block takes no further row from here on. What one row adds at most (legs, names and terms of two
 #: instruments and four assets, each with all the tiers it may have) keeps every block below 512 KiB.

@@ -9,7 +9,7 @@ from streams.ingest.blocks import BLOCK_BYTES, ROW_BYTES, BlockWriter, terms_wei
 from streams.ingest.fill_rows import FillRows
 from streams.ingest.instrument_table import InstrumentTable
 from streams.ingest.layout import I64, Bytes, Cut, Routes, cut, id_weights, joined, route
-from streams.ingest.term_rules import TermsRecord
+from streams.ingest.term_checks import TermsRecord
 
 
 def put_blocks(rows: FillRows, offset: I64, text: Bytes, table: InstrumentTable, blocks: BlockWriter) -> None:

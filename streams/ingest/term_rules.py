@@ -16,9 +16,11 @@ from schemas.instruments import (
     EngineRules,
     Instrument,
     MarginTier,
+    TermsMessage,
 )
-
-TermsRecord = dict[str, Any]
+from schemas.oracle_terms import OracleRules, Source
+from streams.ingest.oracle_rules import oracle_record, source_record
+from streams.ingest.term_checks import TermsRecord, few, fraction, integer, number, positive
 
 TIERS_MAX = 100
 PRECISION_MAX = 9
@@ -28,7 +30,7 @@ _DUPLICATE_WINDOW_MAX = 65536
 _CONTROL_PREFIX = "~control:"
 
 
-def normalised(record: Instrument | Asset | Control | EngineRules) -> TermsRecord:
+def normalised(record: TermsMessage) -> TermsRecord:
     """The record in normal form.
 
     Raises
@@ -45,6 +47,10 @@ def normalised(record: Instrument | Asset | Control | EngineRules) -> TermsRecor
             return _control(record)
         case EngineRules():
             return _engine(record)
+        case Source():
+            return source_record(record)
+        case OracleRules():
+            return oracle_record(record)
 
 
 def _instrument(record: Instrument) -> TermsRecord:
@@ -58,8 +64,8 @@ def _instrument(record: Instrument) -> TermsRecord:
     multiplier = exact(record.multiplier, "multiplier")
     if multiplier <= 0:
         raise Refused("bad_terms", f"multiplier must be above 0, found {shown(record.multiplier)}")
-    price_precision = _integer(record.price_precision, "price_precision", 0, PRECISION_MAX)
-    quantity_precision = _integer(record.quantity_precision, "quantity_precision", 0, PRECISION_MAX)
+    price_precision = integer(record.price_precision, "price_precision", 0, PRECISION_MAX)
+    quantity_precision = integer(record.quantity_precision, "quantity_precision", 0, PRECISION_MAX)
     return {
         "kind": "instrument",
         "id": record.id,
@@ -71,7 +77,7 @@ def _instrument(record: Instrument) -> TermsRecord:
         "quantity_precision": quantity_precision,
         **_margin_rates(record),
         "tier_method": record.tier_method,
-        "size_premium_factor": plain(_number(record.size_premium_factor, "size_premium_factor", 0)),
+        "size_premium_factor": plain(number(record.size_premium_factor, "size_premium_factor", 0)),
         "liquidation_fee": plain(_below_one(record.liquidation_fee, "liquidation_fee")),
         **_open_interest(record),
         **_expiry(record),
@@ -92,11 +98,11 @@ def _margin_rates(record: Instrument) -> TermsRecord:
 
 
 def _margin_tiers(tiers: Sequence[MarginTier]) -> list[TermsRecord]:
-    _few(tiers, "tiers")
+    few(tiers, "tiers", TIERS_MAX)
     rows = []
     for index, tier in enumerate(tiers):
         path = f"tiers[{index}]."
-        start = _number(tier.notional_from, f"{path}notional_from", 0)
+        start = number(tier.notional_from, f"{path}notional_from", 0)
         rows.append({"notional_from": plain(start)} | _rates(tier.initial_margin, tier.maintenance_margin, path))
     _ascending(rows, "tiers", "notional_from")
     for name in ("initial_margin", "maintenance_margin"):
@@ -105,8 +111,8 @@ def _margin_tiers(tiers: Sequence[MarginTier]) -> list[TermsRecord]:
 
 
 def _rates(initial: object, maintenance: object, path: str) -> TermsRecord:
-    high = _fraction(initial, f"{path}initial_margin")
-    low = _fraction(maintenance, f"{path}maintenance_margin")
+    high = fraction(initial, f"{path}initial_margin")
+    low = fraction(maintenance, f"{path}maintenance_margin")
     if high < low:
         raise Refused(
             "bad_terms",
@@ -149,12 +155,12 @@ def _expiry(record: Instrument) -> TermsRecord:
 
 def _asset(record: Asset) -> TermsRecord:
     _published_id(record.id)
-    haircut = _fraction(record.haircut, "haircut")
-    borrow_haircut = _fraction(record.borrow_haircut, "borrow_haircut")
+    haircut = fraction(record.haircut, "haircut")
+    borrow_haircut = fraction(record.borrow_haircut, "borrow_haircut")
     return {
         "kind": "asset",
         "id": record.id,
-        "precision": _integer(record.precision, "precision", 0, PRECISION_MAX),
+        "precision": integer(record.precision, "precision", 0, PRECISION_MAX),
         "haircut": plain(haircut),
         "borrow_haircut": plain(borrow_haircut),
         "initial_haircut": _fraction_or(record.initial_haircut, "initial_haircut", haircut),
@@ -166,17 +172,17 @@ def _asset(record: Asset) -> TermsRecord:
 
 def _haircut_tiers(record: Asset) -> list[TermsRecord]:
     """Slices with both haircuts; one without its own initial haircut has the larger of its haircut and the asset's."""
-    _few(record.haircut_tiers, "haircut_tiers")
+    few(record.haircut_tiers, "haircut_tiers", TIERS_MAX)
     rows = []
     for index, tier in enumerate(record.haircut_tiers):
         path = f"haircut_tiers[{index}]."
-        haircut = _fraction(tier.haircut, f"{path}haircut")
+        haircut = fraction(tier.haircut, f"{path}haircut")
         least = haircut
         if record.initial_haircut is not None:
-            least = max(haircut, _fraction(record.initial_haircut, "initial_haircut"))
+            least = max(haircut, fraction(record.initial_haircut, "initial_haircut"))
         rows.append(
             {
-                "from": plain(_number(tier.quantity_from, f"{path}from", 0)),
+                "from": plain(number(tier.quantity_from, f"{path}from", 0)),
                 "haircut": plain(haircut),
                 "initial_haircut": _fraction_or(tier.initial_haircut, f"{path}initial_haircut", least),
             }
@@ -201,18 +207,16 @@ def _control(record: Control) -> TermsRecord:
 def _engine(record: EngineRules) -> TermsRecord:
     legal_id(record.reporting_currency, "reporting_currency", NAME_CHARS_MAX)
     levels = checked_levels(record)
-    cap = _fraction(record.liquidation_step_cap, "liquidation_step_cap")
-    if cap == 0:
-        raise Refused("bad_terms", "liquidation_step_cap must be above 0, found 0")
-    window = _integer(record.duplicate_window, "duplicate_window", 1, _DUPLICATE_WINDOW_MAX)
+    cap = positive(record.liquidation_step_cap, "liquidation_step_cap", 1)
+    window = integer(record.duplicate_window, "duplicate_window", 1, _DUPLICATE_WINDOW_MAX)
     return {
         "kind": "engine",
         "id": record.id,
         **levels,
-        "liquidation_timeout_ms": _integer(record.liquidation_timeout_ms, "liquidation_timeout_ms", 1, _DAY_MS),
+        "liquidation_timeout_ms": integer(record.liquidation_timeout_ms, "liquidation_timeout_ms", 1, _DAY_MS),
         "liquidation_step_cap": plain(cap),
         "duplicate_window": window,
-        "summary_interval_ms": _integer(record.summary_interval_ms, "summary_interval_ms", 1, _DAY_MS),
+        "summary_interval_ms": integer(record.summary_interval_ms, "summary_interval_ms", 1, _DAY_MS),
         "reporting_currency": record.reporting_currency,
     }
 
@@ -229,7 +233,7 @@ def checked_levels(record: Any) -> dict[str, str]:
     for name in ("margin_call", "margin_call_exit", "liquidation_exit", "liquidation_target"):
         value = getattr(record, name)
         if value is not None:
-            levels[name] = plain(_number(value, name, 1, 1000))
+            levels[name] = plain(number(value, name, 1, 1000))
     for low, high in (("margin_call", "margin_call_exit"), ("liquidation_exit", "liquidation_target")):
         if low in levels and high in levels and Decimal(levels[high]) < Decimal(levels[low]):
             raise Refused("bad_terms", f"{high} must be at least {low} {levels[low]}, found {levels[high]}")
@@ -241,42 +245,19 @@ def _published_id(text: str) -> None:
         raise Refused("illegal_id", f"id must not begin with ~, found {shown(text)}")
 
 
-def _integer(value: int, field: str, low: int, high: int) -> int:
-    if not low <= value <= high:
-        raise Refused("bad_terms", f"{field} must be {low} to {high}, found {shown(value)}")
-    return value
-
-
-def _number(value: object, field: str, low: int, high: int | None = None) -> Decimal:
-    number = exact(value, field)
-    if number < low or (high is not None and number > high):
-        bound = f"at least {low}" if high is None else f"{low} to {high}"
-        raise Refused("bad_terms", f"{field} must be {bound}, found {shown(value)}")
-    return number
-
-
-def _fraction(value: object, field: str) -> Decimal:
-    return _number(value, field, 0, 1)
-
-
 def _below_one(value: object, field: str) -> Decimal:
-    number = _fraction(value, field)
-    if number == 1:
+    found = fraction(value, field)
+    if found == 1:
         raise Refused("bad_terms", f"{field} must be below 1, found {shown(value)}")
-    return number
+    return found
 
 
 def _fraction_or(value: object, field: str, default: Decimal) -> str:
-    return plain(default if value is None else _fraction(value, field))
+    return plain(default if value is None else fraction(value, field))
 
 
 def _optional(value: object, field: str) -> Decimal | None:
-    return None if value is None else _number(value, field, 0)
-
-
-def _few(tiers: Sequence[object], field: str) -> None:
-    if len(tiers) > TIERS_MAX:
-        raise Refused("bad_terms", f"{field} must have at most {TIERS_MAX} entries, found {len(tiers)}")
+    return None if value is None else number(value, field, 0)
 
 
 def _ascending(rows: Sequence[TermsRecord], field: str, name: str) -> None:

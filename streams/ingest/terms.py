@@ -1,4 +1,4 @@
-"""The table of instruments and assets that ingest scales by: a fold over `instruments` in offset order.
+"""The table of what `instruments` says, by which ingest scales and knows sources: a fold over it in offset order.
 
 A verdict depends only on the records before it. A record that was folded already gets its old verdict again,
 so the worker that ingests `instruments` and the others that only look things up share one table.
@@ -28,12 +28,16 @@ from schemas.instruments import (
     TermsMessage,
     unit_value,
 )
-from streams.ingest.term_rules import TermsRecord, normalised
+from schemas.oracle_terms import ORACLE_ID, ORACLE_PREFIX, SOURCE_PREFIX
+from streams.ingest.term_checks import TermsRecord
+from streams.ingest.term_rules import normalised
 
 #: Changelog key of the offset up to which the changelog covers `instruments`. No published id is called so.
 POSITION_KEY = b"~position"
 
 _UNIT_MAX = 1 << 62
+#: Kinds that are the oracle's alone: no shard is told of them.
+_ORACLE_KINDS = ("source", "oracle")
 _Reason = tuple[str, str]
 
 
@@ -74,7 +78,7 @@ class InstrumentTerms:
 
 
 class Terms:
-    """Instruments and assets as of `next_offset` of the topic `instruments`.
+    """Instruments, assets, sources and the oracle's rules as of `next_offset` of the topic `instruments`.
 
     Parameters
     ----------
@@ -84,6 +88,7 @@ class Terms:
     ----------
     next_offset : the first offset not folded yet
     assets, instruments : id -> terms of what messages may use; an instrument is here once its asset is known
+    sources : name -> record of every published source
     edition : changes with `assets` and `instruments`
     """
 
@@ -92,6 +97,8 @@ class Terms:
         self.edition = 0
         self.assets: dict[str, AssetTerms] = {}
         self.instruments: dict[str, InstrumentTerms] = {}
+        self.sources: dict[str, TermsRecord] = {}
+        self._oracle: dict[str, TermsRecord] = {}  # by id
         self._message_bytes_max = message_bytes_max
         self._reader: Reader[Any] = Reader(cast(type[Any], TermsMessage))
         self._records: dict[str, TermsRecord] = {}
@@ -116,7 +123,7 @@ class Terms:
         """Fold one record of `instruments`; returns what the journals are to be told, in normal form.
 
         Each carries its `version`, the offset. Nothing is told of an instrument whose settlement asset is
-        unknown: it is told together with the asset.
+        unknown: it is told together with the asset. Nothing is told of sources and the oracle's rules.
 
         Raises
         ------
@@ -158,6 +165,8 @@ class Terms:
             self.assets[record["id"]] = _asset_terms(record)
         for record in [record for record in records if record["kind"] == "instrument"]:
             self._make_usable(record)
+        for record in [record for record in records if record["kind"] in _ORACLE_KINDS]:
+            self._keep_for_oracle(record)
 
     def find_instrument(self, id: str, field: str = "instrument") -> InstrumentTerms:
         """The instrument; raises `Refused` unknown_instrument, unknown_asset (its settlement), bad_terms."""
@@ -183,6 +192,10 @@ class Terms:
             raise Refused("unknown_asset", f"{field} must be a published asset, found {shown(id)}", id)
         return found
 
+    def oracle_record(self, symbol: str) -> TermsRecord | None:
+        """The oracle's rules for a symbol: its own, else those of all symbols; None where nobody published any."""
+        return self._oracle.get(ORACLE_PREFIX + symbol) or self._oracle.get(ORACLE_ID)
+
     def _record(self, offset: int, id: str, value: bytes) -> TermsRecord:
         check_size(value, self._message_bytes_max)
         record = normalised(self._reader.read(value))
@@ -191,7 +204,7 @@ class Terms:
         return record | {"version": offset}
 
     def _closing(self, offset: int, id: str) -> TermsRecord | None:
-        """What a tombstone says: the last terms, closed; the default rules; of a control order nothing."""
+        """What a tombstone says: the last terms, closed; the engine's default rules; of a control order nothing."""
         last = self._records.get(id)
         if last is None:
             raise Refused("tombstone", f"a null value must close a published id, found {shown(id)}")
@@ -220,7 +233,18 @@ class Terms:
                 self._make_usable(other)
         elif record["kind"] == "instrument":
             self._make_usable(record)
+        elif record["kind"] in _ORACLE_KINDS:
+            self._keep_for_oracle(record)
         return self._told(record)
+
+    def _keep_for_oracle(self, record: TermsRecord) -> None:
+        """A source or the oracle's rules; closed ones are as if never published."""
+        kept = self.sources if record["kind"] == "source" else self._oracle
+        name = record["id"].removeprefix(SOURCE_PREFIX)
+        if record["closed"]:
+            kept.pop(name, None)
+        else:
+            kept[name] = record
 
     def _make_usable(self, record: TermsRecord) -> None:
         asset = self.assets.get(record["settlement"])
@@ -254,7 +278,7 @@ class Terms:
             asset = self.assets.get(record["settlement"])
             usable = asset is not None and record["id"] in self.instruments
             return [asset.record, record] if asset is not None and usable else []
-        return [record]
+        return [] if record["kind"] in _ORACLE_KINDS else [record]
 
     def _settling_in(self, asset: str) -> list[TermsRecord]:
         records = (self._records[id] for id in sorted(self._records))
@@ -295,6 +319,14 @@ def _check_identity(before: Mapping[str, Any], record: Mapping[str, Any]) -> Non
             raise Refused(
                 "identity_changed",
                 f"{field} of {shown(record['id'])} must stay {shown(before[field])}, found {shown(record.get(field))}",
+            )
+    known = {key["id"]: key["public_key"] for key in before.get("keys", ())}
+    for key in record.get("keys", ()):
+        if known.get(key["id"], key["public_key"]) != key["public_key"]:
+            raise Refused(
+                "identity_changed",
+                f"public_key of key {shown(key['id'])} of {shown(record['id'])} must stay {shown(known[key['id']])}, "
+                f"found {shown(key['public_key'])}",
             )
 
 

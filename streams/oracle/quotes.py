@@ -27,6 +27,12 @@ class Quote(NamedTuple):
     confidence: float
     time: int
     sequence: int | None = None
+    quote_asset: str | None = None
+    instrument: str | None = None
+    last: float | None = None
+    funding_rate: float | None = None
+    next_funding_time: int | None = None
+    funding_interval_ms: int = 28_800_000
 
 
 def refusal(held: Quote, new: Quote, *, restart_ms: int) -> str:

@@ -131,9 +131,9 @@ class RawFold:
     def _take(self, number: int, batch: list[Message], time_ms: int) -> list[tuple[int, Block]]:
         messages = [ingest.Message(row.offset, row.key, row.value, row.timestamp_ms) for row in batch]
         if number in self._quotes:
-            rows, refused = self._quotes[number].take(messages, time_ms)
-            self._oracle.quotes([Quote(*row) for row in rows])
-            self._refuse(number, refused)
+            quotes = self._quotes[number].take(messages, self._terms, time_ms, final=True)
+            self._oracle.quotes([Quote(*row) for row in quotes.rows])
+            self._refuse(number, quotes.dead_letters)
             return []
         messages = [message._replace(value=self._readdressed(message.value)) for message in messages]
         result = self._ingest[number].take(messages, self._terms, time_ms, final=True)

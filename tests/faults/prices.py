@@ -13,6 +13,7 @@ from faults.rows import Blocks
 from schemas.journal import PRICE_STATES, Block
 from streams.engine.report import decimal_text
 from streams.ingest.quotes import QuotePartition
+from streams.ingest.terms import Terms
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import Quote
 
@@ -92,7 +93,7 @@ def oracle_problems(evidence: Evidence, compared: Counter[str]) -> Iterator[str]
             max_future_ms=settings.max_future_ms,
         )
         messages = [(record.offset, record.key, record.value, record.timestamp) for record in records]
-        rows, _ = reader.take(messages, NEVER_MS)
+        rows = reader.take(messages, Terms(settings.message_bytes_max), NEVER_MS, final=True).rows
         fold = OraclePartition(
             partition,
             len(evidence.records["oracle-prices"]),

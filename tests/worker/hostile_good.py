@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tests.worker.hostile_terms import BTC_PERP, TERMS
+import msgspec
+
+from schemas.prices import Quote
+from schemas.signatures import sign
+from tests.worker.hostile_terms import BTC_PERP, KEY, TERMS
 
 ACCOUNTS = (
     *(f"acct-{number}" for number in range(180)),
@@ -142,6 +146,9 @@ class Traffic:
         symbol, source = self._random.choice(("BTC", "ETH", "USDC")), self._random.choice(SOURCES)
         price = round({"BTC": 50_000, "ETH": 2_000, "USDC": 1}[symbol] * (1 + self._random.randrange(-9, 10) / 1e4), 4)
         record = {"symbol": symbol, "source": source, "price": price, "time": self._now_ms, "sequence": self._count}
+        if source == "two":
+            quote = sign(msgspec.convert(record | {"price": str(price)}, Quote), key_id="k1", private_key=KEY)
+            record |= {"key_id": quote.key_id, "signature": quote.signature}
         return _good("oracle-prices", symbol, record)
 
     def _rated(self) -> Good:

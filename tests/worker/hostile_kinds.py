@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.worker.hostile_terms import BTC_PERP, USDC
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from schemas.prices import Quote
+from schemas.signatures import sign
+from tests.worker.hostile_terms import BTC_PERP, KEY, SIGNED_SOURCE, USDC
 
 KEPT_BYTES = 65_536
 #: The broker takes batches of at most 1,048,588 bytes.
@@ -54,6 +59,13 @@ def move(now_ms: int, **changes: Any) -> dict[str, Any]:
 
 def quote(now_ms: int, **changes: Any) -> dict[str, Any]:
     return {"symbol": "BTC", "source": "one", "price": "1", "time": now_ms, "sequence": 1 << 60} | changes
+
+
+def signed(now_ms: int, key_id: str = "k1", key: Ed25519PrivateKey = KEY, **changes: Any) -> dict[str, Any]:
+    """A quote of source two, signed before `changes` are made to it."""
+    record = quote(now_ms, source="two")
+    said = sign(msgspec.convert(record, Quote), key_id=key_id, private_key=key)
+    return record | {"key_id": said.key_id, "signature": said.signature} | changes
 
 
 def rate(now_ms: int, **changes: Any) -> dict[str, Any]:
@@ -312,6 +324,20 @@ def _instruments(table: _Table) -> None:
     changed("bad_value", "kind", kind="bond")
     changed("illegal_id", "called cross", id="cross")
     changed("illegal_id", "called ~x", id="~x")
+    for name, fields in (("without keys", {"keys": []}), ("a key of zeros", {"keys": [_key("A" * 43 + "=")]})):
+        table.add("bad_terms", f"a source {name}", lambda *_, fields=fields: SIGNED_SOURCE | fields)
+    table.add(
+        "identity_changed",
+        "another key called k1",
+        lambda *_: SIGNED_SOURCE | {"keys": [_key("//////////////////////////////////////////8=")]},
+    )
+    table.add("illegal_id", "a source without a name", lambda *_: SIGNED_SOURCE | {"id": "~source:"})
+    table.add("bad_terms", "a weight of nothing", lambda *_: _rules(max_weight="0"))
+    table.add("bad_terms", "too few sources", lambda *_: _rules(sources={"one": {}}))
+    table.add(
+        "bad_terms", "a source that checks itself", lambda *_: _rules(sources={"a": {}, "b": {}}, check_source="a")
+    )
+    table.add("bad_value", "a method", lambda *_: _rules(method="mean"))
     table.add("bad_terms", "a window of nothing", lambda *_: {"kind": "engine", "id": "~engine", "duplicate_window": 0})
     table.add(
         "illegal_id",
@@ -322,6 +348,14 @@ def _instruments(table: _Table) -> None:
 
 def _tier(start: str) -> dict[str, str]:
     return {"notional_from": start, "initial_margin": "0.1", "maintenance_margin": "0.05"}
+
+
+def _key(public_key: str) -> dict[str, Any]:
+    return {"id": "k1", "public_key": public_key, "valid_from": 0}
+
+
+def _rules(**fields: Any) -> dict[str, Any]:
+    return {"id": "~oracle:VAULT", "kind": "oracle", **fields}
 
 
 def _quotes(table: _Table) -> None:
@@ -338,6 +372,31 @@ def _quotes(table: _Table) -> None:
     changed("over_range", "price 1e-30", price="1e-30")
     changed("over_range", "negative confidence", confidence="-1")
     changed("over_range", "negative sequence", sequence=-1)
+    changed("contradiction", "stated in itself", quote_asset="BTC")
+    changed("contradiction", "funding of a symbol", funding_rate="0.0001", next_funding_time=0)
+    changed("contradiction", "another symbol's instrument", instrument="ETH-INV")
+    changed("unknown_instrument", "unknown instrument", instrument="NONE-1")
+    changed("over_range", "funding above 1", instrument="BTC-PERP", funding_rate="1.1", next_funding_time=0)
+    _signatures(table)
+
+
+def _signatures(table: _Table) -> None:
+    """Quotes of source two, who signs, and of a symbol that takes signed quotes alone."""
+    stranger = Ed25519PrivateKey.from_private_bytes(b"\7" * 32)
+
+    def add(code: str, name: str, **changes: Any) -> None:
+        table.add(code, name, lambda _r, _n, now: signed(now, **changes))
+
+    add("unsigned", "no signature", key_id=None, signature=None)
+    add("missing_field", "signature without its key", key_id=None)
+    add("unknown_key", "a key that nobody published", key_id="k9")
+    add("unknown_key", "a key that has ended", key_id="k0")
+    add("bad_signature", "another's signature", key=stranger)
+    for name, value in (("price", "2"), ("confidence", "1"), ("sequence", 1), ("time", 1_760_130_900_000)):
+        add("bad_signature", f"{name} changed", **{name: value})
+    add("bad_signature", "a signature cut short", signature="c2hvcnQ=")
+    add("bad_signature", "no base64", signature="\u00e9" * 88)
+    table.changed("unsigned", "of a symbol that asks for one", symbol="VAULT")
 
 
 def kinds() -> list[Kind]:

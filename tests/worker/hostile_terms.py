@@ -1,6 +1,10 @@
-"""Instruments and assets of the hostile run."""
+"""Instruments, assets and sources of the hostile run."""
 
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from schemas.signatures import public_key_text
 
 USDC: dict[str, Any] = {"id": "USDC", "kind": "asset", "precision": 6}
 ETH: dict[str, Any] = {"id": "ETH", "kind": "asset", "precision": 8, "haircut": "0.10", "borrow_haircut": "0.05"}
@@ -31,5 +35,19 @@ FUND_PERP = {**BTC_PERP, "id": "FUND-PERP"}
 DARK_PERP = {**BTC_PERP, "id": "DARK-PERP", "underlying": "DARK"}
 BTC_FUTURE = {**BTC_PERP, "id": "BTC-DEC", "type": "future", "expiry": "2099-12-25T08:00:00Z"}
 CLOSED_PERP = {**BTC_PERP, "id": "OLD-PERP", "closed": True}
+#: What source two, and it alone, signs with.
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+SIGNED_SOURCE: dict[str, Any] = {
+    "id": "~source:two",
+    "kind": "source",
+    "keys": [
+        {"id": "k0", "public_key": public_key_text(KEY), "valid_from": 0, "valid_until": 1_000},
+        {"id": "k1", "public_key": public_key_text(KEY), "valid_from": 1_000},
+    ],
+}
+#: Nobody quotes it but those who may not.
+SIGNED_ORACLE = {"id": "~oracle:VAULT", "kind": "oracle", "unsigned_sources": False}
 
-TERMS = (USDC, ETH, OLD, BTC_PERP, ETH_INVERSE, FUND_PERP, DARK_PERP, BTC_FUTURE, CLOSED_PERP)
+TERMS = (
+    USDC, ETH, OLD, BTC_PERP, ETH_INVERSE, FUND_PERP, DARK_PERP, BTC_FUTURE, CLOSED_PERP, SIGNED_SOURCE, SIGNED_ORACLE
+)  # fmt: skip
