@@ -24,7 +24,7 @@ _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _MISSING = re.compile(r"Object missing required field `([^`]*)`(?: - at `\$\.?(.*)`)?").fullmatch
 _EXPECTED = re.compile(r"Expected `(.*)`, got `(.*)` - at `\$\.?(.*)`").fullmatch
-_LENGTH = re.compile(r"Expected `str` of length ([<>]=) (\d+) - at `\$\.?(.*)`").fullmatch
+_LENGTH = re.compile(r"Expected `str` of length ([<>]=) (\d+) - at (`key` in )?`\$\.?(.*)`").fullmatch
 _OTHER = re.compile(r"(.*) - at `(?:the key in )?\$\.?(.*)`").fullmatch
 _WORDS = {
     "str": "a string",
@@ -223,8 +223,10 @@ def _invalid(text: str, data: bytes) -> Refused:
         wanted = _WORDS.get(wanted.removesuffix(" | null"), wanted)
         return Refused("mistyped_field", f"{path} must be {wanted}, found {_found(data, path)}")
     if match := _LENGTH(text):
-        sign, length, path = match.groups()
-        bound = "at least" if sign == ">=" else "at most"
+        sign, length, is_key, path = match.groups()
+        bound, other = ("at least", "shorter") if sign == ">=" else ("at most", "longer")
+        if is_key:
+            return Refused("illegal_id", f"a name in {path} must be {bound} {length} characters, found a {other} one")
         return Refused("illegal_id", f"{path} must be {bound} {length} characters, found {_found(data, path)}")
     if match := _OTHER(text):
         fault, path = match.groups()

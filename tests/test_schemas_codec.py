@@ -15,6 +15,7 @@ from schemas.fills import Fill
 from schemas.instruments import Asset, Instrument, TermsMessage
 from schemas.liquidation import LiquidationCleared, LiquidationEvent
 from schemas.margin import AccountReport, JournalPlace, Order
+from schemas.oracle_terms import OracleRules
 from schemas.prices import Quote
 from tests.ingest_samples import BTC_PERP, DEPOSIT, ETH, FILL, QUOTE
 
@@ -125,6 +126,8 @@ def test_numbers_are_checked_by_decode():
     """A consumer must not get a number that is none."""
     with pytest.raises(Refused, match=r"haircut_tiers\[0\].haircut must be a decimal number, found 'much'"):
         decode(Asset, encode({**ETH, "haircut_tiers": [{"from": "0", "haircut": "much"}]}))
+    with pytest.raises(Refused, match=r"sources.a.weight must be a decimal number, found 'much'"):
+        decode(OracleRules, encode({"id": "~oracle", "kind": "oracle", "sources": {"a": {"weight": "much"}}}))
     with pytest.raises(Refused, match="price must be a decimal number, found null"):
         decode(Quote, encode({**QUOTE, "price": None}))
     assert decode(Asset, encode({**ETH, "initial_haircut": None})).initial_haircut is None
