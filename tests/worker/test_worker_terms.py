@@ -8,13 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
+from schemas.prices import Quote
+from schemas.signatures import sign
 from streams.kafka.broker import LocalBroker
 from tests.worker.harness import Message, Worker, read_all, running, send_all, until
-from tests.worker.hostile_terms import BTC_PERP, USDC
+from tests.worker.hostile_terms import BTC_PERP, KEY, SIGNED_SOURCE, USDC
 
 pytestmark = pytest.mark.kafka
 
@@ -68,3 +71,44 @@ def test_terms_outlive_the_message_that_brought_them(broker: LocalBroker, tmp_pa
         asyncio.run(send_all(broker.bootstrap, [fill(prefix, 2)]))
         until(lambda: quantity(worker) == "0.002")
     assert len(asyncio.run(read_all(broker.bootstrap, f"{prefix}.dead-letters"))) == 1
+
+
+def quote(prefix: str, key_id: str | None = None, **fields: Any) -> Message:
+    record = {"symbol": "BTC", "source": "two", "price": "50000", "time": int(time.time() * 1000) - 1_000} | fields
+    if key_id is not None:
+        said = sign(msgspec.convert(record, Quote), key_id=key_id, private_key=KEY)
+        record |= {"key_id": said.key_id, "signature": said.signature}
+    return f"{prefix}.oracle-prices", b"BTC", json.dumps(record).encode(), None
+
+
+def test_an_oracle_alone_reads_on_in_the_terms(broker: LocalBroker, tmp_path: Path) -> None:
+    """A worker that ingests nothing would price no new instrument, and take unsigned quotes until its next start."""
+    prefix = "oracle-alone"
+    worker = Worker(broker.bootstrap, prefix, tmp_path / "worker.log", partitions=1, roles="oracle")
+
+    def send(*messages: Message) -> None:
+        asyncio.run(send_all(broker.bootstrap, messages))
+
+    def refused() -> list[str]:
+        letters = asyncio.run(read_all(broker.bootstrap, f"{prefix}.dead-letters"))
+        return [dict(letter.headers)["reason_code"].decode() for letter in letters]
+
+    def marked() -> bool:
+        told = asyncio.run(read_all(broker.bootstrap, f"{prefix}.marks"))
+        return any("BTC-PERP" in json.loads(record.value)["marks"] for record in told)
+
+    def unsigned_is_refused() -> bool:
+        send(quote(prefix))
+        return bool(refused())
+
+    with running(worker):
+        send(quote(prefix))
+        send(terms(prefix, USDC), terms(prefix, BTC_PERP))
+        until(marked)
+        send(terms(prefix, SIGNED_SOURCE))
+        until(unsigned_is_refused)
+        new = {"id": "k2", "public_key": SIGNED_SOURCE["keys"][1]["public_key"], "valid_from": 0}
+        send(terms(prefix, SIGNED_SOURCE | {"keys": [*SIGNED_SOURCE["keys"], new]}))
+        send(quote(prefix, "k2"), quote(prefix, "k3"))
+        until(lambda: "unknown_key" in refused())
+    assert [code for code in refused() if code != "unsigned"] == ["unknown_key"]
