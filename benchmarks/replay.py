@@ -1,15 +1,16 @@
 """Replay from files, one core: fills and marks a second, and a year of hourly prices, without a broker.
 
-The journal lies in Parquet files as `crossmargin export` writes them, and is read and folded by what `crossmargin
-replay` itself runs. Seconds are of the processor, reading and decompression with them; the state before the measured
-stretch comes from a snapshot.
+The journal is what ingest makes of messages that it fetches from a backlog, and lies in Parquet files as `crossmargin
+export` writes them. What `crossmargin replay` itself runs reads and folds it, and must end with the state of a shard
+that met the blocks without files. Seconds are of the processor, reading, decompression and the hash of the state with
+them; the state before the measured stretch comes from a snapshot.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,7 +23,12 @@ from schemas.journal import Block, pack_ids
 from streams.demo.market import ASSETS, START
 from streams.demo.universe import Universe, universe
 from streams.engine.shard import Shard
+from streams.engine.state import state_hash
 from streams.engine.warmup import warm_up
+from streams.ingest.messages import Message
+from streams.ingest.partition import IngestPartition
+from streams.ingest.terms import Terms
+from streams.kafka.leases import Fetching
 from streams.margin.parameters import I64
 from streams.replay import snapshot
 from streams.replay.fold import Stretch
@@ -35,9 +41,9 @@ from streams.replay.run import Plan, Run, raw_items, recorded_items, replay
 
 PRICES = {"USDC": 1.0, "USDT": 1.0} | {name: price for name, (price, _, _) in ASSETS.items()}
 LEVERAGE = 3.0
-BLOCK_ROWS = 2_000
-FILLS_BLOCKS_A_MARKS = 10  # as at 300,000 fills a second in such blocks, with marks 15 times a second
-FILLS_UNDER = f"in blocks of {BLOCK_ROWS:,}, marks after each {FILLS_BLOCKS_A_MARKS}"
+FETCHING = Fetching(client={})
+FILLS_A_MARKS = 20_000  # as at 300,000 fills a second, with marks 15 times a second
+LOTS = 1_000  # of a fill, at most: a few accounts in a thousand overreach themselves
 TICK = 1e-4  # standard deviation of a price's move from marks to marks
 HOUR_MS = 3_600_000
 YEAR_ASSETS = {"BTC": 50_000.0, "ETH": 2_000.0, "XRP": 0.6, "LTC": 80.0, "ADA": 0.5}
@@ -81,25 +87,17 @@ def _journal(report: Report, folder: Path, accounts: int, rows: int) -> None:
     for block in _opening(draw(listed, PRICES, accounts=accounts, leverage=LEVERAGE, seed=1)):
         shard.apply(shard.next_offset, block.encode())
     snapshot.write(shard, folder / "start")
-    under = f"{accounts:,} accounts"
-    count = rows // BLOCK_ROWS
-    for what, blocks, number, told in (
-        (
-            "fills",
-            _trades(listed, accounts, rows),
-            rows,
-            f"in blocks of {BLOCK_ROWS:,}, marks after each {FILLS_BLOCKS_A_MARKS}",
-        ),
-        ("marks", _marks_only(listed, 4 * count), 4 * count * len(listed.instruments), "no fills between"),
-    ):
-        for _ in export(Made([block.encode() for block in blocks], shard.next_offset), ["journal"], folder / what):
-            pass
-        took = _replayed(folder / what, folder / "start")
-        report.add(what, number / took, f"{what}/s of CPU", f"{under}, {told}")
-        if what == "marks":
-            report.add(
-                "marks updates", 4 * count / took, "updates/s of CPU", f"{under}, {len(listed.instruments)} marks each"
-            )
+    first, under = shard.next_offset, f"{accounts:,} accounts"
+    trades = [block.encode() for block in _trades(listed, accounts, rows)]
+    updates = rows // 500
+    moves = [block.encode() for block in _marks_only(listed, updates)]
+    took, decided = _replayed(Made(trades, first), folder / "fills", folder / "start")
+    told = f"{under}, blocks of {rows // len(trades):,}, marks after each {FILLS_A_MARKS:,}"
+    report.add("fills", rows / took, "fills/s of CPU", told)
+    report.add("decisions among them", decided, "records", told)
+    took, _ = _replayed(Made(moves, first), folder / "marks", folder / "start")
+    report.add("marks", updates * len(listed.instruments) / took, "marks/s of CPU", f"{under}, no fills between")
+    report.add("marks updates", updates / took, "updates/s of CPU", f"{under}, {len(listed.instruments)} marks each")
 
 
 def _opening(population: Population) -> Iterator[Block]:
@@ -126,19 +124,55 @@ def _opening(population: Population) -> Iterator[Block]:
 
 
 def _trades(listed: Universe, accounts: int, rows: int) -> Iterator[Block]:
-    """Blocks of small fills of accounts at random, and marks that walk."""
+    """Fills of accounts at random as ingest blocks them, and marks that walk."""
     rng = np.random.default_rng(2)
     linear = np.array([at for at, item in enumerate(listed.instruments.values()) if not item.inverse])
-    prices, basis, time_ms = dict(PRICES), dict.fromkeys(listed.instruments, 0.0), START
-    for block in range(rows // BLOCK_ROWS):
-        account, instrument = rng.integers(0, accounts, BLOCK_ROWS), rng.choice(linear, BLOCK_ROWS)
-        lots = rng.integers(1, 20, BLOCK_ROWS) * rng.choice((-1, 1), BLOCK_ROWS)
-        yield fills(listed, account, instrument, lots, -1, prices, time_ms + block)
-        if (block + 1) % FILLS_BLOCKS_A_MARKS == 0:
-            time_ms += 70
-            moves = np.exp(rng.normal(0.0, TICK, len(prices)))
-            prices = {name: price * float(move) for (name, price), move in zip(prices.items(), moves, strict=True)}
-            yield marks(prices, basis, listed, time_ms)
+    limits = {"message_bytes_max": 262_144, "max_future_ms": 60_000}
+    terms = Terms(limits["message_bytes_max"])
+    for offset, record in enumerate(listed.messages()):
+        terms.add(offset, record["id"].encode(), orjson.dumps(record))
+    ingest = IngestPartition(topic="fills", source_topic="fills", partition=0, shards=1, **limits)
+    prices, basis = dict(PRICES), dict.fromkeys(listed.instruments, 0.0)
+    for first in range(0, rows, FILLS_A_MARKS):
+        time_ms = START + 70 * (first // FILLS_A_MARKS)
+        drawn = rng.integers(0, accounts, FILLS_A_MARKS), rng.choice(linear, FILLS_A_MARKS)
+        lots = rng.integers(1, LOTS, FILLS_A_MARKS) * rng.choice((-1, 1), FILLS_A_MARKS)
+        for messages in _fetches(_messages(listed, drawn[0], drawn[1], lots, prices, time_ms), first):
+            yield from (block for _, block in ingest.take(messages, terms, time_ms).blocks)
+        moves = np.exp(rng.normal(0.0, TICK, len(prices)))
+        prices = {name: price * float(move) for (name, price), move in zip(prices.items(), moves, strict=True)}
+        yield marks(prices, basis, listed, time_ms + 70)
+
+
+def _messages(
+    listed: Universe, account: I64, instrument: I64, lots: I64, prices: Mapping[str, float], time_ms: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Key and value of each fill, at the prices of the underlyings."""
+    items = list(listed.instruments.values())
+    at = [item.price_text(ticks) for item, ticks in zip(items, ticks_of(listed, prices).tolist(), strict=True)]
+    for row, (who, number, size) in enumerate(_rows((account, instrument, lots))):
+        item, name = items[number], name_of(who)
+        yield (
+            name.encode(),
+            (
+                f'{{"fill_id":"{time_ms}-{row}","account":"{name}","instrument":"{item.id}",'
+                f'"quantity":"{item.quantity_text(size)}","price":"{at[number]}","fee":"0","time":{time_ms}}}'
+            ).encode(),
+        )
+
+
+def _fetches(rows: Iterable[tuple[bytes, bytes]], first: int) -> Iterator[list[Message]]:
+    """Messages as a worker that is behind fetches them: as many as one answer of the broker holds."""
+    held: list[Message] = []
+    size = 0
+    for offset, (key, value) in enumerate(rows, first):
+        held.append(Message(offset, key, value, 0))
+        size += len(key) + len(value)
+        if size >= FETCHING.partition_fetch_bytes or len(held) == FETCHING.block_records_max:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
 
 
 def _marks_only(listed: Universe, count: int) -> Iterator[Block]:
@@ -151,15 +185,24 @@ def _marks_only(listed: Universe, count: int) -> Iterator[Block]:
         yield marks(prices, basis, listed, START + 70 * number)
 
 
-def _replayed(folder: Path, start: Path) -> float:
-    """Processor seconds of a replay of a recording, from a snapshot."""
+def _replayed(made: Made, folder: Path, start: Path) -> tuple[float, int]:
+    """Processor seconds of a replay of the blocks, from files and from a snapshot, and how many decisions it makes."""
+    for _ in export(made, ["journal"], folder):
+        pass
     recording = ParquetRecording(folder)
     plan = Plan(stretch=Stretch(), wait=lambda _: None, start=start)
     runs = {0: Run(0, plan, recording)}
     began = time.process_time()
     for _ in replay(recorded_items(recording, [0], runs), runs, plan.stretch, recording.name):
         pass
-    return time.process_time() - began
+    took = time.process_time() - began
+    met_first = snapshot.read(0, start)
+    for part in made.read("journal", 0):
+        for record in part:
+            met_first.fold(record.offset, Block.decode(record.value or b""))
+    if runs[0].state != state_hash(met_first):
+        raise ValueError(f"the state must be {state_hash(met_first)}, found {runs[0].state} ({folder})")
+    return took, runs[0].outputs["margin-calls"] + runs[0].outputs["liquidations"]
 
 
 def _year(report: Report, folder: Path, accounts: int, hours: int) -> None:

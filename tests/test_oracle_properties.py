@@ -16,8 +16,7 @@ T = 1_760_130_900_000
 AGE, SKEW, HEARTBEAT = 500, 200, 100
 
 PRICES = st.floats(min_value=1e-6, max_value=1e12)
-QUOTES = st.builds(
-    Quote,
+QUOTES = st.tuples(
     st.sampled_from(["BTC", "ETH"]),
     st.sampled_from(["a", "b", "c"]),
     PRICES,
@@ -26,7 +25,7 @@ QUOTES = st.builds(
     st.none() | st.integers(0, 50),
     *[st.none()] * 5,  # of no instrument, in the reporting currency
     st.just(FUNDING_INTERVAL_MS),
-)
+).map(lambda fields: Quote(*fields))
 Step = tuple[str, Any]
 STEPS = st.lists(
     st.one_of(

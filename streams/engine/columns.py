@@ -4,6 +4,10 @@ A *segment table* keeps, for each book, a short run of entries side by side (its
 the id of their instrument or asset. A run that is full moves to the end of the table with twice the room; the table
 is packed anew when it would have to grow and a quarter of it is holes (runs that double leave almost half). What each
 account remembers is far more, and never shrinks: see `streams.engine.remembered`.
+
+Kernels here, there and in `streams.engine.posting` that make no array are compiled with `_nrt=False`: the compiler then
+counts no references to those it is given (it would at each call, which took a third of the time of posting a fill), and
+refuses one that makes an array after all.
 """
 
 from typing import Any, NamedTuple
@@ -84,6 +88,12 @@ def with_room(table: Any, rows: int, extra: int) -> Any:
     return table._replace(**{n: grown(getattr(table, n), top + extra) for n in entries})
 
 
+def distinct(rows: I64) -> I64:
+    """The different ones among `rows`, ascending; `np.unique` hashes them, which takes ten times as long."""
+    ascending = np.sort(rows)
+    return ascending[np.append(True, ascending[1:] != ascending[:-1])] if len(rows) else ascending
+
+
 class Marked:
     """A set of row numbers, kept as one flag a row."""
 
@@ -119,7 +129,7 @@ def find_books(first: I64, next_book: I32, book_instrument: I32, account: I64, i
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def find(start: int, count: int, keys: I32, key: int) -> int:
     """Entry of `key` in the run, -1 where it has none."""
     for entry in range(start, start + count):
@@ -128,7 +138,7 @@ def find(start: int, count: int, keys: I32, key: int) -> int:
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def place(start: int, count: int, keys: I32, key: int, rank: I32) -> int:
     """Where in the run `key` belongs, so that the ranks of its keys ascend."""
     for entry in range(start, start + count):
@@ -137,7 +147,7 @@ def place(start: int, count: int, keys: I32, key: int, rank: I32) -> int:
     return start + count
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def position_entry(t: Positions, book: int, key: int, rank: I32) -> int:
     """The book's entry for instrument `key`, opened at its place where it has none; the caller made room."""
     entry = find(t.start[book], t.size[book], t.key, key)
@@ -168,7 +178,7 @@ def position_entry(t: Positions, book: int, key: int, rank: I32) -> int:
     return entry
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def remove_position(t: Positions, book: int, entry: int) -> None:
     """Close the gap of a flat position."""
     for at in range(entry, t.start[book] + t.size[book] - 1):
@@ -179,7 +189,7 @@ def remove_position(t: Positions, book: int, entry: int) -> None:
     t.size[book] -= 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def balance_entry(t: Balances, book: int, key: int, rank: I32) -> int:
     """The book's entry for asset `key`, opened at zero where it has none; the caller made room."""
     entry = find(t.start[book], t.size[book], t.key, key)

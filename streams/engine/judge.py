@@ -13,6 +13,7 @@ import numpy as np
 
 from streams.engine.book_view import BookView, Leg
 from streams.engine.cautious import both_sides, cautious_books
+from streams.engine.columns import distinct
 from streams.engine.decisions import (
     Cause,
     Output,
@@ -123,7 +124,7 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
     if changed:
         shard.touched.update(ledger.book_account[changed])
         touched = np.append(touched, np.array(changed, dtype=np.int64))
-    return out, np.unique(ledger.book_account[touched]) if touched.size else touched
+    return out, distinct(ledger.book_account[touched])
 
 
 def _restrained(shard: Shard, books: I64, status: I8) -> I8:

@@ -61,7 +61,8 @@ class Ledger:
         """The number of each account; new ones are opened with an empty cross book."""
         known = len(self.accounts)
         found = self.accounts.numbers(names)
-        self.open_accounts(np.arange(known, len(self.accounts), dtype=np.int64))
+        if len(self.accounts) > known:
+            self.open_accounts(np.arange(known, len(self.accounts), dtype=np.int64))
         return found
 
     def open_accounts(self, accounts: I64) -> None:
@@ -216,7 +217,9 @@ class Ledger:
             if not len(unopened):
                 self.make_room()
             done = post(totals, done)
-        book[book < 0] = self.cross_book[account[book < 0]]
+        closed = book < 0
+        if closed.any():
+            book[closed] = self.cross_book[account[closed]]
         self._absorb(totals, terms)
         for name, number in zip(self.rows, np.bincount(outcome, minlength=4).tolist(), strict=True):
             self.rows[name] += number
@@ -236,25 +239,16 @@ class Ledger:
         self.recent = with_words(self.recent, words)
 
     def _absorb(self, totals: House, terms: Terms) -> None:
-        for account, name in ((posting.FEES, "~fees"), (posting.FUNDING, "~funding")):
-            self._absorb_assets(totals, account, name)
-        self._absorb_assets(totals, posting.EXTERNAL, "~external")
-        self._absorb_assets(totals, posting.HOUSE, "~house")
-        self._absorb_assets(totals, posting.ROUNDING, "~rounding")
-        for instrument in np.nonzero(totals.instruments.any(axis=(0, 2)))[0].tolist():
-            row = totals.instruments[:, instrument]
+        moved = np.nonzero(totals.assets.any(axis=2))
+        for account, asset, limbs in zip(*(at.tolist() for at in moved), totals.assets[moved].tolist(), strict=True):
+            self.house_assets[(posting.ASSET_ACCOUNTS[account], asset)] += posting.total(limbs)
+        traded = np.nonzero(totals.instruments.any(axis=(0, 2)))[0]
+        for instrument in traded.tolist():
+            rows = totals.instruments[:, instrument].tolist()
             asset = int(terms.settlement[instrument])
-            self.house_assets[(f"~market:{instrument}", asset)] += posting.total(row[posting.MARKET])
-            for account, name in (
-                (posting.MARKET_LOTS, "~market"),
-                (posting.EXTERNAL_LOTS, "~external"),
-                (posting.HOUSE_LOTS, "~house"),
-            ):
-                self.house_lots[(name, instrument)] += posting.total(row[account])
-
-    def _absorb_assets(self, totals: House, account: int, name: str) -> None:
-        for asset in np.nonzero(totals.assets[account].any(axis=1))[0].tolist():
-            self.house_assets[(name, asset)] += posting.total(totals.assets[account, asset])
+            self.house_assets[(f"~market:{instrument}", asset)] += posting.total(rows[posting.MARKET])
+            for account in (posting.MARKET_LOTS, posting.EXTERNAL_LOTS, posting.HOUSE_LOTS):
+                self.house_lots[(posting.LOTS_ACCOUNTS[account], instrument)] += posting.total(rows[account])
 
     # -- settlement and take-over --------------------------------------------------------------------------------
 

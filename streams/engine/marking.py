@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schemas.journal import RULES_OLDEST, Block
+from streams.engine.columns import distinct
 from streams.engine.posting import Terms, funding_step, holders
 from streams.engine.terms import TermsTable
 from streams.engine.trust import HALTED, I8, RESTRICTED, Trust, trust_of
@@ -242,6 +243,6 @@ def settle_expired(shard: Shard) -> I64:
         books += shard.ledger.settle(held, instrument, ticks, shard.posting)
     if not books:
         return np.zeros(0, dtype=np.int64)
-    touched = np.unique(np.array(books, dtype=np.int64))
+    touched = distinct(np.array(books, dtype=np.int64))
     shard.touched.update(shard.ledger.book_account[touched].tolist())
     return touched

@@ -5,6 +5,7 @@ funding to the funding account, transfers to the outside, what settling rounds t
 posts whole or not at all.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,9 +30,11 @@ APPLIED, DUPLICATE, OUT_OF_RANGE, TO_HOUSE, NO_BOOK = 0, 1, 2, 3, 4
 #: Position sizes stay exact as float64.
 LOTS_LIMIT = 1 << 53
 
-# rows of House.assets and House.instruments
+# rows of House.assets and House.instruments, and whose they are; MARKET is an instrument's own account of cash
 FEES, FUNDING, EXTERNAL, HOUSE, ROUNDING = 0, 1, 2, 3, 4
 MARKET, MARKET_LOTS, EXTERNAL_LOTS, HOUSE_LOTS = 0, 1, 2, 3
+ASSET_ACCOUNTS = ("~fees", "~funding", "~external", "~house", "~rounding")
+LOTS_ACCOUNTS = ("", "~market", "~external", "~house")
 
 
 class Terms(NamedTuple):
@@ -60,19 +63,19 @@ def house(assets: int, instruments: int) -> House:
     return House(np.zeros((5, assets, 2), dtype=np.int64), np.zeros((4, instruments, 2), dtype=np.int64))
 
 
-def total(limbs: I64) -> int:
+def total(limbs: Sequence[int]) -> int:
     """The exact integer of two limbs."""
-    return (int(limbs[1]) << 32) + int(limbs[0])
+    return (limbs[1] << 32) + limbs[0]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def add(table: I64, account: int, key: int, amount: int) -> None:
     """Add `amount` to a house entry."""
     table[account, key, 0] += amount & 0xFFFFFFFF
     table[account, key, 1] += amount >> 32
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def identity_hash(data: npt.NDArray[np.uint8], start: int, end: int, domain: int) -> int:
     """64-bit hash of an id's bytes (FNV-1a, then murmur3's finaliser).
 
@@ -88,13 +91,13 @@ def identity_hash(data: npt.NDArray[np.uint8], start: int, end: int, domain: int
     return h ^ (h >> uint64(33))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def fits(amount: int) -> bool:
     """Whether a ledger amount stays in range."""
     return -LIMIT < amount < LIMIT
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def post_fill(
     positions: Positions,
     balances: Balances,
@@ -170,7 +173,7 @@ def post_fill(
     return APPLIED
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def post_fill_to_house(terms: Terms, totals: House, instrument: int, lots: int, ticks: int, fee: int) -> int:
     """A late fill of a book that was taken over: the house account stands in for it."""
     asset = terms.settlement[instrument]
@@ -185,7 +188,7 @@ def post_fill_to_house(terms: Terms, totals: House, instrument: int, lots: int, 
     return TO_HOUSE
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def settle(
     positions: Positions,
     balances: Balances,
@@ -209,7 +212,7 @@ def settle(
     return outcome
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def post_residue(terms: Terms, totals: House, instrument: int, lots: int, ticks: int) -> None:
     """Leave the market with what single lots cost at `ticks`, and give the rest to the rounding account.
 
@@ -223,7 +226,7 @@ def post_residue(terms: Terms, totals: House, instrument: int, lots: int, ticks:
         add(totals.assets, ROUNDING, terms.settlement[instrument], residue)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def post_fills(
     positions: Positions,
     balances: Balances,

@@ -45,13 +45,13 @@ def with_words(rings: Recent, extra: int) -> Recent:
     return rings._replace(word=grown(rings.word, int(rings.top[0]) + extra))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def piece(first: int) -> int:
     """How many hashes the piece takes that begins with a ring's hash number `first`."""
     return min(max(first, PIECE_MIN), PIECE_MAX)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def words(count: int) -> int:
     """Words that the pieces of a ring of `count` hashes take."""
     first, taken = 0, 0
@@ -61,13 +61,13 @@ def words(count: int) -> int:
     return taken
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def following(r: Recent, at: int) -> int:
     """Where the piece behind the one at `at` begins; it must be there."""
     return int64(r.word[at])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def add_piece(r: Recent, account: int, last: int, first: int) -> int:
     """A new piece for hash number `first` on, behind the one at `last` (-1: the ring's first); the caller made room."""
     at = r.top[0]
@@ -79,7 +79,7 @@ def add_piece(r: Recent, account: int, last: int, first: int) -> int:
     return int64(at)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def seen_before(r: Recent, account: int, identity: int) -> bool:
     """Whether the account's ring holds this hash."""
     size, first, at = int64(r.size[account]), 0, int64(r.start[account])
@@ -94,7 +94,7 @@ def seen_before(r: Recent, account: int, identity: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def remember(r: Recent, account: int, identity: int, window: int) -> None:
     """Put a hash into the account's ring, over the oldest once it holds `window`; the caller made room."""
     size, head = int64(r.size[account]), int64(r.head[account])

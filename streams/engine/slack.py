@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from streams.engine.columns import Balances, Positions, grown
+from streams.engine.columns import Balances, Positions, distinct, grown
 from streams.engine.posting import Terms
 from streams.engine.radius import BOTH, FALLS, KINDS, LEAN, RADIUS_MIN, RISES, searched_radius
 from streams.engine.reach import UNKNOWN, floor_of, radii
@@ -187,6 +187,8 @@ class Slack:
         self.reaches: F32 = np.zeros(0, dtype=np.float32)
         self._top = 0
         self._loose: list[I64] = []  # books that were loose, some twice
+        self._laid_out: tuple[F64, F64] = (np.zeros(0), np.zeros(0))  # the prices last met, never written to again
+        self._log: F64 = np.zeros(0)  # their logarithms
         self._seen: F64 = np.zeros(0)  # the log prices at which books were last judged
         self._marked = False  # a marks block has come since
 
@@ -197,7 +199,7 @@ class Slack:
         out = np.empty(int(self.live.sum()), dtype=np.int64)
         count = wake(self.anchors, here, self.live, self.start, self.end, self.entry, self.reaches, self.slot_of, out)
         if self._loose:
-            loose = np.unique(np.concatenate(self._loose))
+            loose = distinct(np.concatenate(self._loose))
             self._loose = [loose[self.slot_of[loose] == LOOSE]]
         return np.sort(np.concatenate((out[:count], *self._loose)))
 
@@ -208,7 +210,7 @@ class Slack:
         """
         here = self._here(shard)
         self._detach(books)
-        if not self._marked and np.array_equal(self._seen, here, equal_nan=True):
+        if not self._marked and (here is self._seen or np.array_equal(self._seen, here, equal_nan=True)):
             self._loosen(books)
             return
         self._seen, self._marked = here, False
@@ -309,7 +311,10 @@ class Slack:
         books, known = shard.ledger.books, len(self.slot_of)
         self.slot_of = grown(self.slot_of, books)
         self.slot_of[known:] = ASLEEP
-        here = np.log(np.concatenate((shard.prices.marks, shard.prices.prices)))
+        laid_out = (shard.prices.marks, shard.prices.prices)
+        if any(now is not then for now, then in zip(laid_out, self._laid_out, strict=True)):
+            self._laid_out, self._log = laid_out, np.log(np.concatenate(laid_out))
+        here = self._log
         if len(here) != self.anchors.shape[1] or known == 0:
             self.anchors = np.full((SLOTS, len(here)), np.nan)
             self.live[:] = 0

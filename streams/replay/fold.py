@@ -89,8 +89,9 @@ def apply(shard: Shard, record: Recorded, name: str) -> Step:
     """
     where = f"journal[{shard.partition}] at {record.offset}, {name}"
     try:
-        soundness.check(Block.decode(record.value or b""))
-        folded = shard.fold(record.offset, record.value or b"")
+        block = Block.decode(record.value or b"")
+        soundness.check(block)
+        folded = shard.fold(record.offset, block)
     except (CorruptBlock, InvariantViolation) as error:
         raise RecordingError(f"{error} ({where})") from error
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:

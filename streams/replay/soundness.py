@@ -6,8 +6,6 @@ can hold any.
 
 from __future__ import annotations
 
-import numpy as np
-
 from schemas.journal import FILL_KINDS, PRICE_STATES, RULES_OLDEST, RULES_VERSION, TRANSFER_TYPES, Block, CorruptBlock
 
 #: Columns that are indexes into a list of names, and the lowest value that they may have.
@@ -57,7 +55,8 @@ def check(block: Block) -> None:
             raise CorruptBlock(f"{name} must be {low} to {high}, found {column.min()} to {column.max()}")
     if data is not None:
         ends = columns["id_end"]
-        if np.any(np.diff(ends, prepend=0) < 0) or (ends[-1] if len(ends) else 0) != len(data):
+        ordered = not len(ends) or (ends[0] >= 0 and not (ends[1:] < ends[:-1]).any())
+        if not ordered or (ends[-1] if len(ends) else 0) != len(data):
             raise CorruptBlock(f"ids must end one after another and at {len(data)}, found others")
 
 
