@@ -359,3 +359,23 @@ def test_a_table_restored_from_its_changelog():
         assert restored.oracle_record(symbol) == unbroken.oracle_record(symbol)
     assert restored.oracle_record("BTC")["id"] == "~oracle"
     assert code_of(restored, {**SOURCE, "keys": [{**K2, "public_key": PUBLIC_KEY}]}) == "identity_changed"
+
+
+def test_halts_in_the_order_of_their_records():
+    """A symbol is halted by the last order on it, whatever the orders are called; pauses name no symbol."""
+    order = {"kind": "control", "action": "halt", "symbol": "BTC"}
+    terms = published(
+        {**order, "id": "~control:1"},
+        {**order, "id": "~control:2", "symbol": "ETH"},
+        {"kind": "control", "id": "~control:3", "action": "pause_liquidations"},
+        {**order, "id": "~control:4", "action": "resume"},
+    )
+    assert terms.halted() == {"ETH"}
+    terms.add(4, b"~control:1", encoded({**order, "id": "~control:1"}))
+    assert terms.halted() == {"BTC", "ETH"}
+
+
+def test_reporting_currency_of_the_rules():
+    """A quote stated in it needs no rate."""
+    assert published().reporting_currency() == "USD"
+    assert published({"kind": "engine", "id": "~engine", "reporting_currency": "EUR"}).reporting_currency() == "EUR"

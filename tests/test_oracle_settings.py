@@ -1,6 +1,9 @@
 """The oracle's rules from a record in normal form."""
 
+from dataclasses import replace
+
 from streams.oracle.settings import MarkRule, Redemption, SourceRule, SymbolRules, rules_of
+from tests.ingest_samples import published
 
 
 def test_without_a_record_nothing_is_judged() -> None:
@@ -15,6 +18,13 @@ def test_without_a_record_nothing_is_judged() -> None:
 def test_empty_record_has_the_defaults() -> None:
     """Fields added later must mean the same to old records."""
     assert rules_of({}, 7_000) == SymbolRules()
+
+
+def test_published_record_with_nothing_in_it_has_the_same_defaults() -> None:
+    """The contract states the defaults that users read; these must be the ones that hold."""
+    record = published({"kind": "oracle", "id": "~oracle:BTC"}).oracle_record("BTC")
+    assert record is not None
+    assert replace(rules_of(record, 7_000), version=0) == SymbolRules()
 
 
 def test_each_kind_of_field() -> None:

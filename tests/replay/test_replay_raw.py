@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from schemas.journal import PRICE_STATES
 from streams.replay.command import replay_command
+from streams.replay.raw import Message, RawFold, RawRules, Source
 
 T0 = 1_760_000_000_000
 INSTRUMENTS = [
@@ -212,3 +214,28 @@ def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
     result = raw(tmp_path)
     assert result.exit_code == 2
     assert "files must be called after their topics" in result.output
+
+
+def test_oracle_records_and_halts_hold_in_raw_history_too() -> None:
+    """What a worker would have told of a price on one source, and after a halt, a replay of the messages tells.
+
+    49,500 is in the band about 50,000; 49,000 and 48,500 are held at its edge, 1 % below, since one source confirms
+    nothing.
+    """
+    rules = {"id": "~oracle:BTC", "kind": "oracle", "sources_min": 2}
+    halt = {"id": "~control:btc", "kind": "control", "action": "halt", "symbol": "BTC"}
+    rows = [*INSTRUMENTS, rules, halt]
+    messages = [Message(T0, at, row["id"].encode(), orjson.dumps(row), T0) for at, row in enumerate(rows)]
+    messages[-1] = messages[-1]._replace(time_ms=T0 + 3_500)
+    prices = [
+        Message(row["time"], at, row["symbol"].encode(), orjson.dumps(row), row["time"])
+        for at, row in enumerate(quotes())
+    ]
+    fold = RawFold([Source("instruments", "i", 0, messages), Source("oracle-prices", "p", 0, prices)], RawRules())
+    told = [block for _, block in fold.blocks() if block.kind == "marks"]
+    found: list[tuple[float, str]] = []
+    for block in told:
+        rows = zip(block.names["symbols"], block.columns["index"], block.columns["symbol_state"], strict=True)
+        found += [(float(index), PRICE_STATES[state]) for name, index, state in rows if name == "BTC"]
+    assert found[0] == (50_000.0, "suspect")
+    assert found[-1] == (pytest.approx(49_005.0), "halted")
