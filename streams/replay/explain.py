@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from streams.engine.shard import Shard
 from streams.engine.standing import LevelSet
 from streams.engine.trust import SUSPECT
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, OK, STATUSES
+from streams.replay import snapshot
 from streams.replay.bar import watched
 from streams.replay.fold import apply
 from streams.replay.recording import Recorded, Recording, RecordingError
@@ -67,8 +69,12 @@ class Explained:
         return self.made == self.sent
 
 
-def explain(recording: Recording, identity: str) -> Explained:
+def explain(recording: Recording, identity: str, start: Path | None = None) -> Explained:
     """Fold the journal up to the decision `identity`, and make it again.
+
+    Parameters
+    ----------
+    start : folder of snapshots to begin with; None: the journal's first record
 
     Raises
     ------
@@ -77,13 +83,19 @@ def explain(recording: Recording, identity: str) -> Explained:
     """
     partition, offset = _place(identity)
     extent = recording.extents("journal").get(partition)
-    if extent is None or extent.first > 0:
-        found = "no such partition" if extent is None else f"its first at {extent.first}"
+    if extent is None:
+        raise RecordingError(f"journal[{partition}] must be there, found no such partition ({recording.name})")
+    shard = Shard(partition) if start is None else snapshot.read(partition, start)
+    if extent.first > shard.next_offset:
         raise RecordingError(
-            f"journal[{partition}] must be there from its first record, found {found} ({recording.name})"
+            f"journal[{partition}] must begin at {shard.next_offset}, found {extent.first}: start from a snapshot of a "
+            f"state before the decision ({recording.name})"
         )
-    shard = Shard(partition)
-    for part in watched(recording.read("journal", partition), extent, f"journal[{partition}]"):
+    if shard.next_offset > offset:
+        raise RecordingError(
+            f"the snapshot must be of a state before record {offset}, found one at {shard.next_offset} ({start})"
+        )
+    for part in watched(recording.read("journal", partition, shard.next_offset), extent, f"journal[{partition}]"):
         for record in part:
             if record.offset == offset:
                 return _explained(recording, shard, record, identity)
@@ -120,17 +132,8 @@ def _posted(shard: Shard, record: Recorded, name: str) -> Shard:
     extra = block.extra
     if block.kind == "marks":
         extra = {**extra, "oracle": {**extra["oracle"], "mode": "catching_up"}}
-    quiet = Block(
-        kind=block.kind,
-        source=block.source,
-        names=block.names,
-        columns=block.columns,
-        terms=block.terms,
-        extra=extra,
-        rules_version=block.rules_version,
-    )
     copy.prices.modes = {}
-    apply(copy, record._replace(value=quiet.encode()), name)
+    apply(copy, record._replace(value=replace(block, extra=extra).encode()), name)
     return copy
 
 

@@ -14,25 +14,33 @@ from rich.table import Table
 
 from streams.engine.report import decimal_text
 from streams.replay.explain import Explained, Json, explain, missing
-from streams.replay.options import opened, source_options
+from streams.replay.options import DIRECTORY, opened, source_options
 from streams.replay.recording import RecordingError
 
 
 @click.command("explain")
 @click.argument("event_id")
 @source_options
+@click.option("--start", type=DIRECTORY, help="Begin from the snapshots that `replay --save` wrote, not from the first "
+              "record.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the event, the state it was made in, and what was "
               "missing, as one JSON document.")  # fmt: skip
 @click.option("--document", is_flag=True, help="Print the state as a portfolio document, which "
               "`crossmargin evaluate -` reads and reports alike.")  # fmt: skip
 def explain_command(
-    event_id: str, folder: Path | None, broker: str | None, topic_prefix: str | None, as_json: bool, document: bool
+    event_id: str,
+    folder: Path | None,
+    broker: str | None,
+    topic_prefix: str | None,
+    start: Path | None,
+    as_json: bool,
+    document: bool,
 ) -> None:
     """Make one decision again from the journal, and say what was behind it.
 
     EVENT_ID is the `id` of a record of margin-calls or liquidations, such as 3-1811-alice-cross-liquidation. The
     journal is that of FOLDER, which `crossmargin export` wrote, or without FOLDER that of a cluster; it is folded from
-    its first record to the one that the id names.
+    its first record, or a snapshot's state, to the one that the id names.
 
     Shown are assets after haircuts, each position's rate and share of the maintenance margin, the status before, how
     much more cash would have prevented it, and whether it is what was sent.
@@ -47,7 +55,7 @@ def explain_command(
         if as_json and document:
             raise RecordingError("--json or --document must be given, found both")
         with ExitStack() as stack:
-            found = explain(opened(stack, folder, broker, topic_prefix), event_id)
+            found = explain(opened(stack, folder, broker, topic_prefix), event_id, start)
     except RecordingError as error:
         click.echo(f"crossmargin explain: {error}", err=True)
         sys.exit(2)

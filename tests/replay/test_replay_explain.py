@@ -13,7 +13,9 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from streams.engine.shard import Shard
 from streams.evaluate.command import evaluate_command
+from streams.replay import snapshot
 from streams.replay.explain import explain, missing
 from streams.replay.explain_command import explain_command
 from tests.builders import STANDARD, Fill, Leg, Market, asset, of
@@ -149,6 +151,28 @@ def test_the_command_tells_it(crash: MemoryRecording, tmp_path: Path) -> None:
     assert json.loads(as_json.output)["event"] == event
 
 
+def test_a_snapshot_stands_for_what_was_before(crash: MemoryRecording, tmp_path: Path) -> None:
+    """Where retention has taken the beginning, it is the only way."""
+    event = next(event for event in events(crash) if event["kind"] == "liquidation" and event["journal"]["offset"] > 30)
+    journal = crash.topics["journal"][0]
+    at = next(number for number, record in enumerate(journal) if record.offset >= 20)
+    shard = Shard(0)
+    for record in journal[:at]:
+        shard.apply(record.offset, record.value or b"")
+    snapshot.write(shard, tmp_path / "snapshots")
+    cut = MemoryRecording({**crash.topics, "journal": {0: journal[at:]}}, {"journal": shard.next_offset})
+    folder = str(to_files(cut, tmp_path / "cut"))
+    start = ["--start", str(tmp_path / "snapshots")]
+    result = CliRunner().invoke(explain_command, [event["id"], folder, *start])
+    assert result.exit_code == 0, result.output
+    for arguments, line in (
+        ([event["id"]], f"journal[0] must begin at 0, found {shard.next_offset}"),
+        (["0-3-a-cross-called", *start], "the snapshot must be of a state before record 3"),
+    ):
+        refused = CliRunner().invoke(explain_command, [arguments[0], folder, *arguments[1:]])
+        assert (refused.exit_code, line in refused.output) == (2, True), refused.output
+
+
 def test_a_decision_that_was_sent_otherwise_is_said(crash: MemoryRecording, tmp_path: Path) -> None:
     event = next(event for event in events(crash) if event["kind"] == "liquidation")
     records = [
@@ -165,7 +189,7 @@ def test_a_decision_that_was_sent_otherwise_is_said(crash: MemoryRecording, tmp_
     ("identity", "line"),
     [
         ("nonsense", "an event id must begin with shard and journal offset"),
-        ("9-4-a-cross-called", "journal[9] must be there from its first record"),
+        ("9-4-a-cross-called", "journal[9] must be there, found no such partition"),
         ("0-9999999-a-cross-called", "journal[0] must have a record at 9999999"),
         ("0-30-nobody-cross-called", "must give 0-30-nobody-cross-called, found no such decision"),
     ],
