@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, str] = {
     "ingest": "benchmarks.ingest",
     "revaluation": "benchmarks.revaluation",
     "slack_days": "benchmarks.slack_days",
+    "oracle_faults": "benchmarks.oracle_faults",
     "replay": "benchmarks.replay",
     "restore": "benchmarks.restore",
     "transactions": "benchmarks.transactions",

@@ -62,21 +62,22 @@ def draw(
     kept = np.array([1.0 - float(listed.assets[name].haircut) for name in assets])
     linear = np.array([at for at, item in enumerate(instruments) if not item.inverse])
     inverse = np.array([at for at, item in enumerate(instruments) if item.inverse] or linear[:1])
+    slots = min(POSITIONS, len(linear))
     rate = np.array([float(item.tiers[0][1]) for item in instruments])
     lot = np.array([_lot_value(item, prices) for item in instruments])
 
     kind = rng.choice(len(KINDS), accounts, p=KINDS) * (not dollars)
     wealth = np.clip(rng.lognormal(np.log(20_000), 1.1, accounts), 500, 2_000_000)
-    count = rng.integers(1, POSITIONS + 1, accounts)
+    count = rng.integers(1, slots + 1, accounts)
     count[kind == HEDGED] = 2
     count[kind == COINS] = 1
     count[kind == SAVER] = 0
     if positions:
         count[:] = positions
-    held = linear[np.argsort(rng.random((accounts, len(linear))), axis=1)[:, :POSITIONS]]
+    held = linear[np.argsort(rng.random((accounts, len(linear))), axis=1)[:, :slots]]
     on_inverse = (kind == COINS) & (rng.random(accounts) < 0.4)
     held[on_inverse, 0] = rng.choice(inverse, int(on_inverse.sum()))
-    side = np.where(rng.random((accounts, POSITIONS)) < LONG_SHARE, 1.0, -1.0)
+    side = np.where(rng.random((accounts, slots)) < LONG_SHARE, 1.0, -1.0)
     side[kind == HEDGED, 1] = -side[kind == HEDGED, 0]
 
     coin = rng.choice(coins, accounts)
@@ -84,7 +85,7 @@ def draw(
     settles = np.array([assets.index(item.settlement.id) for item in instruments])
     collateral[on_inverse] = settles[held[on_inverse, 0]]
     debt = np.where(kind == BORROWED, rng.uniform(0.2, 0.5, accounts), 0.0)
-    use = np.arange(POSITIONS) < count[:, None]
+    use = np.arange(slots) < count[:, None]
     share = wealth * (kept[collateral] - debt)
     wanted = share * leverage * rng.lognormal(0.0, SPREAD, accounts)
     each = use * side * (wanted / np.maximum(count, 1))[:, None]

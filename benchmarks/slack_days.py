@@ -111,10 +111,10 @@ class Found:
     different: int = 0
 
 
-def price_file(day: str) -> Path | None:
+def price_file(day: str, prefix: str = "crash_") -> Path | None:
     """The file of a day, None where there is none."""
     folder = os.environ.get("CROSSMARGIN_PRICES")
-    found = Path(folder).glob(f"crash_{day}*.csv*") if folder else ROOT.parent.glob(f"*/data/crash_{day}*.csv*")
+    found = Path(folder).glob(f"{prefix}{day}*.csv*") if folder else ROOT.parent.glob(f"*/data/{prefix}{day}*.csv*")
     return next(iter(sorted(found)), None)
 
 

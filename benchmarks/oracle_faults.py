@@ -1,0 +1,338 @@
+"""What faults of sources do to the index and to accounts: ours beside an engine that believes one source.
+
+Shards hold the same accounts: one is told the true price, one what our oracle tells, one what the first source says.
+An account that is liquidated at true prices, and at those 25 bp up and down, must be, else it was missed; one that is
+at none of these was liquidated wrongly. Engine and oracle only, no Kafka; orders are not filled, so that each account
+enters liquidation once.
+
+Prices: the files crash_2021-05-19*.csv*, crash_2025-10-10*.csv* and usdc_depeg_2023-03*.csv.gz, found as in
+benchmarks/slack_days.py. The file of a crash has one venue: five sources are made of it, each up to 2 s late and some
+basis points off. The file of the depeg has three real venues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from benchmarks.population import Population, draw, marks, shard_of
+from benchmarks.report import Report
+from benchmarks.slack_days import price_file, ticks_of
+from benchmarks.venues import DRIFT, FAULTS, SYMBOL, Fault, Moment, crash, depeg
+from schemas.journal import PRICE_STATES, Block
+from streams.demo.market import market
+from streams.demo.universe import universe
+from streams.engine.shard import Shard
+from streams.oracle.marks import MarksUpdate, SymbolMark
+from streams.oracle.partition import OraclePartition
+from streams.replay import prices as price_files
+from streams.replay.bars import DAY_MS
+
+HOUR_MS = 3_600_000
+DOLLARS = {"USDC": 1.0, "USDT": 1.0}
+LEVERAGE, SEED = 6.0, 7
+#: Honest venues differ by as much in a crash: accounts this near to their line are nobody's fault.
+TOLERANCE = 0.0025
+#: Of each case, before the fault begins.
+QUIET_MS = 600_000
+RECORD: dict[str, Any] = {"max_age_ms": 5_000}
+#: All that holds back or leaves out is off, the index is the same.
+OFF: dict[str, Any] = {
+    "band_sigmas": 0,
+    "cusum_h": 0,
+    "bias_max": 0,
+    "flaps_max": 0,
+    "recovery_ticks": 0,
+    "recovery_ms": 0,
+}
+DEPEG_RECORDS: dict[str, dict[str, Any]] = {
+    "BTC": {"max_age_ms": 90_000},
+    "USDC": {"max_age_ms": 90_000, "sources_min": 1},
+    "USDT": {"max_age_ms": 90_000, "sources_min": 1},
+}
+#: Day, hours of it, and how often each source quotes.
+FALLS = (
+    ("2021-05-19", 12.0, 14.0, 5_000),
+    ("2021-05-19", 0.0, 24.0, 60_000),
+    ("2025-10-10", 12.0, 24.0, 5_000),
+    ("2025-10-10", 12.0, 24.0, 60_000),
+)
+
+#: (epoch ms, price), ascending.
+Path = list[tuple[int, float]]
+#: The prices that an engine believes after a moment's quotes.
+Believes = Callable[[Moment], Mapping[str, float]]
+
+
+class Engine:
+    """A shard, and when each of its accounts entered liquidation, by name."""
+
+    def __init__(self, population: Population, first: Moment) -> None:
+        self._population, self._offset = population, 0
+        self._shard: Shard = shard_of(population, first.true, first.time)
+        self.liquidated: dict[str, int] = {}
+        self.tell(first.true, first.time)
+
+    def tell(self, prices: Mapping[str, float], time: int) -> None:
+        """Judge all at these prices, which are trusted."""
+        listed = self._population.universe
+        self._fold(marks(prices, dict.fromkeys(listed.instruments, 0.0), listed, time), time)
+
+    def update(self, update: MarksUpdate) -> None:
+        """Judge all as the oracle says."""
+        names, columns, extra = update.block()
+        self._fold(Block(kind="marks", names=names, columns=columns, extra=extra), update.time)
+
+    def _fold(self, block: Block, time: int) -> None:
+        self._offset += 1
+        for one in self._shard.apply(self._offset, block.encode()):
+            if one.topic == "liquidations":
+                record = orjson.loads(one.value)
+                if record.get("kind") == "liquidation":
+                    self.liquidated.setdefault(record["account"], time)
+
+
+class Oracled:
+    """An engine behind our oracle, and what that told of bitcoin: states, reasons, and how far the index was off.
+
+    `states` are (since when, state), `reasons` when each was first told, `errors` (when, basis points). Both oracle and
+    engine are asked at every `look_ms` of the `every_ms` between two moments.
+    """
+
+    def __init__(
+        self, population: Population, first: Moment, records: Mapping[str, Any], *, look_ms: int, every_ms: int
+    ) -> None:
+        self._oracle = OraclePartition(0, 1, heartbeat_ms=1_000, quote_age_ms_max=10_000, max_source_skew_ms=2_000)
+        self._oracle.rules(records.get)
+        self._oracle.terms((name, item.underlying) for name, item in population.universe.instruments.items())
+        self._every_ms, self._look_ms = every_ms, look_ms
+        self._index: float | None = None
+        self.engine = Engine(population, first)
+        self.states: list[tuple[int, str]] = []
+        self.reasons: dict[str, int] = {}
+        self.errors: list[tuple[int, float]] = []
+
+    @property
+    def refused(self) -> int:
+        """Quotes that were not taken."""
+        return sum(self._oracle.refused.values())
+
+    def take(self, moment: Moment) -> None:
+        """A moment's quotes, and the time until the next."""
+        self._oracle.quotes(moment.quotes)
+        for time in range(moment.time, moment.time + self._every_ms, self._look_ms):
+            update = self._oracle.due(time, None)
+            if update is not None and update.rows:
+                self.engine.update(update)
+                for row in update.rows:
+                    if row.symbol == SYMBOL:
+                        self._heard(row, time)
+            if time == moment.time and self._index is not None:
+                self.errors.append((time, (self._index / moment.true[SYMBOL] - 1) * 1e4))
+
+    def _heard(self, row: SymbolMark, time: int) -> None:
+        self._index, state = row.index_price, PRICE_STATES[row.state]
+        if not self.states or self.states[-1][1] != state:
+            self.states.append((time, state))
+        for reason in row.reasons:
+            self.reasons.setdefault(reason, time)
+
+
+def liquidated(moments: Iterable[Moment], population: Population, first: Moment, believes: Believes) -> dict[str, int]:
+    """Who is liquidated when, by an engine that trusts what it believes."""
+    engine, last = Engine(population, first), first.true
+    for moment in moments:
+        prices = believes(moment)
+        if prices != last:
+            engine.tell(prices, moment.time)
+            last = prices
+    return engine.liquidated
+
+
+def accounts(prices: Mapping[str, float], time: int, many: int) -> Population:
+    """Accounts on bitcoin, long and short."""
+    listed = universe(dict(prices), time + 30 * DAY_MS)
+    return draw(listed, prices, accounts=many, leverage=LEVERAGE, seed=SEED)
+
+
+def path_of(day: str, since_h: float, until_h: float, step_ms: int) -> tuple[Path, str]:
+    """(epoch ms, price) of bitcoin over some hours of a day, and where from."""
+    file = price_file(day)
+    if file is None:
+        bars, name = market(seed=19, count=240), "seeded market"
+        ticks = ticks_of(bars, step_ms)
+        span = round((until_h - since_h) * HOUR_MS)
+        return [(tick.time, tick.prices["BTC"]) for tick in ticks if tick.time - bars.start < span], name
+    start = price_files.epoch_ms(day)
+    bars = price_files.read([file]).between(start + int(since_h * HOUR_MS), start + int(until_h * HOUR_MS))
+    return [(tick.time, tick.prices["BTC"]) for tick in ticks_of(bars, step_ms)], day
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is played: moments, to accounts, under rules; the fault begins at `since`."""
+
+    name: str
+    moments: list[Moment]
+    population: Population
+    records: Mapping[str, Any]
+    since: int
+    look_ms: int
+    every_ms: int
+    believers: Mapping[str, Believes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Right:
+    """Accounts that an engine liquidates at true prices: `must` at those up to TOLERANCE up and down, `may` at any."""
+
+    must: set[str]
+    may: set[str]
+
+
+def right(case: Case) -> Right:
+    """Who is to be liquidated; between `must` and `may` are those whom the choice among honest prices decides."""
+    found = []
+    for rate in (1.0 - TOLERANCE, 1.0, 1.0 + TOLERANCE):
+        first = case.moments[0]
+        found.append(set(liquidated(case.moments, case.population, first, _true(rate))))
+    return Right(must=set.intersection(*found), may=set.union(*found))
+
+
+def _true(rate: float) -> Believes:
+    return lambda moment: {**moment.true, SYMBOL: moment.true[SYMBOL] * rate}
+
+
+def one_source(source: str, *, at_one: bool = False) -> Believes:
+    """The last price that this source sent, whatever its time.
+
+    A price in another asset is converted at that one's true price; or taken for dollars, and that asset for a dollar.
+    """
+    last: dict[str, float] = {}
+
+    def believed(moment: Moment) -> Mapping[str, float]:
+        for quote in moment.quotes:
+            if quote.source == source and quote.symbol == SYMBOL:
+                last[SYMBOL] = quote.price
+                if quote.quote_asset and at_one:
+                    last[quote.quote_asset] = 1.0
+                elif quote.quote_asset:
+                    last[SYMBOL] *= moment.true[quote.quote_asset]
+        return {**moment.true, **last}
+
+    return believed
+
+
+def play(report: Report, case: Case, wanted: Right) -> Oracled:
+    """Play a case to our oracle and engine and to those who believe one source; report what became of the accounts."""
+    first = case.moments[0]
+    ours = Oracled(case.population, first, case.records, look_ms=case.look_ms, every_ms=case.every_ms)
+    for moment in case.moments:
+        ours.take(moment)
+    _tell_oracle(report, case, ours)
+    found = {"ours": ours.engine.liquidated}
+    for name, believes in case.believers.items():
+        found[name] = liquidated(case.moments, case.population, first, believes)
+    report.add("accounts to liquidate", len(wanted.must), f"to {len(wanted.may):,}", case.name)
+    for name, who in found.items():
+        report.add(f"liquidated wrongly, {name}", len(who.keys() - wanted.may), "", case.name)
+        report.add(f"missed, {name}", len(wanted.must - who.keys()), "", case.name)
+    return ours
+
+
+def _tell_oracle(report: Report, case: Case, ours: Oracled) -> None:
+    since = case.since
+    off = [abs(error) for time, error in ours.errors if time >= since]
+    reasons = sorted((time, reason) for reason, time in ours.reasons.items() if time >= since)
+    said = ", ".join(f"{reason} after {(time - since) / 1_000:,.0f} s" for time, reason in reasons)
+    states = " > ".join(state for time, state in ours.states[-6:])
+    report.note(f"{case.name}: {said or 'nothing to say'}; states at the end {states}")
+    if reasons:
+        report.add("until the first reason was told", (reasons[0][0] - since) / 1_000, "s", case.name)
+    report.add("changes of state", sum(time >= since for time, _ in ours.states), "", case.name)
+    report.add("quotes refused", ours.refused, "", case.name)
+    report.add("index off the true price: most", max(off), "bp", case.name)
+    report.add("index off the true price: median", float(np.median(off)), "bp", case.name)
+
+
+def run(report: Report, *, quick: bool) -> None:
+    """Faults on the worst hour of a crash, a slow drift over a day, real falls at several cadences, the depeg."""
+    many = 200 if quick else 2_000
+    path, name = path_of("2021-05-19", 12.7, 13.0 if quick else 13.7, 1_000)
+    _faults(report, path, name, FAULTS, many, RECORD)
+    slow, name = path_of("2021-05-19", 0.0, 1.0 if quick else 24.0, 15_000)
+    _faults(report, slow, name, (DRIFT,), many, RECORD | {"max_age_ms": 20_000})
+    for day, since, until, cadence_ms in FALLS[:1] if quick else FALLS:
+        _fall(report, path_of(day, since, since + 1 if quick else until, cadence_ms), cadence_ms, many)
+    _depeg(report, many, *(("2023-03-11T06:30", "2023-03-11T08:00") if quick else ("2023-03-10T12:00", "2023-03-13")))
+
+
+def _case(path: Path, name: str, fault: Fault, population: Population, record: Mapping[str, Any]) -> Case:
+    since, every_ms = path[0][0] + QUIET_MS, path[1][0] - path[0][0]
+    moments = [
+        moment._replace(true={**DOLLARS, **moment.true}) for moment in crash(path, fault, since=since, seed=SEED)
+    ]
+    return Case(
+        name=f"{name}, {fault.name}", moments=moments, population=population, records={SYMBOL: record}, since=since,
+        look_ms=min(every_ms, 1_000), every_ms=every_ms, believers={"one source": one_source("a")},
+    )  # fmt: skip
+
+
+def _faults(
+    report: Report, path: Path, name: str, faults: Iterable[Fault], many: int, record: Mapping[str, Any]
+) -> None:
+    """Each fault on the same path, to the same accounts."""
+    population = accounts({**DOLLARS, SYMBOL: path[0][1]}, path[0][0], many)
+    wanted: Right | None = None
+    for fault in faults:
+        case = _case(path, name, fault, population, record)
+        wanted = wanted or right(case)
+        play(report, case, wanted)
+
+
+def _fall(report: Report, day: tuple[Path, str], cadence_ms: int, many: int) -> None:
+    """A real fall, no fault: how much later than without any breaker accounts are liquidated."""
+    path, name = day
+    population = accounts({**DOLLARS, SYMBOL: path[0][1]}, path[0][0], many)
+    name = f"{name}, a quote each {cadence_ms / 1_000:g} s"
+    record = {"max_age_ms": max(3_000, 2 * cadence_ms)}
+    case = _case(path, name, FAULTS[0], population, record)
+    ours = play(report, case, right(case)).engine.liquidated
+    plain = Oracled(population, case.moments[0], {SYMBOL: record | OFF}, look_ms=case.look_ms, every_ms=cadence_ms)
+    for moment in case.moments:
+        plain.take(moment)
+    unheld = plain.engine.liquidated
+    later = [(ours[account] - time) / 1_000 for account, time in unheld.items() if account in ours]
+    report.add("accounts liquidated without breakers", len(unheld), "", case.name)
+    report.add("of these missed with breakers", len(unheld.keys() - ours.keys()), "", case.name)
+    report.add("longest delay by breakers", max(later, default=0.0), "s", case.name)
+
+
+def _depeg(report: Report, many: int, since: str, until: str) -> None:
+    """The days on which USDC lost its peg."""
+    file = price_file("2023-03", prefix="usdc_depeg_")
+    if file is None:
+        report.note("no file of the depeg")
+        return
+    moments = list(depeg(file, since, until))
+    first = moments[0]
+    population = accounts(first.true, first.time, many)
+    believers = {"Binance.US BTC/USDC": ("binance_us_usdc", False), "Kraken BTC/USDC, USDC as 1": ("kraken_usdc", True)}
+    case = Case(
+        name="USDC depeg", moments=moments, population=population, records=DEPEG_RECORDS, since=first.time,
+        look_ms=5_000, every_ms=60_000,
+        believers={name: one_source(source, at_one=at_one) for name, (source, at_one) in believers.items()},
+    )  # fmt: skip
+    ours = play(report, case, right(case))
+    lines = {"ours": [((time - first.time) / HOUR_MS, error) for time, error in ours.errors]}
+    for name, (source, at_one) in believers.items():
+        believed = one_source(source, at_one=at_one)
+        lines[name] = [
+            ((moment.time - first.time) / HOUR_MS, (believed(moment)[SYMBOL] / moment.true[SYMBOL] - 1) * 1e4)
+            for moment in moments
+        ]
+    report.curve("USDC depeg: index against the honest venues", "hours", "basis points", lines)
