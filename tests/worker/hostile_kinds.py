@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.prices import Quote
 from schemas.signatures import sign
-from tests.worker.hostile_terms import BTC_PERP, KEY, SIGNED_SOURCE, USDC
+from tests.worker.hostile_terms import BTC_PERP, KEY, SIGNED_ORACLE, SIGNED_SOURCE, USDC
 
 KEPT_BYTES = 65_536
 #: The broker takes batches of at most 1,048,588 bytes.
@@ -332,12 +332,9 @@ def _instruments(table: _Table) -> None:
         lambda *_: SIGNED_SOURCE | {"keys": [_key("//////////////////////////////////////////8=")]},
     )
     table.add("illegal_id", "a source without a name", lambda *_: SIGNED_SOURCE | {"id": "~source:"})
-    table.add("bad_terms", "a weight of nothing", lambda *_: _rules(max_weight="0"))
-    table.add("bad_terms", "too few sources", lambda *_: _rules(sources={"one": {}}))
-    table.add(
-        "bad_terms", "a source that checks itself", lambda *_: _rules(sources={"a": {}, "b": {}}, check_source="a")
-    )
-    table.add("bad_value", "a method", lambda *_: _rules(method="mean"))
+    for fields in ({"max_weight": "0"}, {"sources": {"a": {}}}, {"sources": {"a": {}, "b": {}}, "check_source": "a"}):
+        table.add("bad_terms", f"rules with {fields}", lambda *_, fields=fields: SIGNED_ORACLE | fields)
+    table.add("bad_value", "rules with a method", lambda *_: SIGNED_ORACLE | {"method": "mean"})
     table.add("bad_terms", "a window of nothing", lambda *_: {"kind": "engine", "id": "~engine", "duplicate_window": 0})
     table.add(
         "illegal_id",
@@ -352,10 +349,6 @@ def _tier(start: str) -> dict[str, str]:
 
 def _key(public_key: str) -> dict[str, Any]:
     return {"id": "k1", "public_key": public_key, "valid_from": 0}
-
-
-def _rules(**fields: Any) -> dict[str, Any]:
-    return {"id": "~oracle:VAULT", "kind": "oracle", **fields}
 
 
 def _quotes(table: _Table) -> None:
