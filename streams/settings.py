@@ -54,7 +54,7 @@ class Settings:
     max_source_skew_ms : how far a source may lag behind the clock before the shards stop judging
     max_future_ms : messages further in the future than this are dead letters
     heartbeat_ms : the oracle speaks at least this often
-    quote_age_ms_max : sources whose latest quote is older than this are left out
+    quote_age_ms_max : sources whose latest quote is older are left out, of symbols without an oracle record
     message_bytes_max : longer messages are dead letters
     session_seconds : a worker that is not heard of for this long loses its partitions
     instance_id : static membership of the group: a restart within the session causes no rebalance

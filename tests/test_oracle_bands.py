@@ -123,6 +123,16 @@ def test_width_by_hand(sigmas: float, volatility: float, elapsed_ms: int, expect
             id="b came back inside (median 98.5 is still out): its print counts no more, agreement begins anew",
         ),
         pytest.param(
+            [(1_000, [("a", 98.7, 900), ("b", 98.9, 900)], 99.0, IN_BAND)],
+            100.0,
+            id="20 bp past the edge (median 98.8): the edge, and nothing is held back",
+        ),
+        pytest.param(
+            [(1_000, [("a", 98.7, 900), ("b", 98.7, 900)], 99.0, HELD)],
+            100.0,
+            id="30 bp past the edge: held back",
+        ),
+        pytest.param(
             [(1_000, [("a", 90.0, 900), ("b", 100.0, 900), ("c", 100.5, 900)], 100.0, IN_BAND)],
             100.0,
             id="one of three: the median never leaves",

@@ -68,6 +68,12 @@ def test_basis_is_capped(rule: MarkRule, mid: float, expected: float) -> None:
     assert held.mark(100.0, [book(mid, last=mid)], T + 10 * 60_000, rule) == pytest.approx(expected)
 
 
+def test_funding_is_capped_too() -> None:
+    """A venue that states a wild funding rate with a wild trade moves the mark no further than a wild book does."""
+    wild = book(100.0, last=150.0, rate=1.0)  # 150, 100 and 150
+    assert InstrumentBook().mark(100.0, [wild], T, OF_THREE) == pytest.approx(105.0)
+
+
 @pytest.mark.parametrize("rule", [SMOOTHED, OF_THREE], ids=["smoothed", "of three"])
 def test_without_a_book_the_basis_fades(rule: MarkRule) -> None:
     """A venue that falls silent must not make the mark jump; nor may its last basis stay for ever."""
@@ -106,10 +112,10 @@ def test_when_to_look_again(rule: MarkRule) -> None:
     held = InstrumentBook()
     held.quotes["v"] = book(102.0)
     held.mark(100.0, [book(102.0)], T, rule)
-    assert held.wakes_ms(T, rule, 3_000) == T + 3_001
+    assert held.wakes_ms(T, rule, lambda _: 3_000) == T + 3_001
     held.mark(100.0, [book(101.0)], T + 10, rule)
-    assert held.wakes_ms(T + 10, rule, 3_000) == T + 250
-    assert held.wakes_ms(T + 10, MarkRule(), 3_000) is None
+    assert held.wakes_ms(T + 10, rule, lambda _: 3_000) == T + 250
+    assert held.wakes_ms(T + 10, MarkRule(), lambda _: 3_000) is None
 
 
 @given(

@@ -69,7 +69,7 @@ class TestSources:
         assert judged(market.over(6_000, 8_000, a=90.0, b=90.0)) == (90.0, OK, ())
         row = told(market.over(9_000, 9_000, a=90.0, b=90.0))
         assert judged(row) == (90.0, DEGRADED, ("source_missing:c",))
-        assert row.widening == 0.02
+        assert (row.widening, row.check) == (0.02, None)
         assert judged(market.over(10_000, 19_000, a=90.0, b=90.0, c=90.0)) == (90.0, DEGRADED, ("recovering",))
         row = told(market.over(20_000, 29_000, a=90.0, b=90.0, c=90.0))
         assert judged(row) == (90.0, OK, ())
@@ -143,7 +143,7 @@ class TestBreakers:
         market.over(0, 30_000, a=100.0, b=100.0)
         row = told(market.at(31_000, quote(80.0), quote(100.0, source="b")))
         assert (row.index_price, row.state, row.reasons) == (99.0, SUSPECT, ("band",))
-        assert row.check == 100.0
+        assert (row.check, row.confidence) == (100.0, 0.0)  # not the 10 that lie between the two
         crash = Market({"BTC": band})
         crash.over(0, 30_000, a=100.0, b=100.0, c=100.0)
         assert judged(crash.over(31_000, 31_000, a=80.0, b=80.0, c=80.0)) == (80.0, OK, ())
@@ -157,6 +157,15 @@ class TestBreakers:
         assert found[-1].sources == ("a", "b")
         assert judged(found[-1]) == (100.0, DEGRADED, ("drift:c",))
         assert max(row.widening for row in found) <= 0.02
+
+    def test_a_breaker_opens_by_time_alone(self) -> None:
+        """Two sources print a crash once, then nothing: after 10 s of agreeing it is through, without a third print."""
+        market = Market({"BTC": PLAIN | {"band_sigmas": "6", "max_age_ms": 60_000, "band_ticks": 9}})
+        market.over(0, 30_000, a=100.0, b=100.0)
+        market.at(31_050, quote(80.0), quote(80.0, source="b"))
+        found = {step: told(market.at(step)).index_price for step in range(31_100, 42_000, 50)}
+        assert found[41_000] == 99.0
+        assert found[41_050] == 80.0
 
     def test_check_source(self) -> None:
         """It is in no index; 1 % off for 10 s makes the price suspect, and it is what to check against."""
@@ -256,6 +265,8 @@ class TestMeansAndMarks:
         row = told(market.over(4_000, 4_000, a=110.0, b=110.0))
         assert (row.index_price, row.marks) == (100.0, (("BTC-PERP", 110.0),))
         assert told(market.at(6_500)).index_price == pytest.approx(110 - 10 * 0.5**0.5)
+        assert told(market.at(6_749)).index_price == pytest.approx(110 - 10 * 0.5**0.5)
+        assert told(market.at(6_750)).index_price == pytest.approx(110 - 10 * 0.5**0.55)
 
     def test_window_mean(self) -> None:
         """The same by a window of a minute."""

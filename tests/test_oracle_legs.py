@@ -118,6 +118,14 @@ class TestPartition:
         oracle.quotes([quote("A", 2.0, asset="B"), quote("B", 0.5, asset="A")])
         assert prices(oracle.due(T, None)) == {}
 
+    def test_a_circle_feeds_nothing_back(self) -> None:
+        """A rests on dollars, B on A; A in B would be A itself again, and every error in it twice."""
+        oracle = partition()
+        oracle.quotes([quote("A", 100.0), quote("A", 3.0, asset="B", source="b"), quote("B", 0.5, asset="A")])
+        assert prices(oracle.due(T, None)) == {"A": (100.0, OK), "B": (50.0, OK)}
+        oracle.quotes([quote("A", 101.0, time=T + 1)])
+        assert prices(oracle.due(T + 1, None)) == {"A": (101.0, OK), "B": (50.5, OK)}
+
     def test_rates_of_other_partitions(self) -> None:
         """USDC may be quoted on another partition of the topic: what its oracle told converts here."""
         oracle = partition()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streams.oracle.index import live_quotes
 from streams.oracle.marks import CATCHING_UP, LIVE, OK, STALE, MarksUpdate
 from streams.oracle.partition import OraclePartition
-from streams.oracle.quotes import FUNDING_INTERVAL_MS, Quote
+from streams.oracle.quotes import Quote
 
 T = 1_760_130_900_000
 AGE, SKEW, HEARTBEAT = 500, 200, 100
@@ -23,8 +23,6 @@ QUOTES = st.tuples(
     st.sampled_from([0.0, 0.25, 3.0]),
     st.integers(T - 300, T + 3_000),
     st.none() | st.integers(0, 50),
-    *[st.none()] * 5,  # of no instrument, in the reporting currency
-    st.just(FUNDING_INTERVAL_MS),
 ).map(lambda fields: Quote(*fields))
 Step = tuple[str, Any]
 STEPS = st.lists(

@@ -32,6 +32,15 @@ def test_half_life(elapsed: int, expected: float) -> None:
     assert mean.at(1_000 + elapsed, HALF_LIFE) == expected
 
 
+def test_time_that_runs_backwards_counts_as_none() -> None:
+    """A clock that is set back must not make a mean run ahead."""
+    mean, window = Ema(100.0, 10_000, 100.0), WindowMean(100.0, 10_000)
+    mean.step(108.0, 5_000, HALF_LIFE)
+    window.step(108.0, 5_000, WINDOW)
+    assert (mean.since_ms, window.since_ms, window.parts) == (10_000, 10_000, [])
+    assert mean.at(15_000, HALF_LIFE) == 104.0
+
+
 @pytest.mark.parametrize(
     ("now", "expected"),
     [

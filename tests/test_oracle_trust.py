@@ -30,6 +30,7 @@ EVIDENCE = st.builds(
     legs=st.sampled_from([(), ("USDC",)]),
     halted=st.booleans(),
 )
+MERELY_DEGRADED = {"source_missing", "drift", "flapping", "check_missing", "recovering"}
 STEPS = st.lists(st.tuples(st.integers(0, 20_000), EVIDENCE), max_size=30)
 
 
@@ -169,6 +170,9 @@ def test_the_second_opinion_on_a_suspect_price() -> None:
     assert (trust.check_price(None), trust.check_price(81.0)) == (100.0, 81.0)
     judged(trust, 2_000, price=70.0, verdict=CONFIRMED)
     assert trust.check_price(None) == 70.0
+    judged(trust, 3_000, price=60.0, verdict=HELD)
+    assert judged(trust, 4_000, price=69.0) == Verdict(SUSPECT, ("recovering",))
+    assert trust.check_price(None) == 69.0
 
 
 @given(STEPS, st.integers(0, 30))
@@ -185,7 +189,7 @@ def test_restored_goes_on_as_if_never_stopped(steps: list[tuple[int, Evidence]],
 
 @given(STEPS)
 def test_what_every_verdict_keeps(steps: list[tuple[int, Evidence]]) -> None:
-    """No state without a reason, no better state than what is wrong now, and nothing trusted while suspect."""
+    """No state without a reason, no better state than what is wrong now, nothing trusted that has something wrong."""
     trust, now_ms = Trust(), T
     for elapsed_ms, saw in steps:
         now_ms += elapsed_ms
@@ -194,7 +198,8 @@ def test_what_every_verdict_keeps(steps: list[tuple[int, Evidence]]) -> None:
         assert bool(verdict.reasons) == (verdict.state != OK)
         assert list(verdict.reasons) == sorted(verdict.reasons)
         assert verdict.state >= (HALTED if saw.halted else SUSPECT if saw.split or saw.live < 2 else OK)
-        assert trust.trusted == (saw.price if verdict.state <= DEGRADED and saw.price is not None else trusted)
+        wrong = {reason.partition(":")[0] for reason in verdict.reasons} - MERELY_DEGRADED
+        assert trust.trusted == (trusted if wrong or saw.price is None else saw.price)
 
 
 @given(STEPS, EVIDENCE)

@@ -10,6 +10,9 @@ Prints of different sources in one evaluation all count: three sources that fall
 need a third print, which comes with the next quote of either; where quotes come only each 5 or 60 s, AGREED_MS stands
 in for it, because then no print does not mean no confirmation. So a move that is real is held for no longer than
 AGREED_MS after the second source has seen it.
+
+What lies within NEAR of the edge is told as the edge, but held back it is not: in a fall some sources are a little past
+the edge and some not yet.
 """
 
 import math
@@ -23,6 +26,8 @@ from streams.oracle.settings import SymbolRules
 YEAR_MS = 365 * 86_400_000
 #: For so long sources must agree where they print too seldom to confirm by count.
 AGREED_MS = 10_000
+#: Less than venues differ by when prices move fast.
+NEAR = 0.0025
 #: Returns shorter than this are bid, ask and rounding more than volatility.
 VOLATILITY_STEP_MS = 60_000
 VOLATILITY_HALF_LIFE_MS = 1_800_000
@@ -97,7 +102,7 @@ class Band:
         edge = self.price * (1 + side * width)
         confirmed = self._confirmed(side, edge, quotes, now_ms, rules)
         if confirmed is None:
-            self.verdict = HELD
+            self.verdict = HELD if abs(index / edge - 1) > NEAR else IN_BAND
             return edge
         accepted = min(index, confirmed) if side > 0 else max(index, confirmed)
         self.verdict = CONFIRMED if accepted == index else HELD

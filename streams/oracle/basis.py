@@ -1,6 +1,6 @@
 """Mark price of one instrument from the index and the instrument's own book."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,12 +76,12 @@ class InstrumentBook:
             return index + mean
         return within(_of_three(index, mean, live, now_ms), index, rule.basis_max)
 
-    def wakes_ms(self, now_ms: int, rule: MarkRule, age_ms_max: int) -> int | None:
+    def wakes_ms(self, now_ms: int, rule: MarkRule, age_ms_max: Callable[[str], int]) -> int | None:
         """The next moment at which time alone moves the mark: a quote comes of age, or its mean is on the way."""
         if rule.method == "index":
             return None
-        moments = [quote.time + age_ms_max + 1 for quote in self.quotes.values()]
-        moments += [quote.time - age_ms_max for quote in self.quotes.values()]
+        moments = [quote.time + age_ms_max(quote.source) + 1 for quote in self.quotes.values()]
+        moments += [quote.time - age_ms_max(quote.source) for quote in self.quotes.values()]
         settles = [now_ms]
         if self.smooth is not None:
             settles.append(self.smooth.settles_ms(rule.basis_half_life_ms))

@@ -2,7 +2,8 @@
 
 The gap of a source is ln(its price / the nearest price in the middle of the others): 0 inside of the two middle prices
 of an even number. So sources of which less than half are wrong cannot make the others look wrong: with two of five,
-the middle of any honest source's others still reaches to an honest one.
+the middle of any honest source's others still reaches to an honest one. A quote is compared when its source has made
+the next one, with all between the middles at both moments: then who moves first, or last, in a fall is not off.
 
 Two tests (Page 1954 for the first). A two-sided CUSUM of z = (gap - bias) / sd sees a gap that changes: its sum rises
 by |z| - k a minute and alarms above h. The bias itself, an EMA of the gap with a half-life of an hour, sees one that
@@ -10,7 +11,7 @@ creeps. Both are sampled on a grid of oracle time, and each quote at most once: 
 samples, rather than many of the same. With samples each second and sd = SD_MIN = 20 bp a gap alarms after
 
     1,000 x   10 %   1 %    60 bp   25 bp   5 bp more each hour
-    3 s       7 s    69 s   2 min   7 min   6.4 hours, by the bias
+    4 s       8 s    70 s   2 min   7 min   6.4 hours, by the bias
 
 and no one or two prints ever do; 10 bp for good never do.
 
@@ -55,12 +56,16 @@ class Drift(NamedTuple):
 class Watched:
     """Statistics of one source.
 
+    `price` is of the last quote, which is yet to be compared; `low`, `high` were the middle prices of the others then.
     `off` is gap - bias of the last sample; `bias`, `variance` are those of the gap; `up`, `down` the sums of the CUSUM.
     `drifting_ms` : since when it drifts, None while it does not; `out` : whether it is left out for that.
     """
 
     quote_ms: int
     sampled_ms: int
+    price: float
+    low: float
+    high: float
     off: float = 0.0
     bias: float = 0.0
     variance: float = SD_MIN**2
@@ -101,21 +106,22 @@ class DriftWatch:
         for quote in live:
             others = [price for source, price in believed.items() if source != quote.source]
             if others:
-                self._watch(quote, gap(quote.price, others), now_ms, rules)
+                self._watch(quote, middle(others), now_ms, rules)
         for source in [source for source, held in self.held.items() if now_ms - held.sampled_ms > FORGET_MS]:
             del self.held[source]
         self._pool([abs(held.off) for quote in live if (held := self.held.get(quote.source)) and not held.out], now_ms)
 
-    def _watch(self, quote: Quote, found: float, now_ms: int, rules: SymbolRules) -> None:
+    def _watch(self, quote: Quote, others: tuple[float, float], now_ms: int, rules: SymbolRules) -> None:
         held = self.held.get(quote.source)
         if held is None:
-            elapsed_ms = rules.drift_interval_ms
-            held = self.held[quote.source] = Watched(quote.time, now_ms)
-        elif held.quote_ms == quote.time:
+            self.held[quote.source] = Watched(quote.time, now_ms, quote.price, *others)
             return
-        else:
-            elapsed_ms = min(max(now_ms - held.sampled_ms, 0), APART_MS)
-            held.quote_ms, held.sampled_ms = quote.time, now_ms
+        if held.quote_ms == quote.time:
+            return
+        found = gap(held.price, min(held.low, others[0]), max(held.high, others[1]))
+        elapsed_ms = min(max(now_ms - held.sampled_ms, 0), APART_MS)
+        held.quote_ms, held.sampled_ms, held.price = quote.time, now_ms, quote.price
+        held.low, held.high = others
         held.off = found - held.bias
         sd = math.sqrt(max(SD_MIN**2, held.variance, self.pooled))
         if rules.cusum_h > 0:
@@ -157,18 +163,26 @@ class DriftWatch:
         return cls(cell, pooled, pooled_ms, {source: Watched(*values) for source, values in held.items()})
 
 
-def gap(price: float, others: Sequence[float]) -> float:
-    """ln(price / nearest of the one or two middle prices of the others); positive where it is above them.
+def middle(prices: Sequence[float]) -> tuple[float, float]:
+    """The two middle prices of an even number, twice the middle one of an odd number.
 
     Examples
     --------
-    >>> gap(101.0, [100.0, 102.0])
-    0.0
-    >>> round(gap(101.0, [100.0, 100.0, 105.0]), 6)
-    0.00995
+    >>> middle([105.0, 100.0, 101.0]), middle([105.0, 100.0, 101.0, 104.0])
+    ((101.0, 101.0), (101.0, 104.0))
     """
-    ordered = sorted(others)
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    ordered = sorted(prices)
+    return ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+
+
+def gap(price: float, low: float, high: float) -> float:
+    """ln(price / nearest price from `low` to `high`); positive above them.
+
+    Examples
+    --------
+    >>> gap(101.0, 100.0, 102.0), round(gap(101.0, 100.0, 100.0), 6)
+    (0.0, 0.00995)
+    """
     return math.log(price / min(high, max(low, price)))
 
 

@@ -111,7 +111,7 @@ class SymbolBook:
         marks = [(name, self._mark(name, price.spot, now_ms, rate_of)) for name in sorted(self.instruments)]
         wakes = [self.judged.wakes_ms]
         wakes += [
-            self.books[name].wakes_ms(now_ms, rule, self.rules.max_age_ms)
+            self.books[name].wakes_ms(now_ms, rule, self.rules.age_ms_max)
             for name, rule in self.rules.marks.items()
             if name in self.books
         ]

@@ -13,6 +13,7 @@ States and what brings them, the worst one counts:
 A state worsens at once. It betters after recovery_ticks evaluations with a newer quote over recovery_ms, to the worst
 that was seen in that row; meanwhile `recovering` is a reason. One exception: suspicion by the band ends with the
 confirmation of the move, since that is proof and not merely quiet; a crash would else stay suspect as long as it lasts.
+For the same reason a price is `trusted` again, as the second opinion on itself, as soon as nothing is wrong with it.
 """
 
 from collections.abc import Iterable
@@ -66,7 +67,7 @@ class Trust:
     """The state of one symbol.
 
     `few_ms`, `off_ms` : since when sources are too few, and since when the index is off the check; None: they are not.
-    `trusted` : the index when the state was last ok or degraded; None before that.
+    `trusted` : the index when there was last no reason to suspect it, other than recovery; None before that.
     """
 
     told: Hysteresis = field(default_factory=Hysteresis)
@@ -85,13 +86,13 @@ class Trust:
             level.feed(wanted, now_ms, tick=saw.tick, ticks_min=rules.recovery_ticks, ms_min=rules.recovery_ms)
             for level, wanted in ((self.told, max(found.values(), default=OK)), (self.band, by_band))
         ]
-        state = max(levels)
         if by_band:
             found["band"] = SUSPECT
-        if state > max(found.values(), default=OK):
-            found["recovering"] = state
-        if state <= DEGRADED and saw.price is not None:
+        state, now = max(levels), max(found.values(), default=OK)
+        if now <= DEGRADED and saw.price is not None:
             self.trusted = saw.price
+        if state > now:
+            found["recovering"] = state
         return Verdict(state, tuple(sorted(found)))
 
     def _found(self, saw: Evidence, now_ms: int, rules: SymbolRules) -> dict[str, int]:
