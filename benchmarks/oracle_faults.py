@@ -54,13 +54,15 @@ DEPEG_RECORDS: dict[str, dict[str, Any]] = {
     "USDC": {"max_age_ms": 90_000, "sources_min": 1},
     "USDT": {"max_age_ms": 90_000, "sources_min": 1},
 }
-#: Day, hours of it, and how often each source quotes.
+#: Day, hours of it, length of a step, and at each how many of them a source quotes.
 FALLS = (
-    ("2021-05-19", 12.0, 14.0, 5_000),
-    ("2021-05-19", 0.0, 24.0, 60_000),
-    ("2025-10-10", 12.0, 24.0, 5_000),
-    ("2025-10-10", 12.0, 24.0, 60_000),
+    ("2021-05-19", 12.0, 14.0, 1_000, 1),
+    ("2021-05-19", 12.0, 14.0, 1_000, 5),
+    ("2021-05-19", 10.0, 16.0, 5_000, 12),
+    ("2025-10-10", 20.0, 24.0, 5_000, 1),
+    ("2025-10-10", 18.0, 24.0, 5_000, 12),
 )
+QUICK_FALLS = (("2021-05-19", 12.5, 13.2, 5_000, 12),)
 
 #: (epoch ms, price), ascending.
 Path = list[tuple[int, float]]
@@ -266,15 +268,18 @@ def run(report: Report, *, quick: bool) -> None:
     _faults(report, path, name, FAULTS, many, RECORD)
     slow, name = path_of("2021-05-19", 0.0, 1.0 if quick else 24.0, 15_000)
     _faults(report, slow, name, (DRIFT,), many, RECORD | {"max_age_ms": 20_000})
-    for day, since, until, cadence_ms in FALLS[:1] if quick else FALLS:
-        _fall(report, path_of(day, since, since + 1 if quick else until, cadence_ms), cadence_ms, many)
+    for day, since, until, step_ms, each in QUICK_FALLS if quick else FALLS:
+        _fall(report, *path_of(day, since, until, step_ms), each, many)
     _depeg(report, many, *(("2023-03-11T06:30", "2023-03-11T08:00") if quick else ("2023-03-10T12:00", "2023-03-13")))
 
 
-def _case(path: Path, name: str, fault: Fault, population: Population, record: Mapping[str, Any]) -> Case:
+def _case(
+    path: Path, name: str, fault: Fault, population: Population, record: Mapping[str, Any], each: int = 1
+) -> Case:
     since, every_ms = path[0][0] + QUIET_MS, path[1][0] - path[0][0]
     moments = [
-        moment._replace(true={**DOLLARS, **moment.true}) for moment in crash(path, fault, since=since, seed=SEED)
+        moment._replace(true={**DOLLARS, **moment.true})
+        for moment in crash(path, fault, since=since, seed=SEED, each=each)
     ]
     return Case(
         name=f"{name}, {fault.name}", moments=moments, population=population, records={SYMBOL: record}, since=since,
@@ -294,15 +299,15 @@ def _faults(
         play(report, case, wanted)
 
 
-def _fall(report: Report, day: tuple[Path, str], cadence_ms: int, many: int) -> None:
+def _fall(report: Report, path: Path, name: str, each: int, many: int) -> None:
     """A real fall, no fault: how much later than without any breaker accounts are liquidated."""
-    path, name = day
+    cadence_ms = each * (path[1][0] - path[0][0])
     population = accounts({**DOLLARS, SYMBOL: path[0][1]}, path[0][0], many)
     name = f"{name}, a quote each {cadence_ms / 1_000:g} s"
     record = {"max_age_ms": max(3_000, 2 * cadence_ms)}
-    case = _case(path, name, FAULTS[0], population, record)
+    case = _case(path, name, FAULTS[0], population, record, each)
     ours = play(report, case, right(case)).engine.liquidated
-    plain = Oracled(population, case.moments[0], {SYMBOL: record | OFF}, look_ms=case.look_ms, every_ms=cadence_ms)
+    plain = Oracled(population, case.moments[0], {SYMBOL: record | OFF}, look_ms=case.look_ms, every_ms=case.every_ms)
     for moment in case.moments:
         plain.take(moment)
     unheld = plain.engine.liquidated

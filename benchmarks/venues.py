@@ -74,12 +74,13 @@ DRIFT = Fault("5 bp more each hour", 1, lambda quote, _, second: [
 ])  # fmt: skip
 
 
-def crash(path: Sequence[tuple[int, float]], fault: Fault, *, since: int, seed: int) -> Iterator[Moment]:
+def crash(path: Sequence[tuple[int, float]], fault: Fault, *, since: int, seed: int, each: int = 1) -> Iterator[Moment]:
     """Five sources that follow one recorded price, each a little late and off; from `since` (epoch ms) on with a fault.
 
     Parameters
     ----------
     path : (epoch ms, price), ascending, in equal steps
+    each : a source quotes at each so many steps, every one at its own moment of them
     """
     rng = np.random.default_rng(seed)
     step_s = (path[1][0] - path[0][0]) / 1_000
@@ -91,6 +92,8 @@ def crash(path: Sequence[tuple[int, float]], fault: Fault, *, since: int, seed: 
         late = rng.integers(0, max(1, round(LATE / step_s)), len(SOURCES))
         quotes = []
         for at, source in enumerate(SOURCES):
+            if (number + at * each // len(SOURCES)) % each:
+                continue
             seen = path[max(0, number - int(late[at]))][1] * math.exp(float(gaps[at]))
             quote = Quote(SYMBOL, source, seen, seen * CONFIDENCE, time, number)
             if time < since or at >= fault.sources:

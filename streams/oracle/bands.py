@@ -11,7 +11,7 @@ need a third print, which comes with the next quote of either; where quotes come
 in for it, because then no print does not mean no confirmation. So a move that is real is held for no longer than
 AGREED_MS after the second source has seen it.
 
-What lies within NEAR of the edge is told as the edge, but held back it is not: in a fall some sources are a little past
+What is told may be off the index by NEAR, and yet nothing counts as held back: in a fall some sources are a little past
 the edge and some not yet.
 """
 
@@ -105,7 +105,7 @@ class Band:
             self.verdict = HELD if abs(index / edge - 1) > NEAR else IN_BAND
             return edge
         accepted = min(index, confirmed) if side > 0 else max(index, confirmed)
-        self.verdict = CONFIRMED if accepted == index else HELD
+        self.verdict = HELD if abs(index / accepted - 1) > NEAR else CONFIRMED
         return self._move(accepted, now_ms, rules)
 
     def _confirmed(
