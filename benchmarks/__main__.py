@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, str] = {
     "revaluation": "benchmarks.revaluation",
     "slack_days": "benchmarks.slack_days",
     "oracle_faults": "benchmarks.oracle_faults",
+    "doubts": "benchmarks.doubts",
     "replay": "benchmarks.replay",
     "restore": "benchmarks.restore",
     "transactions": "benchmarks.transactions",
