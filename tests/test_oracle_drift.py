@@ -292,6 +292,17 @@ def test_who_falls_first_or_last_is_not_off() -> None:
         assert watch.look(quotes, second * 1_000, RULES) == NOBODY
 
 
+def test_who_sees_a_spike_alone_is_not_off() -> None:
+    """3 % a minute up and down, seen by each once a minute at its own moment: each sees other spikes than the rest."""
+    chance, watch, market = random.Random(5), DriftWatch(), [100.0]
+    for second in range(1, 3_600):
+        market.append(market[-1] * math.exp(chance.gauss(0, 0.004)))
+        said = {number: second - (second - 12 * number) % 60 for number in range(5)}
+        quotes = [Quote("BTC", f"s{number}", market[max(0, at)], 0.0, at * 1_000) for number, at in said.items()]
+        drift = watch.look(quotes, second * 1_000, RULES)
+        assert drift == NOBODY
+
+
 STEPS = st.lists(
     st.tuples(
         st.integers(0, 5_000), st.dictionaries(st.sampled_from("abcde"), st.sampled_from([99.0, 100.0, 100.1, 130.0]))

@@ -36,6 +36,8 @@ SD_HALF_LIFE_MS = 3_600_000
 #: excuse any gap between one half of the sources and the other.
 POOLED_HALF_LIFE_MS = 60_000
 POOLED_SD_MAX = 3 * SD_MIN
+#: What the market moves by between two quotes of a source, no gap of it can be told from.
+MOVED_HALF_LIFE_MS = 300_000
 #: Standard deviation over median of absolute values, of a normal distribution.
 MAD_TO_SD = 1.4826
 Z_MAX = 3.0
@@ -58,6 +60,7 @@ class Watched:
 
     `price` is of the last quote, which is yet to be compared; `low`, `high` were the middle prices of the others then.
     `off` is gap - bias of the last sample; `bias`, `variance` are those of the gap; `up`, `down` the sums of the CUSUM.
+    `moved` is the variance of what the middle of the others moves by from one sample to the next.
     `drifting_ms` : since when it drifts, None while it does not; `out` : whether it is left out for that.
     """
 
@@ -71,6 +74,7 @@ class Watched:
     variance: float = SD_MIN**2
     up: float = 0.0
     down: float = 0.0
+    moved: float = 0.0
     drifting_ms: int | None = None
     out: bool = False
 
@@ -120,10 +124,13 @@ class DriftWatch:
             return
         found = gap(held.price, min(held.low, others[0]), max(held.high, others[1]))
         elapsed_ms = min(max(now_ms - held.sampled_ms, 0), APART_MS)
+        move = math.log(others[0] / held.low) ** 2
+        kept = 0.5 ** (elapsed_ms / MOVED_HALF_LIFE_MS)
+        held.moved = max(move, kept * held.moved + (1 - kept) * move)
         held.quote_ms, held.sampled_ms, held.price = quote.time, now_ms, quote.price
         held.low, held.high = others
         held.off = found - held.bias
-        sd = math.sqrt(max(SD_MIN**2, held.variance, self.pooled))
+        sd = math.sqrt(max(SD_MIN**2, held.variance, self.pooled, held.moved))
         if rules.cusum_h > 0:
             weight = elapsed_ms / APART_MS
             held.up = _summed(held.up, weight * (held.off / sd - rules.cusum_k), rules)
