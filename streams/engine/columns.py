@@ -212,3 +212,18 @@ def balance_entry(t: Balances, book: int, key: int, rank: I32) -> int:
     t.amount[entry] = 0
     t.size[book] += 1
     return entry
+
+
+@njit(cache=True)
+def holders_of(t: Positions | Balances, wanted: npt.NDArray[np.bool_], books: int, most: int) -> I64:
+    """Books with an entry of any key that is wanted, ascending; where they are more than `most`, the first most + 1."""
+    found = np.empty(most + 1, dtype=np.int64)
+    count = 0
+    for book in range(books):
+        if count <= most:
+            for at in range(t.start[book], t.start[book] + t.size[book]):
+                if wanted[t.key[at]]:
+                    found[count] = book
+                    count += 1
+                    break
+    return found[:count]

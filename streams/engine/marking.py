@@ -65,6 +65,13 @@ class Prices:
         """Whether every oracle partition has caught up, so that the shard judges."""
         return self.oracles > 0 and sum(mode == "live" for mode in self.modes.values()) == self.oracles
 
+    def follow(self, rules_version: int) -> bool:
+        """Go by these rules from now on, where they are newer; whether they are."""
+        newer = rules_version > self.rules_version
+        if newer:
+            self.rules_version, self.trust_changed = rules_version, True
+        return newer
+
     def arrange(self, terms: TermsTable, *, anew: bool = True) -> None:
         """Lay the prices out by the indexes of the terms; `anew`: terms, states or widenings have changed."""
         self.marks = np.array([self.mark.get(i, np.nan) for i in terms.instruments], dtype=np.float64)

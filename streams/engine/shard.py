@@ -10,7 +10,7 @@ import numpy as np
 
 from schemas.journal import RULES_OLDEST, RULES_VERSION, Block
 from streams.engine import judge, marking, summaries
-from streams.engine.columns import Marked, distinct
+from streams.engine.columns import Marked, distinct, holders_of
 from streams.engine.decisions import Folded, Output, Outputs, output
 from streams.engine.exposures import Exposures
 from streams.engine.invariants import InvariantViolation
@@ -92,16 +92,14 @@ class Shard:
             )
         restricted = self.prices.restricted(self.terms)
         changed = self.terms.apply(block.terms)
-        newer_rules = block.rules_version > self.prices.rules_version
-        if newer_rules:
-            self.prices.rules_version = block.rules_version
-            self.prices.trust_changed = True
+        newer_rules = self.prices.follow(block.rules_version)
         if changed or newer_rules:
             self.derive()
             self.terms_changed = self.terms_changed or bool(changed)
         was_live = self.prices.live
         rejected: list[tuple[int, str]] = []
         posted: I64 = np.zeros(0, dtype=np.int64)
+        reached: I64 = posted  # by another widening
         everything = bool(changed) or newer_rules
         if block.kind == "fills":
             posted, rejected = self._fills(block)
@@ -113,12 +111,9 @@ class Shard:
             rejected = marking.fund(self, block)
             everything = True
         elif block.kind == "marks":
-            waiting, widenings = len(self.prices.pending_funding), self.prices.widenings
-            marking.mark(self, block)
+            waiting = len(self.prices.pending_funding)
+            reached = self._mark(block)
             everything = everything or len(self.prices.pending_funding) != waiting
-            if not np.array_equal(self.prices.widenings, widenings):
-                self.parameters = widened(self._plain, self.prices.widenings)
-                everything = True
         settled = marking.settle_expired(self)
         if everything:
             self.exposures.forget()
@@ -132,6 +127,7 @@ class Shard:
                 books = np.arange(self.ledger.books, dtype=np.int64)
             elif block.kind == "marks":
                 books = self.slack.woken(self)
+                books = distinct(np.concatenate((books, reached))) if reached.size else books
             touched = distinct(np.concatenate((posted, settled))) if settled.size else posted
             decisions, due = judge.judge(self, offset, books, touched)
             if block.kind == "marks" and (turns := summaries.sweep(self, everybody=not was_live)).size:
@@ -140,6 +136,16 @@ class Shard:
         self.next_offset = offset + 1
         refused = [self._rejection(block, offset, row, reason) for row, reason in rejected]
         return Folded(decisions, due, refused)
+
+    def _mark(self, block: Block) -> I64:
+        """Take in a marks block; the books whose haircuts it changes."""
+        before = self.prices.widenings
+        marking.mark(self, block)
+        others = self.prices.widenings != before
+        if not others.any():
+            return np.zeros(0, dtype=np.int64)
+        self.parameters = widened(self._plain, self.prices.widenings)
+        return holders_of(self.ledger.balances, others, self.ledger.books, self.ledger.books)
 
     def _restricted_anew(self, before: dict[str, int], due: I64) -> I64:
         """The accounts due, and those that hold what is restricted now and was not before, or the other way round."""

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 from numba import njit
 
-from streams.engine.columns import Balances
+from streams.engine.columns import Balances, holders_of
 from streams.engine.judge import numbers_of
 from streams.engine.ledger import entries
 from streams.engine.report import shown_numbers, units_text
@@ -362,23 +361,8 @@ def holders_due(shard: Shard, names: set[str]) -> I64:
     found = []
     for table, known in ((ledger.positions, terms.instruments), (ledger.balances, terms.assets)):
         wanted = np.array([name in names for name in known], dtype=np.bool_)
-        found.append(holding(table.start, table.size, table.key, wanted, ledger.books, most))
+        found.append(holders_of(table, wanted, ledger.books, most))
     if max(map(len, found)) <= most:
         return np.unique(ledger.book_account[np.concatenate(found)]).astype(np.int64)
     shard.sweep = (0, 0)
     return np.zeros(0, dtype=np.int64)
-
-
-@njit(cache=True)
-def holding(start: I64, size: I32, key: I32, wanted: npt.NDArray[np.bool_], books: int, most: int) -> I64:
-    """Books with an entry of what is wanted, ascending; one more than `most` at most."""
-    found = np.empty(most + 1, dtype=np.int64)
-    count = 0
-    for book in range(books):
-        if count <= most:
-            for at in range(start[book], start[book] + size[book]):
-                if wanted[key[at]]:
-                    found[count] = book
-                    count += 1
-                    break
-    return found[:count]
