@@ -48,7 +48,7 @@ ACCOUNTS = ("alice", "bob", "carol", "dave", "erin")
 PRICES = {"USDC": 1.0, "BTC": 50_000.0, "ETH": 2_000.0}
 MARKED = tuple(SIZES)
 STATES = ("ok", "ok", "degraded", "suspect", "suspect", "stale", "halted")
-WIDENINGS = (0.0, 0.0, 0.0025, 0.05, 0.4)
+WIDENINGS = (0.0, 0.0, 0.0025, 0.05, 0.4, 0.9)
 #: Levels; those of calls are above 1 as ingest wants them.
 LEVELS = (
     {},
@@ -158,14 +158,15 @@ class Twins:
                 self.ratios[name] = 1 + dice.uniform(-size, size)
 
     def doubt(self, dice: Random) -> None:
-        """Other states, check prices and widenings, from the next marks block on."""
+        """Other states, check prices and widenings, while no price moves: nothing else wakes a book."""
         for name in ("USDC", "BTC", "ETH", "BTC-PERP", "ETH-WHOLE"):
             if dice.random() < 0.4:
                 self.trust["states"][name] = dice.choice(STATES)
-        if dice.random() < 0.3:
+        if dice.random() < 0.6:
             self.trust["widening"] = {name: dice.choice(WIDENINGS) for name in self.prices}
         parts = {name: dice.choice((0.8, 0.97, 1.0, 1.03, 1.2)) for name in self.prices if dice.random() < 0.9}
         self.trust["check"] = {name: self.prices[name] * part for name, part in parts.items()}
+        self.marks()
 
     def walk_a_line(self, dice: Random) -> None:
         """Find where a book's status changes as one price moves, and go to both sides of it, in small steps."""
