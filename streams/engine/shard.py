@@ -153,7 +153,7 @@ class Shard:
         if now == before:
             return due
         changed = {name for name in now.keys() | before.keys() if now.get(name) != before.get(name)}
-        return np.union1d(due, summaries.holders_due(self, changed))
+        return distinct(np.concatenate((due, summaries.holders_due(self, changed))))
 
     def _fills(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         indexes = [self.terms.instrument_index[name] for name in block.names["instruments"]]
