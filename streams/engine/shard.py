@@ -127,7 +127,7 @@ class Shard:
                 books = np.arange(self.ledger.books, dtype=np.int64)
             elif block.kind == "marks":
                 books = self.slack.woken(self)
-                books = self._either(books, reached) if reached.size else books
+                books = distinct(np.concatenate((books, reached))) if reached.size else books
             touched = distinct(np.concatenate((posted, settled))) if settled.size else posted
             decisions, due = judge.judge(self, offset, books, touched)
             if block.kind == "marks" and (turns := summaries.sweep(self, everybody=not was_live)).size:
@@ -136,12 +136,6 @@ class Shard:
         self.next_offset = offset + 1
         refused = [self._rejection(block, offset, row, reason) for row, reason in rejected]
         return Folded(decisions, due, refused)
-
-    def _either(self, some: I64, others: I64) -> I64:
-        """Books that are one or the other, ascending; a hundred times as quick as np.union1d where they are many."""
-        marked = np.zeros(self.ledger.books, dtype=np.bool_)
-        marked[some] = marked[others] = True
-        return np.nonzero(marked)[0]
 
     def _mark(self, block: Block) -> I64:
         """Take in a marks block; the books whose haircuts it changes."""
@@ -159,7 +153,7 @@ class Shard:
         if now == before:
             return due
         changed = {name for name in now.keys() | before.keys() if now.get(name) != before.get(name)}
-        return np.union1d(due, summaries.holders_due(self, changed))
+        return distinct(np.concatenate((due, summaries.holders_due(self, changed))))
 
     def _fills(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         indexes = [self.terms.instrument_index[name] for name in block.names["instruments"]]

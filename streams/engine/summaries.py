@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from numba import njit
 
-from streams.engine.columns import Balances, holders_of
+from streams.engine.columns import Balances, distinct, holders_of
 from streams.engine.judge import numbers_of
 from streams.engine.ledger import entries
 from streams.engine.report import shown_numbers, units_text
@@ -363,6 +363,6 @@ def holders_due(shard: Shard, names: set[str]) -> I64:
         wanted = np.array([name in names for name in known], dtype=np.bool_)
         found.append(holders_of(table, wanted, ledger.books, most))
     if max(map(len, found)) <= most:
-        return np.unique(ledger.book_account[np.concatenate(found)]).astype(np.int64)
+        return distinct(ledger.book_account[np.concatenate(found)].astype(np.int64))
     shard.sweep = (0, 0)
     return np.zeros(0, dtype=np.int64)

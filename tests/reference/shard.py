@@ -384,8 +384,9 @@ class ReferenceShard:
         }
         book = replace(book, document=book.document | {"instruments": instruments})
         net = net_assets(book)
+        counts = {asset for asset, amount in net.items() if amount} | {self.settlement(name) for name in marks}
         assets = {
-            name: terms | {"price": str(self.mark_at(name, prices, net[name]) if net[name] else terms["price"])}
+            name: terms | ({"price": str(self.mark_at(name, prices, net[name]))} if name in counts else {})
             for name, terms in book.document["assets"].items()
         }
         return numbers(replace(book, document=book.document | {"assets": assets}))
@@ -395,7 +396,7 @@ class ReferenceShard:
         if prices == "check":
             return self.checked(name)
         try:
-            return (min if amount > 0 else max)(own, self.checked(name))
+            return (min if amount >= 0 else max)(own, self.checked(name))
         except UnpricedError:
             return own
 
