@@ -23,7 +23,6 @@ BENCHMARKS: dict[str, str] = {
     "slack_days": "benchmarks.slack_days",
     "doubts": "benchmarks.doubts",
     "oracle_faults": "benchmarks.oracle_faults",
-    "doubts": "benchmarks.doubts",
     "replay": "benchmarks.replay",
     "restore": "benchmarks.restore",
     "transactions": "benchmarks.transactions",
