@@ -41,7 +41,7 @@ TERMS_SECONDS = 1.0
 MARKS_SECONDS = 0.1
 #: Rows of a stream go into the journal together, in blocks this far apart, in ms: each block costs every shard a fold,
 #: and its transaction 1-2 ms of processor time. A row that comes alone doesn't wait.
-INGEST_PAUSE_MS = 100
+INGEST_PAUSE_MS = 50
 #: How long a thread that computes in Python may keep another waiting, in seconds: by default 5 ms, which the consumer's
 #: thread would pay at each step of a fetch.
 SWITCH_SECONDS = 0.0005
