@@ -52,7 +52,7 @@ async def quotes(bench: Bench, count: int) -> Rate:
     before = bench.usage()
     await bench.send("oracle-prices", _wiggled(count))
     ends = sum((await bench.ends("oracle-prices")).values())
-    while await bench.committed("oracle", "oracle-prices") < ends:  # noqa: ASYNC110
+    while await bench.committed("oracle", "oracle-prices") < ends:  # noqa: ASYNC110 - no event to wait for
         await asyncio.sleep(0.02)
     await bench.wait_applied()
     after = bench.usage()
