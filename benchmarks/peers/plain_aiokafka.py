@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -69,19 +69,35 @@ class Partition:
 
 
 class Restoring(ConsumerRebalanceListener):
-    """Reads the accounts of assigned partitions back; drops those of others."""
+    """Reads the accounts of assigned partitions back; drops those of others.
 
-    def __init__(self, broker: str, changelog: str) -> None:
-        self.broker, self.changelog = broker, changelog
+    aiokafka hands out records of new partitions while `on_partitions_assigned` still waits, and takes partitions away
+    between any two steps of the loop: `settled` is held from before the one until after the other, and by the loop.
+    """
+
+    def __init__(self, broker: str, changelog: str, breaches: str) -> None:
+        self.broker, self.changelog, self.breaches = broker, changelog, breaches
         self.partitions: dict[int, Partition] = {}
+        self.settled = asyncio.Lock()
+        self.rebalancing = False
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        if not self.rebalancing:
+            await self.settled.acquire()
+            self.rebalancing = True
         for tp in revoked:
             self.partitions.pop(tp.partition, None)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        numbers = {tp.partition for tp in assigned}
-        self.partitions = {number: Partition() for number in numbers}
+        try:
+            self.partitions = await self.restored({tp.partition for tp in assigned})
+        finally:
+            self.rebalancing = False
+            self.settled.release()
+
+    async def restored(self, numbers: set[int]) -> dict[int, Partition]:
+        """Return partitions as the changelog has them."""
+        partitions = {number: Partition() for number in numbers}
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.broker, isolation_level="read_committed", auto_offset_reset="earliest"
         )
@@ -94,9 +110,10 @@ class Restoring(ConsumerRebalanceListener):
             while any([await consumer.position(tp) < end for tp, end in ends.items()]):
                 for tp, records in (await consumer.getmany(timeout_ms=100)).items():
                     for record in records:
-                        self.partitions[tp.partition].restore(record.key.decode(), record.value)
+                        partitions[tp.partition].restore(record.key.decode(), record.value)
         finally:
             await consumer.stop()
+        return partitions
 
 
 def apply(partition: Partition, records: Iterable[ConsumerRecord]) -> None:
@@ -110,6 +127,25 @@ def apply(partition: Partition, records: Iterable[ConsumerRecord]) -> None:
                 partition.on_fill(decoded)
         except ValueError as error:
             log.warning("dropped %s[%d]@%d: %s", record.topic, record.partition, record.offset, error)
+
+
+async def commit(
+    producer: AIOKafkaProducer,
+    group: str,
+    restoring: Restoring,
+    fetched: Mapping[TopicPartition, list[ConsumerRecord]],
+) -> None:
+    """Write changed accounts, breaches and offsets in one transaction."""
+    async with producer.transaction():
+        for number, partition in restoring.partitions.items():
+            for name in partition.changed:
+                await producer.send(restoring.changelog, partition.stored(name), key=name.encode(), partition=number)
+            for breach in partition.breaches:
+                await producer.send(restoring.breaches, orjson.dumps(breach), key=breach["account"].encode())
+            partition.changed.clear()
+            partition.breaches.clear()
+        offsets = {tp: records[-1].offset + 1 for tp, records in fetched.items()}
+        await producer.send_offsets_to_transaction(offsets, group)
 
 
 async def run(broker: str, prefix: str, partitions: int) -> None:
@@ -128,28 +164,18 @@ async def run(broker: str, prefix: str, partitions: int) -> None:
         session_timeout_ms=45_000,  # as Kafka's own clients have it; aiokafka's default is 10 s
     )
     producer = AIOKafkaProducer(bootstrap_servers=broker, transactional_id=group)
-    restoring = Restoring(broker, changelog)
+    restoring = Restoring(broker, changelog, f"{prefix}.breaches")
     consumer.subscribe([f"{prefix}.fills", f"{prefix}.prices"], listener=restoring)
     await producer.start()
     await consumer.start()
     try:
         while True:
-            fetched = await consumer.getmany(timeout_ms=100)
-            if not fetched:
-                continue
-            for tp, records in fetched.items():
-                apply(restoring.partitions[tp.partition], records)
-            async with producer.transaction():
-                for number, partition in restoring.partitions.items():
-                    for name in partition.changed:
-                        await producer.send(changelog, partition.stored(name), key=name.encode(), partition=number)
-                    for breach in partition.breaches:
-                        value = orjson.dumps(breach)
-                        await producer.send(f"{prefix}.breaches", value, key=breach["account"].encode())
-                    partition.changed.clear()
-                    partition.breaches.clear()
-                offsets = {tp: records[-1].offset + 1 for tp, records in fetched.items()}
-                await producer.send_offsets_to_transaction(offsets, group)
+            async with restoring.settled:
+                fetched = await consumer.getmany(timeout_ms=100)
+                for tp, records in fetched.items():
+                    apply(restoring.partitions[tp.partition], records)
+                if fetched:
+                    await commit(producer, group, restoring, fetched)
     finally:
         await consumer.stop()
         await producer.stop()
