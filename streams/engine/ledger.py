@@ -26,6 +26,7 @@ from streams.engine.invariants import InvariantViolation
 from streams.engine.names import Names
 from streams.engine.posting import House, Terms
 from streams.engine.remembered import PIECE_MAX, Recent, no_rings, with_accounts, with_words
+from streams.engine.transfers import post_transfers
 from streams.margin.parameters import I32, I64
 
 CROSS = -1
@@ -169,7 +170,7 @@ class Ledger:
         outcome = np.zeros(len(account), dtype=np.int8)
 
         def post(totals: House, first: int) -> int:
-            return posting.post_transfers(
+            return post_transfers(
                 self.balances,
                 self.recent,
                 terms,

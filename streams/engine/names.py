@@ -6,9 +6,13 @@ import numpy as np
 from numba import int64, njit, uint64
 
 from streams.engine.columns import grown
-from streams.engine.posting import identity_hash
+from streams.engine.identity import identity_hash
+from streams.engine.prefetch import prefetch
 from streams.margin.parameters import I32, I64
 from streams.rows import U8, side_by_side
+
+#: Names looked up at a time: what they need is on its way by then, and still in the processor's cache.
+BATCH = 256
 
 
 class Names:
@@ -95,10 +99,16 @@ class Names:
 
 
 @njit(cache=True)
-def _slot(text: U8, start: I64, size: I32, slots: I32, data: U8, first: int, end: int) -> int:
+def _home(slots: I32, data: U8, first: int, end: int) -> int:
+    """Where to begin to look for a name."""
+    return int64(uint64(identity_hash(data, first, end, 0)) & uint64(slots.shape[0] - 1))
+
+
+@njit(cache=True)
+def _slot(text: U8, start: I64, size: I32, slots: I32, data: U8, first: int, end: int, home: int) -> int:
     """The slot of a name, or the empty one where it belongs."""
     mask = slots.shape[0] - 1
-    at = int64(uint64(identity_hash(data, first, end, 0)) & uint64(mask))
+    at = home
     while slots[at] > 0:
         number = slots[at] - 1
         if size[number] == end - first:
@@ -113,7 +123,7 @@ def _slot(text: U8, start: I64, size: I32, slots: I32, data: U8, first: int, end
 
 @njit(cache=True)
 def _find(text: U8, start: I64, size: I32, slots: I32, data: U8, first: int, end: int) -> int:
-    return slots[_slot(text, start, size, slots, data, first, end)] - 1
+    return slots[_slot(text, start, size, slots, data, first, end, _home(slots, data, first, end))] - 1
 
 
 @njit(cache=True)
@@ -130,16 +140,38 @@ def _put(text: U8, start: I64, size: I32, data: U8, first: int, end: int, number
 def _number(
     text: U8, start: I64, size: I32, slots: I32, data: U8, ends: I64, count: int, used: int, out: I64
 ) -> tuple[int, int]:
-    first = 0
-    for row in range(ends.shape[0]):
-        at = _slot(text, start, size, slots, data, first, ends[row])
-        if slots[at] == 0:
-            used = _put(text, start, size, data, first, ends[row], count, used)
-            count += 1
-            slots[at] = count
-        out[row] = slots[at] - 1
-        first = ends[row]
+    rows = ends.shape[0]
+    for batch in range(0, rows, BATCH):
+        stop = min(batch + BATCH, rows)
+        _fetch(text, start, size, slots, data, ends, batch, stop, out)
+        first = ends[batch - 1] if batch > 0 else 0
+        for row in range(batch, stop):
+            at = _slot(text, start, size, slots, data, first, ends[row], out[row])
+            if slots[at] == 0:
+                used = _put(text, start, size, data, first, ends[row], count, used)
+                count += 1
+                slots[at] = count
+            out[row] = slots[at] - 1
+            first = ends[row]
     return count, used
+
+
+@njit(cache=True)
+def _fetch(
+    text: U8, start: I64, size: I32, slots: I32, data: U8, ends: I64, first_row: int, last_row: int, homes: I64
+) -> None:
+    """Write the homes of names, and have fetched on the way what looking there will need."""
+    first = ends[first_row - 1] if first_row > 0 else 0
+    for row in range(first_row, last_row):
+        homes[row] = _home(slots, data, first, ends[row])
+        prefetch(slots, homes[row])
+        first = ends[row]
+    for row in range(first_row, last_row):
+        number = max(slots[homes[row]] - 1, 0)
+        prefetch(start, number)
+        prefetch(size, number)
+    for row in range(first_row, last_row):
+        prefetch(text, start[max(slots[homes[row]] - 1, 0)])
 
 
 @njit(cache=True)
@@ -149,7 +181,8 @@ def _place(
     bad = -1
     for row in range(ends.shape[0]):
         number = numbers[row]
-        at = _slot(text, start, size, slots, data, starts[row], ends[row])
+        home = _home(slots, data, starts[row], ends[row])
+        at = _slot(text, start, size, slots, data, starts[row], ends[row], home)
         if slots[at] == 0 and size[number] == 0:
             used = _put(text, start, size, data, starts[row], ends[row], number, used)
             slots[at] = number + 1
@@ -162,7 +195,9 @@ def _place(
 def _fill(text: U8, start: I64, size: I32, slots: I32, count: int) -> None:
     for number in range(count):
         if size[number] > 0:
-            slots[_slot(text, start, size, slots, text, start[number], start[number] + size[number])] = number + 1
+            end = start[number] + size[number]
+            home = _home(slots, text, start[number], end)
+            slots[_slot(text, start, size, slots, text, start[number], end, home)] = number + 1
 
 
 @njit(cache=True)

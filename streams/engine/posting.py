@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import njit
 
 from streams.engine.columns import (
     Balances,
@@ -20,7 +20,9 @@ from streams.engine.columns import (
     position_entry,
     remove_position,
 )
-from streams.engine.remembered import PIECE_MAX, Recent, remember, seen_before
+from streams.engine.identity import identity_hash
+from streams.engine.prefetch import prefetch
+from streams.engine.remembered import PIECE_MAX, PIECE_MIN, Recent, remember, seen_before
 from streams.margin.money import LIMIT, fill_cost, funding_payment, multiply_divide, share_of
 from streams.margin.parameters import I32, I64
 
@@ -29,6 +31,9 @@ APPLIED, DUPLICATE, OUT_OF_RANGE, TO_HOUSE, NO_BOOK = 0, 1, 2, 3, 4
 
 #: Position sizes stay exact as float64.
 LOTS_LIMIT = 1 << 53
+
+#: How many rows before its own a row's book is fetched, and then what its book says where to find.
+FAR, NEAR = 24, 12
 
 # rows of House.assets and House.instruments, and whose they are; MARKET is an instrument's own account of cash
 FEES, FUNDING, EXTERNAL, HOUSE, ROUNDING = 0, 1, 2, 3, 4
@@ -73,22 +78,6 @@ def add(table: I64, account: int, key: int, amount: int) -> None:
     """Add `amount` to a house entry."""
     table[account, key, 0] += amount & 0xFFFFFFFF
     table[account, key, 1] += amount >> 32
-
-
-@njit(cache=True, error_model="numpy", _nrt=False)
-def identity_hash(data: npt.NDArray[np.uint8], start: int, end: int, domain: int) -> int:
-    """64-bit hash of an id's bytes (FNV-1a, then murmur3's finaliser).
-
-    `domain` is hashed as a byte before them: kinds of ids are kept apart as different strings are.
-    """
-    h = (uint64(0xCBF29CE484222325) ^ uint64(domain)) * uint64(0x100000001B3)
-    for at in range(start, end):
-        h = (h ^ uint64(data[at])) * uint64(0x100000001B3)
-    h ^= h >> uint64(33)
-    h *= uint64(0xFF51AFD7ED558CCD)
-    h ^= h >> uint64(33)
-    h *= uint64(0xC4CEB9FE1A85EC53)
-    return h ^ (h >> uint64(33))
 
 
 @njit(cache=True, error_model="numpy", _nrt=False)
@@ -227,6 +216,34 @@ def post_residue(terms: Terms, totals: House, instrument: int, lots: int, ticks:
 
 
 @njit(cache=True, error_model="numpy", _nrt=False)
+def fetch_ahead(
+    positions: Positions, balances: Balances, recent: Recent, taken_over: I64, account: I64, book: I64, row: int
+) -> None:
+    """Have fetched what posting will need of the books of later rows: accounts come in no order of memory."""
+    far, near = row + FAR, row + NEAR
+    if far < account.shape[0]:
+        a, b = account[far], book[far]
+        prefetch(recent.start, a)
+        prefetch(recent.size, a)
+        prefetch(recent.head, a)
+        prefetch(taken_over, b)
+        prefetch(positions.start, b)
+        prefetch(positions.size, b)
+        prefetch(balances.start, b)
+        prefetch(balances.size, b)
+    if near < account.shape[0] and book[near] >= 0:
+        ring, position, balance = recent.start[account[near]], positions.start[book[near]], balances.start[book[near]]
+        prefetch(recent.word, ring)
+        prefetch(recent.word, ring + PIECE_MIN)
+        prefetch(positions.key, position)
+        prefetch(positions.lots, position)
+        prefetch(positions.cost, position)
+        prefetch(positions.funding, position)
+        prefetch(balances.key, balance)
+        prefetch(balances.amount, balance)
+
+
+@njit(cache=True, error_model="numpy", _nrt=False)
 def post_fills(
     positions: Positions,
     balances: Balances,
@@ -259,6 +276,7 @@ def post_fills(
     outcome : written: what became of each row
     """
     for row in range(first, account.shape[0]):
+        fetch_ahead(positions, balances, recent, taken_over, account, book, row)
         a, b = account[row], book[row]
         if recent.top[0] + 1 + PIECE_MAX > recent.word.shape[0]:
             return row
@@ -303,75 +321,6 @@ def post_fills(
         if outcome[row] != OUT_OF_RANGE:
             remember(recent, a, identity, window)
     return account.shape[0]
-
-
-@njit(cache=True)
-def post_transfers(
-    balances: Balances,
-    recent: Recent,
-    terms: Terms,
-    totals: House,
-    account: I64,
-    book: I64,
-    asset: I32,
-    amount: I64,
-    leg: npt.NDArray[np.int8],
-    liquidation: I64,
-    source_offset: I64,
-    taken_over: I64,
-    id_end: I32,
-    id_bytes: npt.NDArray[np.uint8],
-    window: int,
-    outcome: npt.NDArray[np.int8],
-    first: int,
-) -> int:
-    """Post transfers from row `first` on; the row to go on from after making room or opening the book of a leg (its
-    outcome is NO_BOOK), or the number of rows.
-
-    Of the two legs of one source row that stand in the block neither posts where one would be out of range.
-    """
-    rows = account.shape[0]
-    row = first
-    while row < rows:
-        end = row + 1
-        if end < rows and leg[row] == 0 and leg[end] == 1 and source_offset[row] == source_offset[end]:
-            end += 1
-        all_fit = True
-        identities = np.empty(2, dtype=np.uint64)
-        for at in range(row, end):
-            a, b = account[at], book[at]
-            if recent.top[0] + 2 * (1 + PIECE_MAX) > recent.word.shape[0]:
-                return row
-            start = id_end[at - 1] if at > 0 else 0
-            identities[at - row] = identity_hash(id_bytes, start, id_end[at], 2 + leg[at])
-            if seen_before(recent, a, identities[at - row]):
-                outcome[at] = DUPLICATE
-                continue
-            if b < 0:
-                outcome[at] = NO_BOOK
-                return row
-            # twice the room of one leg: the other may be of the same book
-            if balances.top[0] + 4 * balances.size[b] + 4 > balances.key.shape[0]:
-                return row
-            outcome[at] = TO_HOUSE if 0 <= liquidation[at] <= taken_over[b] else APPLIED
-            if outcome[at] == APPLIED:
-                entry = find(balances.start[b], balances.size[b], balances.key, asset[at])
-                held = balances.amount[entry] if entry >= 0 else 0
-                all_fit = all_fit and fits(amount[at]) and fits(held + amount[at])
-        for at in range(row, end):
-            if outcome[at] == DUPLICATE:
-                continue
-            if not all_fit:
-                outcome[at] = OUT_OF_RANGE
-                continue
-            add(totals.assets, EXTERNAL, asset[at], -amount[at])
-            if outcome[at] == TO_HOUSE:
-                add(totals.assets, HOUSE, asset[at], amount[at])
-            else:
-                balances.amount[balance_entry(balances, book[at], asset[at], terms.asset_rank)] += amount[at]
-            remember(recent, account[at], identities[at - row], window)
-        row = end
-    return rows
 
 
 @njit(cache=True)
