@@ -13,6 +13,7 @@ from numba import njit
 
 from streams.engine.columns import Positions
 from streams.engine.posting import Terms
+from streams.engine.prefetch import FAR, NEAR, prefetch
 from streams.margin.parameters import F64, I64, Parameters
 
 if TYPE_CHECKING:
@@ -33,7 +34,19 @@ class Held(NamedTuple):
 @njit(cache=True, error_model="numpy")
 def write(p: Parameters, positions: Positions, terms: Terms, books: I64, units: F64, paid: F64) -> None:
     """Write the entries of `books`; as `gather` of streams.engine.valuation and `net_assets` have them, to the bit."""
-    for book in books:
+    for row in range(books.shape[0]):
+        if row + FAR < books.shape[0]:
+            prefetch(positions.start, books[row + FAR])
+            prefetch(positions.size, books[row + FAR])
+        if row + NEAR < books.shape[0]:
+            ahead = positions.start[books[row + NEAR]]
+            prefetch(positions.key, ahead)
+            prefetch(positions.lots, ahead)
+            prefetch(positions.cost, ahead)
+            prefetch(positions.funding, ahead)
+            prefetch(units, ahead)
+            prefetch(paid, ahead)
+        book = books[row]
         first = positions.start[book]
         for at in range(first, first + positions.size[book]):
             i = positions.key[at]

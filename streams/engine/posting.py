@@ -21,7 +21,7 @@ from streams.engine.columns import (
     remove_position,
 )
 from streams.engine.identity import identity_hash
-from streams.engine.prefetch import prefetch
+from streams.engine.prefetch import FAR, NEAR, prefetch
 from streams.engine.remembered import PIECE_MAX, PIECE_MIN, Recent, remember, seen_before
 from streams.margin.money import LIMIT, fill_cost, funding_payment, multiply_divide, share_of
 from streams.margin.parameters import I32, I64
@@ -31,9 +31,6 @@ APPLIED, DUPLICATE, OUT_OF_RANGE, TO_HOUSE, NO_BOOK = 0, 1, 2, 3, 4
 
 #: Position sizes stay exact as float64.
 LOTS_LIMIT = 1 << 53
-
-#: How many rows before its own a row's book is fetched, and then what its book says where to find.
-FAR, NEAR = 24, 12
 
 # rows of House.assets and House.instruments, and whose they are; MARKET is an instrument's own account of cash
 FEES, FUNDING, EXTERNAL, HOUSE, ROUNDING = 0, 1, 2, 3, 4

@@ -11,6 +11,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+#: How many rows before its own what a row's numbers lead to is fetched, and then what lies there leads to.
+FAR, NEAR = 24, 12
+
 #: Arguments of LLVM's prefetch: to be read, to be kept in every cache, of data.
 _READ, _KEEP, _DATA = 0, 3, 1
 

@@ -143,25 +143,36 @@ def _house(sums: Mapping[tuple[str, int], int]) -> list[tuple[str, int, str]]:
 
 def records(shard: Shard) -> Iterator[tuple[bytes, bytes]]:
     """Every changelog record of the state."""
-    yield TERMS_KEY, terms_record(shard)
+    for part in _parts(shard):
+        yield from part
+
+
+def _parts(shard: Shard) -> Iterator[Rows]:
+    """Every changelog record of the state, PIECE accounts at a time."""
+    first = [(TERMS_KEY, terms_record(shard))]
     if shard.prices.rules_version > RULES_OLDEST:
-        yield TRUST_KEY, trust_record(shard)
+        first.append((TRUST_KEY, trust_record(shard)))
+    yield Rows.of(first)
     total = len(shard.ledger.accounts)
-    for first in range(0, total, PIECE):
-        yield from account_rows(shard, np.arange(first, min(first + PIECE, total), dtype=np.int64))
-    yield SHARD_KEY, shard_record(shard)
+    for start in range(0, total, PIECE):
+        yield account_rows(shard, np.arange(start, min(start + PIECE, total), dtype=np.int64))
+    yield Rows.of([(SHARD_KEY, shard_record(shard))])
 
 
 def state_hash(shard: Shard) -> str:
     """Hash of the whole state; equal for equal states, however they were reached."""
-    return hash_of(records(shard))
+    return _hash_of(_parts(shard))
 
 
 def hash_of(changelog: Iterable[tuple[bytes, bytes]]) -> str:
     """Hash of a state's records as `records` gives them."""
+    return _hash_of([Rows.of(changelog)])
+
+
+def _hash_of(parts: Iterable[Rows]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for key, value in changelog:
-        digest.update(len(key).to_bytes(4, "little") + key + len(value).to_bytes(4, "little") + value)
+    for part in parts:
+        digest.update(part.framed())
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ from numba import njit
 from streams.engine.columns import Balances, Positions, find
 from streams.engine.exposures import Held
 from streams.engine.posting import Terms
+from streams.engine.prefetch import FAR, NEAR, prefetch
 from streams.margin.equity import (
     TIE,
     Book,
@@ -258,6 +259,22 @@ def judge_books(
     premiums = np.any(p.size_premium_factor > 0.0)
     net = np.empty(prices.shape[0])
     for at in range(books.shape[0]):
+        if at + FAR < books.shape[0]:
+            far = books[at + FAR]
+            prefetch(positions.start, far)
+            prefetch(positions.size, far)
+            prefetch(balances.start, far)
+            prefetch(balances.size, far)
+            prefetch(level_set, far)
+            prefetch(called, far)
+            prefetch(step, far)
+        if at + NEAR < books.shape[0]:
+            entry, held_at = positions.start[books[at + NEAR]], balances.start[books[at + NEAR]]
+            prefetch(positions.key, entry)
+            prefetch(held.units, entry)
+            prefetch(held.paid, entry)
+            prefetch(balances.key, held_at)
+            prefetch(balances.amount, held_at)
         book = books[at] & INDEX
         first, base = positions.start[book] & INDEX, balances.start[book] & INDEX
         end, last = first + (positions.size[book] & INDEX), base + (balances.size[book] & INDEX)

@@ -99,5 +99,6 @@ def warm_up() -> int:
         sent += len(shard.apply(offset, block.encode()))
         account_view(shard, "one")
     restored = state.restore(0, state.records(shard))
+    sent += len(state.state_hash(restored))
     shard.ledger.check(shard.terms.assets, shard.terms.instruments, shard.posting.settlement)
     return sent + len(restored.ledger.accounts)

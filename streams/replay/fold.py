@@ -72,8 +72,7 @@ class Chain:
         self._records += 1
         if self._records % self.every == 0:
             digest = hashlib.blake2b(self._digest, digest_size=16)
-            for key, value in state.dirty(shard):
-                digest.update(len(key).to_bytes(4, "little") + key + len(value).to_bytes(4, "little") + value)
+            digest.update(state.dirty(shard).framed())
             self._digest = digest.digest()
             self.links.append((offset, digest.hexdigest()))
 
