@@ -14,7 +14,7 @@ def kernels_folder(package: Path) -> Path:
     digest = hashlib.blake2b(digest_size=8)
     for file in sorted([*package.glob("margin/*.py"), *package.glob("engine/*.py")]):
         source = file.read_bytes()
-        if b"@njit" in source:
+        if b"@njit" in source or b"@intrinsic" in source:
             digest.update(file.name.encode() + b"\0" + source)
     return package / "__pycache__" / f"kernels-{digest.hexdigest()}"
 

@@ -16,7 +16,10 @@ def test_kernels_are_kept_by_the_source_of_all_of_them(tmp_path: Path) -> None:
     (tmp_path / "engine/c.py").write_text("plain, and changed")
     assert kernels_folder(tmp_path) == before
     (tmp_path / "margin/a.py").write_text("@njit\n3")
-    assert kernels_folder(tmp_path) != before
+    after = kernels_folder(tmp_path)
+    assert after != before
+    (tmp_path / "engine/c.py").write_text("@intrinsic\n1")
+    assert kernels_folder(tmp_path) != after
 
 
 def test_the_folder_is_set_before_numba_is_imported() -> None:

@@ -30,6 +30,8 @@ from streams.engine.transfers import post_transfers
 from streams.margin.parameters import I32, I64
 
 CROSS = -1
+#: Rings of remembered ids that are fetched together.
+RINGS = 16
 
 
 class Ledger:
@@ -137,7 +139,7 @@ class Ledger:
             columns["fill_kind"],
             columns["liquidation"],
         )
-        outcome = np.zeros(len(account), dtype=np.int8)
+        outcome, here = np.zeros(len(account), dtype=np.int8), np.empty(RINGS, dtype=np.int64)
 
         def post(totals: House, first: int) -> int:
             return posting.post_fills(
@@ -151,6 +153,7 @@ class Ledger:
                 columns["id_end"],
                 columns["id_bytes"],
                 window,
+                here,
                 outcome,
                 first,
             )

@@ -22,7 +22,7 @@ from streams.engine.columns import (
 )
 from streams.engine.identity import identity_hash
 from streams.engine.prefetch import FAR, NEAR, prefetch
-from streams.engine.remembered import PIECE_MAX, PIECE_MIN, Recent, remember, seen_before
+from streams.engine.remembered import PIECE_MAX, Recent, fetch_rings, remember, seen_before
 from streams.margin.money import LIMIT, fill_cost, funding_payment, multiply_divide, share_of
 from streams.margin.parameters import I32, I64
 
@@ -229,9 +229,7 @@ def fetch_ahead(
         prefetch(balances.start, b)
         prefetch(balances.size, b)
     if near < account.shape[0] and book[near] >= 0:
-        ring, position, balance = recent.start[account[near]], positions.start[book[near]], balances.start[book[near]]
-        prefetch(recent.word, ring)
-        prefetch(recent.word, ring + PIECE_MIN)
+        position, balance = positions.start[book[near]], balances.start[book[near]]
         prefetch(positions.key, position)
         prefetch(positions.lots, position)
         prefetch(positions.cost, position)
@@ -259,6 +257,7 @@ def post_fills(
     id_end: I32,
     id_bytes: npt.NDArray[np.uint8],
     window: int,
+    here: I64,
     outcome: npt.NDArray[np.int8],
     first: int,
 ) -> int:
@@ -270,9 +269,12 @@ def post_fills(
     book : -1 where it is not open; a row that was there needs none
     taken_over : per book: journal offset of its last take-over, -1 never; fills that answer an earlier liquidation
         go to the house. A fill of an expired instrument settles at once.
+    here : room to fetch so many rings at a time
     outcome : written: what became of each row
     """
     for row in range(first, account.shape[0]):
+        if (row - first) % here.shape[0] == 0:
+            fetch_rings(recent, account, row, min(row + here.shape[0], account.shape[0]), here)
         fetch_ahead(positions, balances, recent, taken_over, account, book, row)
         a, b = account[row], book[row]
         if recent.top[0] + 1 + PIECE_MAX > recent.word.shape[0]:

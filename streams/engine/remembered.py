@@ -12,10 +12,13 @@ import numpy.typing as npt
 from numba import int64, njit, uint64
 
 from streams.engine.columns import grown
+from streams.engine.prefetch import prefetch
 from streams.margin.parameters import I32, I64
 
 #: Hashes of a ring's first piece, and of its largest.
 PIECE_MIN, PIECE_MAX = 8, 64
+#: Hashes of a cache line, and the most of a ring that are fetched ahead of its use.
+LINE, FETCHED_MAX = 8, 512
 
 
 class Recent(NamedTuple):
@@ -80,14 +83,43 @@ def add_piece(r: Recent, account: int, last: int, first: int) -> int:
 
 
 @njit(cache=True, error_model="numpy", _nrt=False)
+def fetch_rings(r: Recent, account: I64, first: int, end: int, here: I64) -> None:
+    """Have the rings of ``account[first:end]`` fetched, all a piece at a time: each says where the next one lies.
+
+    Parameters
+    ----------
+    here : room for the place in each ring
+    """
+    for row in range(first, end):
+        here[row - first] = r.start[account[row]]
+    reached = 0
+    more = True
+    while more and reached < FETCHED_MAX:
+        more = False
+        count = piece(reached)
+        for row in range(first, end):
+            if r.size[account[row]] > reached:
+                at = here[row - first]
+                if reached > 0:
+                    at = following(r, at)
+                for k in range(at, at + 1 + count, LINE):
+                    prefetch(r.word, k)
+                here[row - first] = at
+                more = True
+        reached += count
+
+
+@njit(cache=True, error_model="numpy", _nrt=False)
 def seen_before(r: Recent, account: int, identity: int) -> bool:
     """Whether the account's ring holds this hash."""
     size, first, at = int64(r.size[account]), 0, int64(r.start[account])
     while first < size:
         count = min(piece(first), size - first)
-        for k in range(at + 1, at + 1 + count):
-            if r.word[k] == identity:
-                return True
+        found = False
+        for k in range(at + 1, at + 1 + count):  # to its end, many at a time
+            found |= r.word[k] == identity
+        if found:
+            return True
         first += count
         if first < size:
             at = following(r, at)
