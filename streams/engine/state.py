@@ -172,7 +172,7 @@ def hash_of(changelog: Iterable[tuple[bytes, bytes]]) -> str:
 def _hash_of(parts: Iterable[Rows]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        digest.update(part.framed())
+        digest.update(part.framed().data)
     return digest.hexdigest()
 
 

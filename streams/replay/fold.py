@@ -72,7 +72,7 @@ class Chain:
         self._records += 1
         if self._records % self.every == 0:
             digest = hashlib.blake2b(self._digest, digest_size=16)
-            digest.update(state.dirty(shard).framed())
+            digest.update(state.dirty(shard).framed().data)
             self._digest = digest.digest()
             self.links.append((offset, digest.hexdigest()))
 
