@@ -26,6 +26,7 @@ from streams.engine.decisions import (
 from streams.engine.ledger import CROSS
 from streams.engine.report import decimal_text
 from streams.engine.restraint import HELD, can_order, restrained
+from streams.engine.standing import margin_ratio, step_due
 from streams.engine.trust import HALTED, I8, STALE, Trust, worst_states
 from streams.engine.valuation import (
     BANKRUPT,
@@ -105,26 +106,26 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
         return [], np.zeros(0, dtype=np.int64)
     judged = judged_now(shard, books)
     status = judged.status if shard.prices.trust is None else _restrained(shard, books, judged.status)
-    before = standing.status[books]
-    acts = (before != BANKRUPT) & ((status != before) | (status == LIQUIDATION))
+    numbers = judged.adjusted, judged.maintenance
+    timeout_ms = shard.terms.rules.liquidation_timeout_ms
+    acting = standing.to_act(books, status, *numbers, time=shard.prices.time, timeout_ms=timeout_ms)
     out: list[Output] = []
     changed: list[int] = []
-    acting = np.nonzero(acts)[0]
     if len(acting) > 1:
         acting = acting[np.lexsort((books[acting], ledger.book_account[books[acting]]))]
     for at in acting.tolist():
         book = int(books[at])
-        maintenance = float(judged.maintenance[at])
-        ratio = float(judged.adjusted[at]) / maintenance if maintenance > 0.0 else float("nan")
+        before = standing.status[book]
+        ratio = margin_ratio(float(judged.adjusted[at]), float(judged.maintenance[at]))
         events = _act(shard, offset, book, int(status[at]), ratio)
-        if events or standing.status[book] != before[at]:
+        if events or standing.status[book] != before:
             changed.append(book)
         out += events
     shard.slack.anchor(shard, books, judged)
     if changed:
         shard.touched.update(ledger.book_account[changed])
         touched = np.append(touched, np.array(changed, dtype=np.int64))
-    return out, distinct(ledger.book_account[touched])
+    return out, distinct(ledger.book_account[touched]) if touched.size else touched
 
 
 def _restrained(shard: Shard, books: I64, status: I8) -> I8:
@@ -160,8 +161,8 @@ def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> lis
         status = LIQUIDATION if standing.step[book] > 0 else MARGIN_CALL
         waits = status == LIQUIDATION
     else:
-        timeout_ms = shard.terms.rules.liquidation_timeout_ms
-        due = standing.step_due(book, time=time, ratio=ratio, timeout_ms=timeout_ms)
+        step = standing.step[book], standing.step_time[book], standing.step_ratio[book]
+        due = step_due(*step, time, ratio, shard.terms.rules.liquidation_timeout_ms)
         waits = status == UNPRICED or (status == LIQUIDATION and not due)
     called = bool(standing.called[book])
     quiet = status in (OK, MARGIN_CALL) and standing.step[book] == 0 and called == (status == MARGIN_CALL)

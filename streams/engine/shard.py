@@ -141,8 +141,7 @@ class Shard:
         """Take in a marks block; the books whose haircuts it changes."""
         before = self.prices.widenings
         marking.mark(self, block)
-        others = self.prices.widenings != before
-        if not others.any():
+        if self.prices.widenings is before or not (others := self.prices.widenings != before).any():
             return np.zeros(0, dtype=np.int64)
         self.parameters = widened(self._plain, self.prices.widenings)
         return holders_of(self.ledger.balances, others, self.ledger.books, self.ledger.books)
