@@ -40,7 +40,7 @@ from streams.engine.valuation import (
     judged_room,
     value_books,
 )
-from streams.margin.parameters import I64
+from streams.margin.parameters import F64, I64
 
 if TYPE_CHECKING:
     from streams.engine.shard import Shard
@@ -111,21 +111,30 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
     acting = standing.to_act(books, status, *numbers, time=shard.prices.time, timeout_ms=timeout_ms)
     out: list[Output] = []
     changed: list[int] = []
-    if len(acting) > 1:
-        acting = acting[np.lexsort((books[acting], ledger.book_account[books[acting]]))]
-    for at in acting.tolist():
-        book = int(books[at])
-        before = standing.status[book]
-        ratio = margin_ratio(float(judged.adjusted[at]), float(judged.maintenance[at]))
-        events = _act(shard, offset, book, int(status[at]), ratio)
-        if events or standing.status[book] != before:
-            changed.append(book)
-        out += events
+    if acting.size:
+        out, changed = _act_all(shard, offset, books[acting], status[acting], *(column[acting] for column in numbers))
     shard.slack.anchor(shard, books, judged)
     if changed:
         shard.touched.update(ledger.book_account[changed])
         touched = np.append(touched, np.array(changed, dtype=np.int64))
     return out, distinct(ledger.book_account[touched]) if touched.size else touched
+
+
+def _act_all(
+    shard: Shard, offset: int, books: I64, status: I8, adjusted: F64, maintenance: F64
+) -> tuple[list[Output], list[int]]:
+    """Move books to their new status, by account and then by bucket; what to send, and which of them changed."""
+    out: list[Output] = []
+    changed: list[int] = []
+    order = np.lexsort((books, shard.ledger.book_account[books])) if len(books) > 1 else np.arange(len(books))
+    columns = (column[order].tolist() for column in (books, status, adjusted, maintenance))
+    for book, its_status, its_adjusted, its_maintenance in zip(*columns, strict=True):
+        before = shard.standing.status[book]
+        events = _act(shard, offset, book, its_status, margin_ratio(its_adjusted, its_maintenance))
+        if events or shard.standing.status[book] != before:
+            changed.append(book)
+        out += events
+    return out, changed
 
 
 def _restrained(shard: Shard, books: I64, status: I8) -> I8:
