@@ -23,6 +23,7 @@ from streams.engine.decisions import (
     shortfall,
     told_prices,
 )
+from streams.engine.frame import judge_framed, value_framed
 from streams.engine.ledger import CROSS
 from streams.engine.report import decimal_text
 from streams.engine.restraint import HELD, can_order, restrained
@@ -36,9 +37,7 @@ from streams.engine.valuation import (
     UNPRICED,
     Judged,
     Numbers,
-    judge_books,
     judged_room,
-    value_books,
 )
 from streams.margin.parameters import F64, I64
 
@@ -49,11 +48,11 @@ if TYPE_CHECKING:
 def numbers_of(shard: Shard, books: I64) -> Numbers:
     """What the books are worth and require, at the shard's marks; the initial ones are cautious of suspect prices."""
     ledger, prices, trust = shard.ledger, shard.prices, shard.prices.trust
-    entries = ledger.positions, ledger.balances, shard.posting
-    numbers = value_books(shard.parameters, *entries, prices.marks, prices.prices, books)
+    numbers: Numbers = value_framed(shard.frames.of(shard), prices.marks, prices.prices, books)
     if trust is None or not trust.suspects:
         return numbers
     sides = both_sides(trust, prices.marks, prices.prices)
+    entries = ledger.positions, ledger.balances, shard.posting
     initial_equity, initial = cautious_books(shard.parameters, *entries, sides, books)
     return numbers._replace(initial_equity=initial_equity, initial=initial)
 
@@ -66,25 +65,12 @@ def judged_now(shard: Shard, books: I64, room: Judged | None = None, *, at_check
     room : to write to, as long as `books`; else new
     at_check : at check prices, where some price is not trusted
     """
-    ledger, prices, standing = shard.ledger, shard.prices, shard.standing
+    prices = shard.prices
     marks, asset_prices = prices.marks, prices.prices
     if at_check and prices.trust is not None:
         marks, asset_prices = prices.trust.check_marks, prices.trust.check_prices
     judged = room or judged_room(len(books))
-    judge_books(
-        shard.parameters,
-        ledger.positions,
-        shard.exposures.held(shard),
-        ledger.balances,
-        marks,
-        asset_prices,
-        books,
-        standing.levels(),
-        standing.level_set,
-        standing.called,
-        standing.step,
-        judged,
-    )
+    judge_framed(shard.frames.of(shard), marks, asset_prices, books, judged)
     return judged
 
 

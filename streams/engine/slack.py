@@ -20,9 +20,10 @@ import numpy.typing as npt
 from numba import njit
 
 from streams.engine.columns import Balances, Positions, grown
+from streams.engine.frame import radii_framed
 from streams.engine.posting import Terms
 from streams.engine.radius import BOTH, KINDS, RADIUS_MIN, searched_radius
-from streams.engine.reach import UNKNOWN, floor_of, radii
+from streams.engine.reach import UNKNOWN, floor_of
 from streams.engine.slots import ASLEEP, F32, I8, SLOTS, Slots, enter, loosen, pack, wake
 from streams.engine.valuation import (
     OK,
@@ -115,7 +116,7 @@ class Slack:
             return
         self._seen, self._marked = here, False
         radius, kind = self._radii(shard, books, judged)
-        if self.slots.count[1] + len(books) > len(self.slots.entry):
+        if self.slots.used[1] + len(books) > len(self.slots.entry):
             self._pack(len(books))
         enter(self.slots, here, books, radius, kind)
 
@@ -124,25 +125,8 @@ class Slack:
         ledger, standing, prices, rules = shard.ledger, shard.standing, shard.prices, shard.terms.rules
         fixed = shard.terms.asset_index.get(rules.reporting_currency, NONE)
         radius, kind = np.empty(len(books), dtype=np.float32), np.empty(len(books), dtype=np.int8)
-        levels = standing.levels()
-        unknown = radii(
-            shard.parameters,
-            ledger.positions,
-            shard.exposures.held(shard),
-            ledger.balances,
-            prices.marks,
-            prices.prices,
-            books,
-            judged,
-            levels,
-            standing.level_set,
-            standing.status,
-            standing.called,
-            standing.step,
-            fixed,
-            radius,
-            kind,
-        )
+        at = (prices.marks, prices.prices)
+        unknown = radii_framed(shard.frames.of(shard), *at, books, judged, fixed, radius, kind)
         if unknown:
             rows = np.nonzero(radius == UNKNOWN)[0]
             search(
@@ -150,12 +134,11 @@ class Slack:
                 ledger.positions,
                 ledger.balances,
                 shard.posting,
-                prices.marks,
-                prices.prices,
+                *at,
                 books,
                 rows,
                 judged,
-                levels,
+                standing.levels(),
                 standing.level_set,
                 standing.status,
                 standing.called,
@@ -201,7 +184,7 @@ def _no_slots(prices: int, books: int = 0) -> Slots:
     return Slots(
         slot_of=np.full(books, ASLEEP, dtype=np.int16),
         loose=np.zeros(books, dtype=np.int64),
-        count=np.zeros(2, dtype=np.int64),
+        used=np.zeros(2, dtype=np.int64),
         anchors=np.full((prices, SLOTS), np.nan),
         live=np.zeros(SLOTS, dtype=np.int64),
         start=np.zeros((SLOTS, KINDS), dtype=np.int64),

@@ -32,8 +32,8 @@ class Slots(NamedTuple):
     Attributes
     ----------
     slot_of : by book: its slot, ASLEEP or LOOSE
-    loose : the books that are LOOSE, as many as `count[0]` says; room for all
-    count : length 2; how many are loose, and the first unused entry
+    loose : the books that are LOOSE, as many as `used[0]` says; room for all
+    used : length 2; how many are loose, and how many entries are taken
     anchors : log prices, of all instruments and then of all assets, shape (prices, SLOTS); nan where never seen
     live : by slot, how many books are anchored there
     start, end : by slot and kind, where its books lie in `entry`, with their radii in `reaches`, ascending; some may
@@ -42,7 +42,7 @@ class Slots(NamedTuple):
 
     slot_of: I16
     loose: I64
-    count: I64
+    used: I64
     anchors: F64
     live: I64
     start: I64
@@ -69,20 +69,20 @@ def wake(slots: Slots, here: F64, out: I64) -> int:
                 falls[slot] = -move if -move > falls[slot] else falls[slot]
                 rises[slot] = move if move > rises[slot] else rises[slot]
                 rises[slot] = FAR if move != move else rises[slot]
-    emptiest, used = -1, 0
+    emptiest, taken = -1, 0
     for slot in range(SLOTS):
         if live[slot] > 0:
-            used += 1
+            taken += 1
             if emptiest < 0 or live[slot] < live[emptiest]:
                 emptiest = slot
     moved = np.empty(KINDS)
-    count = slots.count[0]
+    count = slots.used[0]
     for at in range(count):
         out[at] = slots.loose[at]
     for slot in range(SLOTS):
         if live[slot] > 0:
             fall, rise = falls[slot], rises[slot]
-            if slot == emptiest and used >= SLOTS - 1:
+            if slot == emptiest and taken >= SLOTS - 1:
                 rise = FAR
             moved[FALLS] = max(fall, rise / LEAN) * (1.0 + SAFE)
             moved[RISES] = max(rise, fall / LEAN) * (1.0 + SAFE)
@@ -109,8 +109,8 @@ def loosen(slots: Slots, books: I64) -> None:
             slots.live[slot] -= 1
         if slot != LOOSE:
             slots.slot_of[book] = LOOSE
-            slots.loose[slots.count[0]] = book
-            slots.count[0] += 1
+            slots.loose[slots.used[0]] = book
+            slots.used[0] += 1
 
 
 @njit(cache=True, error_model="numpy")
@@ -119,7 +119,7 @@ def enter(slots: Slots, here: F64, books: I64, radius: F32, kind: I8) -> None:
 
     The caller has made room for as many entries.
     """
-    slot_of, live, anchors, count = slots.slot_of, slots.live, slots.anchors, slots.count
+    slot_of, live, anchors, used = slots.slot_of, slots.live, slots.anchors, slots.used
     for book in books:
         if slot_of[book] >= 0:
             live[slot_of[book]] -= 1
@@ -135,7 +135,7 @@ def enter(slots: Slots, here: F64, books: I64, radius: F32, kind: I8) -> None:
         live[slot] = anchored
         for at in range(here.shape[0]):
             anchors[at, slot] = here[at]
-        place[0] = count[1]
+        place[0] = used[1]
         for bucket in range(KINDS * LEVELS):
             place[bucket + 1] += place[bucket]
         for which in range(KINDS):
@@ -146,7 +146,7 @@ def enter(slots: Slots, here: F64, books: I64, radius: F32, kind: I8) -> None:
         book = books[row]
         if radius[row] == 0.0:
             if slot_of[book] != LOOSE:  # those that stay loose are listed
-                slots.loose[count[0] + newly] = book
+                slots.loose[used[0] + newly] = book
                 newly += 1
             slot_of[book] = LOOSE
         elif radius[row] == np.inf:
@@ -158,14 +158,14 @@ def enter(slots: Slots, here: F64, books: I64, radius: F32, kind: I8) -> None:
             cut[place[bucket]] = level << CUT
             place[bucket] += 1
             slot_of[book] = slot
-    count[1] += anchored
-    listed, kept = count[0] + newly, 0
+    used[1] += anchored
+    listed, kept = used[0] + newly, 0
     for at in range(listed):
         book = slots.loose[at]
         if slot_of[book] == LOOSE:
             slots.loose[kept] = book
             kept += 1
-    count[0] = kept
+    used[0] = kept
 
 
 @njit(cache=True, error_model="numpy")
@@ -182,4 +182,4 @@ def pack(slots: Slots, entry: I32, reaches: F32) -> None:
                         entry[top], reaches[top] = slots.entry[at], slots.reaches[at]
                         top += 1
             slots.end[slot, kind] = top
-    slots.count[1] = top
+    slots.used[1] = top
