@@ -119,6 +119,17 @@ def test_a_restored_shard_judges_all_once() -> None:
     assert woken(market) == []
 
 
+def test_columns_are_handed_over_anew_only_where_they_are_others() -> None:
+    """Judged by columns that have since been replaced, an account keeps positions that it closed long ago."""
+    market = long_one("5000")
+    shard = market.shard
+    frame = shard.frames.of(shard)
+    assert shard.frames.of(shard) is frame
+    shard.ledger.positions = shard.ledger.positions._replace(size=shard.ledger.positions.size * 0)
+    assert shard.frames.of(shard) is not frame
+    assert judged_now(shard, np.array([market.book("alice")])).maintenance.tolist() == [0.0]
+
+
 def test_slots_never_run_out() -> None:
     """A slot taken from books that still need it would leave them at prices they were never judged at."""
     market = long_one("5000")
