@@ -115,7 +115,7 @@ def loosen(slots: Slots, books: I64) -> None:
 
 @njit(cache=True, error_model="numpy")
 def enter(slots: Slots, here: F64, books: I64, radius: F32, kind: I8) -> None:
-    """Put books just judged where their radii say: radius 0 is loose, infinite asleep, the others share a free slot.
+    """Put books just judged where their radii say: none is loose, infinite asleep, the others share a free slot.
 
     The caller has made room for as many entries.
     """
@@ -144,7 +144,7 @@ def enter(slots: Slots, here: F64, books: I64, radius: F32, kind: I8) -> None:
     newly = 0
     for row in range(books.shape[0]):
         book = books[row]
-        if radius[row] == 0.0:
+        if not radius[row] > 0.0:
             if slot_of[book] != LOOSE:  # those that stay loose are listed
                 slots.loose[used[0] + newly] = book
                 newly += 1
