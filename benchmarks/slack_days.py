@@ -61,7 +61,7 @@ class Making:
 
     def watch(self) -> None:
         """From now on."""
-        judge._act = self._timed(judge._act)
+        judge._act_all = self._timed(judge._act_all)
         summaries.summaries = self._timed(summaries.summaries)
 
     def _timed(self, work: Callable[..., Any]) -> Callable[..., Any]:
