@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-import QuantLib as ql
+import QuantLib
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,8 +50,8 @@ def points() -> tuple[np.ndarray, ...]:
 
 def by_quantlib(right, forward, strike, years, volatility, discount) -> Greeks:
     deviation = volatility * math.sqrt(years)
-    paid = ql.PlainVanillaPayoff(ql.Option.Call if right > 0 else ql.Option.Put, strike)
-    black = ql.BlackCalculator(paid, forward, deviation, discount)
+    paid = QuantLib.PlainVanillaPayoff(QuantLib.Option.Call if right > 0 else QuantLib.Option.Put, strike)
+    black = QuantLib.BlackCalculator(paid, forward, deviation, discount)
     rate = -math.log(discount) / years
     return Greeks(
         black.value(),

@@ -79,7 +79,7 @@ def test_reason(row: Row) -> None:
     volatility, status = implied_volatility(*numbers)
     assert status == int(row["status"])
     assert (SOLVED, BELOW_INTRINSIC, ABOVE_BOUND, BAD_INPUT)[status] == status
-    assert volatility == float(row["volatility"]) or math.isnan(float(row["volatility"])) and math.isnan(volatility)
+    assert volatility == pytest.approx(float(row["volatility"]), nan_ok=True)
 
 
 def test_many_at_once() -> None:

@@ -79,7 +79,7 @@ def test_the_requirement_is_core_and_add_ons() -> None:
     found = measured(legs, GRID_16, RATES, shock=SHOCK, expiries=ExpiryRules())
     unit, account = found.unit, found.account
     common = unit.basis + unit.calendar + unit.minimum_delta + unit.liquidity
-    assert unit.basis > 0.0 and unit.calendar > 0.0 and unit.naked_initial > 0.0
+    assert min(unit.basis, unit.calendar, unit.naked_initial) > 0.0
     assert account.initial_margin == pytest.approx(unit.scan + common + unit.naked_initial)
     assert account.maintenance_margin == pytest.approx(0.8 * unit.scan + common + unit.naked_maintenance)
     assert (account.binds, account.core, account.grid_loss) == (GRID, unit.scan, unit.scan)

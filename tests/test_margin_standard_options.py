@@ -77,7 +77,8 @@ def test_expiry(row: Row) -> None:
     found = expiry_requirement(RATES, right, quantity, strike, mark, float(row["index"]), 2000.0)
     assert found == pytest.approx((float(row["initial"]), float(row["maintenance"])))
     alone = expiry_requirement(ALONE, right, quantity, strike, mark, float(row["index"]), 2000.0)
-    shorts = [short_option(RATES, *args) for args in zip(right, -quantity, [2000.0] * 9, strike, mark) if args[1] > 0]
+    sold = [at for at, held in enumerate(quantity) if held < 0.0]
+    shorts = [short_option(RATES, right[at], -quantity[at], 2000.0, strike[at], mark[at]) for at in sold]
     assert alone == pytest.approx(tuple(sum(short[at] for short in shorts) for at in (0, 1)))
 
 

@@ -48,8 +48,9 @@ class UnitRisk(NamedTuple):
     """Risk of one account in one unit, reporting currency; charges and losses are >= 0.
 
     `worst` is the scenario that binds (NONE where none loses) and `scan` its loss; `up` and `down` the worst loss
-    where the price does not fall, and does not rise (negative: what is gained at least, see `worst_scenario`); `floor` the least that
-    core risk is whatever the scenarios say; `most` what it is at most (the value of a book of bought options).
+    where the price does not fall, and does not rise (negative: what is gained at least, see `worst_scenario`);
+    `floor` the least that core risk is whatever the scenarios say, `most` the most (the value of a book of bought
+    options).
     """
 
     value: float
