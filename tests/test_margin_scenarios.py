@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from streams.margin.black76 import option_value
 from streams.margin.offsets import OFFSETTING_MOST, Correlations, offset_requirement
 from streams.margin.scenarios import (
+    ABSOLUTE_SKEW,
     ASSET,
     DOWN,
     FUTURE,
+    LINEAR_SKEW,
     SAME,
     UP,
+    SkewShock,
     VolatilityShock,
     grid,
     grid_of,
@@ -227,3 +230,24 @@ def test_time_stands_still() -> None:
     alone = grid_of([(0.0, SAME, 1.0)], basis_up=0.1, basis_down=-0.1)
     unit = measured(short_strangle_and_perpetual(), alone, shock=NO_SHOCK).unit
     assert (unit.worst, unit.scan) == (-1, 0.0)
+
+
+def test_tilts_come_last() -> None:
+    """A grid out of order is refused, not margined with a tilt taken for a move."""
+    with pytest.raises(ValueError, match="must come last, found one at 0 of 2"):
+        grid_of([(0.0, LINEAR_SKEW, 1.0), (0.1, SAME, 1.0)], basis_up=0.1, basis_down=-0.1)
+
+
+def test_a_tilt_counts_as_loss_either_way() -> None:
+    """Bought calls gain where the smile tilts up, and it may tilt down as well: what is gained is what is lost."""
+    tilted = grid_of([(0.0, LINEAR_SKEW, 1.0), (0.0, ABSOLUTE_SKEW, 1.0)], basis_up=0.1, basis_down=-0.1)
+    skew = SkewShock(0.15, 0.0, 0.15, 0.0, 0.1, 0.0, 0.0, 0.0)
+    # past k* = 0.1 the whole cap: volatility 60 % x 1.15, of a call; of a put 60 % x 0.85 and x 1.15
+    for kind, strike, linear in ((call, 130.0, 0.15), (put, 75.0, -0.15)):
+        deviation = 0.6 * math.sqrt(0.25)
+        right = 1.0 if kind is call else -1.0
+        now = option_value(right, 100.0, strike, deviation, 1.0)
+        wanted = [option_value(right, 100.0, strike, deviation * (1.0 + by), 1.0) - now for by in (linear, 0.15)]
+        for quantity in (1.0, -1.0):
+            found = measured([kind(quantity, strike, 0.25, 0.6, 100.0)], tilted, skew=skew)
+            assert found.gains == pytest.approx([-abs(gain) for gain in wanted], rel=1e-12)

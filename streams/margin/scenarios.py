@@ -34,12 +34,13 @@ class Grid(NamedTuple):
     """Scenarios as arrays of shape (n_scenarios,), and the moves of the basis test.
 
     `move` is a fraction of the price (> -1), `shock` one of SAME .. ABSOLUTE_SKEW, `dampening` the share of the
-    profit or loss that counts.
+    profit or loss that counts. The last `tilts` scenarios, and no others, tilt the smile.
     """
 
     move: F64
     shock: I32
     dampening: F64
+    tilts: int
     basis_up: float
     basis_down: float
 
@@ -140,11 +141,22 @@ def grid(
 
 
 def grid_of(rows: Sequence[tuple[float, int, float]], *, basis_up: float, basis_down: float) -> Grid:
-    """Grid of (move, shock, dampening) rows, as a venue publishes them."""
+    """Grid of (move, shock, dampening) rows, as a venue publishes them.
+
+    Raises
+    ------
+    ValueError : where a scenario that tilts the smile stands before one that does not
+    """
+    tilted = [row[1] in (LINEAR_SKEW, ABSOLUTE_SKEW) for row in rows]
+    if tilted != sorted(tilted):
+        raise ValueError(
+            f"scenarios that tilt the smile must come last, found one at {tilted.index(True)} of {len(rows)}"
+        )
     return Grid(
         move=np.array([row[0] for row in rows], dtype=np.float64),
         shock=np.array([row[1] for row in rows], dtype=np.int32),
         dampening=np.array([row[2] for row in rows], dtype=np.float64),
+        tilts=sum(tilted),
         basis_up=basis_up,
         basis_down=basis_down,
     )
@@ -204,21 +216,18 @@ def scenario_value(of: Instruments, i: int, move: float, volatility: float) -> f
     date included, are an ASSET of their own.
     """
     if of.kind[i] == OPTION:
+        root = math.sqrt(max(of.years[i], 0.0))
         forward = of.price[i] * (1.0 + move) + of.fixed[i]
-        deviation = volatility * math.sqrt(max(of.years[i], 0.0))
-        value = option_value(of.right[i], forward, of.strike[i], deviation, of.discount[i])
+        value = option_value(of.right[i], forward, of.strike[i], volatility * root, of.discount[i])
+        if of.coin_settled[i]:
+            now = of.price[i] + of.fixed[i]
+            coins = option_value(of.right[i], now, of.strike[i], of.volatility[i] * root, of.discount[i]) / now
+            value = (value / forward - coins) * (1.0 + move) + coins
     elif of.coin_settled[i]:
-        # -multiplier / mark coins: the gain multiplier / mark x move / (1 + move) is worth (1 + move) as much there
-        return of.multiplier[i] / of.price[i] * (move - 1.0) * of.settlement_price[i]
+        # it is worth -1 / mark coins: the gain of move / (1 + move) / mark coins is worth (1 + move) as much there
+        value = (move - 1.0) / of.price[i]
     else:
-        return of.multiplier[i] * of.price[i] * (1.0 + move) * of.settlement_price[i]
-    if of.coin_settled[i]:
-        now = of.price[i] + of.fixed[i]
-        coins = option_value(
-            of.right[i], now, of.strike[i], of.volatility[i] * math.sqrt(max(of.years[i], 0.0)), of.discount[i]
-        )
-        coins /= now
-        value = (value / forward - coins) * (1.0 + move) + coins
+        value = of.price[i] * (1.0 + move)
     return of.multiplier[i] * value * of.settlement_price[i]
 
 

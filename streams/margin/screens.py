@@ -124,7 +124,7 @@ def garch_horizon(variance: float, long_run: float, persistence: float, periods:
     From 4 % with a long run of 3 %: less than 4 % x sqrt(5)
 
     >>> round(garch_horizon(0.0016, 0.0009, 0.95, 5), 6), round(0.04 * 5**0.5, 6)
-    (0.08772, 0.089443)
+    (0.087562, 0.089443)
     """
     total, weight = 0.0, 1.0
     for _ in range(periods):

@@ -12,7 +12,7 @@ from numba import njit
 
 from streams.margin.parameters import F64, I32
 from streams.margin.risk_table import RiskTable
-from streams.margin.scenarios import ABSOLUTE_SKEW, BASIS_COLUMNS, FUTURE, LINEAR_SKEW, OPTION, Grid
+from streams.margin.scenarios import BASIS_COLUMNS, FUTURE, OPTION, Grid
 
 #: No scenario: the unit cannot lose in any.
 NONE = -1
@@ -94,8 +94,9 @@ def unit_risk(
     scenarios = grid.move.shape[0]
     columns = scenarios + BASIS_COLUMNS
     n = instrument.shape[0]
-    room[:, :columns] = 0.0
     total, options, linear = room[0], room[1], room[2]
+    for c in range(columns):
+        total[c] = options[c] = linear[c] = 0.0
     value = delta = gross = gamma = vega = minimum = spread = 0.0
     holding_initial = holding_maintenance = naked = basis = unsure = 0.0
     bought = futures_long = futures_short = 0.0
@@ -122,8 +123,7 @@ def unit_risk(
             options_now += amount
             line_sum += q
             line_notional = table.notional[i]
-            for c in range(columns):
-                options[c] += q * table.values[i, c]
+            add_row(options, q, table.values[i], 0.0)
             if q > 0.0:
                 bought += amount
             else:
@@ -132,23 +132,14 @@ def unit_risk(
             only_bought = False
             if table.kind[i] == FUTURE:
                 futures += q * table.delta[i]
-            for c in range(columns):
-                linear[c] += q * (table.values[i, c] - table.mark[i])
+            add_row(linear, q, table.values[i], table.mark[i])
         last = j == n - 1
         if last or table.line[instrument[j + 1]] != table.line[i]:
             naked += max(-line_sum, 0.0) * line_notional
             line_sum = 0.0
         if last or table.expiry[instrument[j + 1]] != table.expiry[i]:
             g = table.expiry[i]
-            for s in range(scenarios):
-                then = options[s]
-                then *= table.long_discount[g] if then >= 0.0 else table.short_discount[g]
-                gain = then - options_now + linear[s]
-                if grid.shock[s] == LINEAR_SKEW or grid.shock[s] == ABSOLUTE_SKEW:
-                    gain = -abs(gain)
-                total[s] += grid.dampening[s] * gain
-            for c in range(scenarios, columns):
-                total[c] = options[c] - options_now + linear[c]
+            close_expiry(room, grid, options_now, table.long_discount[g], table.short_discount[g])
             basis -= table.basis_rate[g] * min(total[scenarios], total[scenarios + 1], 0.0)
             if futures > 0.0:
                 futures_long += futures
@@ -160,8 +151,6 @@ def unit_risk(
                 sure = certain
             certain = sure
             options_now = futures = exposure = 0.0
-            options[:columns] = 0.0
-            linear[:columns] = 0.0
     worst, scan, up, down = worst_scenario(total, grid)
     minimum_delta = rates.delta_net * abs(delta) + rates.delta_hedged * (gross - abs(delta))
     floor = minimum
@@ -193,6 +182,39 @@ def unit_risk(
         gamma,
         vega,
     )
+
+
+@njit(cache=True, error_model="numpy")
+def add_row(sums: F64, quantity: float, row: F64, base: float) -> None:
+    """Add quantity x (row - base) to the sums, column by column."""
+    for c in range(sums.shape[0]):
+        sums[c] += quantity * (row[c] - base)
+
+
+@njit(cache=True, error_model="numpy")
+def close_expiry(room: F64, grid: Grid, now: float, long_discount: float, short_discount: float) -> None:
+    """Add an expiry's P&L to the unit's in room[0], from its options in room[1] and its futures in room[2].
+
+    The basis columns are written, not added. Clears both for the next expiry.
+
+    Parameters
+    ----------
+    now : value of the expiry's options
+    """
+    total, options, linear = room[0], room[1], room[2]
+    scenarios = grid.move.shape[0]
+    for s in range(scenarios - grid.tilts):
+        then = options[s]
+        factor = long_discount if then >= 0.0 else short_discount
+        total[s] += grid.dampening[s] * (then * factor - now + linear[s])
+    for s in range(scenarios - grid.tilts, scenarios):
+        then = options[s]
+        factor = long_discount if then >= 0.0 else short_discount
+        total[s] -= grid.dampening[s] * abs(then * factor - now + linear[s])
+    for c in range(scenarios, scenarios + BASIS_COLUMNS):
+        total[c] = options[c] - now + linear[c]
+    for c in range(scenarios + BASIS_COLUMNS):
+        options[c] = linear[c] = 0.0
 
 
 @njit(cache=True, error_model="numpy")
