@@ -27,6 +27,7 @@ from streams.margin.scenarios import (
     grid,
     grid_of,
     shocked_volatility,
+    span_grid,
     term_shock,
 )
 from streams.margin.unit_risk import progressive
@@ -93,6 +94,19 @@ def test_24_scenarios() -> None:
     assert found.account.initial_margin == pytest.approx(wanted["net_im"], rel=1e-10)
     assert found.account.maintenance_margin == pytest.approx(wanted["net_mm"], rel=1e-10)
     assert found.gains == pytest.approx(wanted["pnl"], rel=1e-9, abs=1e-7)
+
+
+def test_span() -> None:
+    """S3: a call sold on a long future at 2,790 loses most in scenario 16: three ranges down, 35 % of it covered."""
+    # 54.8 at 30 days, next to nothing at 2,430: about 0.35 x (360 - 54.3) x 250 a contract, published 26,751
+    volatility, years = 0.221, 30 / 365
+    now, then = (option_value(1.0, price, 2825.0, volatility * math.sqrt(years), 1.0) for price in (2790.0, 2430.0))
+    span = span_grid(scan_range=120 / 2790, covered=0.35)
+    legs = [Leg(FUTURE, 250.0, 2790.0), call(-250.0, 2825.0, years, volatility, 2790.0)]
+    unit = measured(legs, span, shock=VolatilityShock(0.1, 0.1, 0.0, 0.0, 1.0, 0.0)).unit
+    assert unit.worst == 15
+    assert unit.scan == pytest.approx(0.35 * (360.0 - now + then) * 250.0, rel=1e-12)
+    assert unit.scan == pytest.approx(26_751.0, rel=1e-3)
 
 
 def test_minimum_charge_tiers() -> None:

@@ -140,6 +140,30 @@ def grid(
     return grid_of(rows, basis_up=basis, basis_down=-basis)
 
 
+def span_grid(*, scan_range: float, extreme: float = 3.0, covered: float = 0.33) -> Grid:
+    """SPAN's sixteen scenarios, in the order of its risk arrays (CME).
+
+    The price stays, or moves by a third, two thirds and all of the scan range up and down, each with volatility up
+    and down; 15 and 16 are extreme moves up and down, volatility same, of which a share is covered.
+
+    Parameters
+    ----------
+    scan_range : a fraction of the price
+
+    Examples
+    --------
+    120 points of 2,790, three times that at 35 %:
+
+    >>> span = span_grid(scan_range=120 / 2790, covered=0.35)
+    >>> [round(move * 2790) for move in span.move], float(span.dampening[-1])
+    ([0, 0, 40, 40, -40, -40, 80, 80, -80, -80, 120, 120, -120, -120, 360, -360], 0.35)
+    """
+    thirds = (0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0)
+    rows = [(scan_range * third / 3.0, shock, 1.0) for third in thirds for shock in (UP, DOWN)]
+    rows += [(scan_range * extreme * side, SAME, covered) for side in (1.0, -1.0)]
+    return grid_of(rows, basis_up=scan_range, basis_down=-scan_range)
+
+
 def grid_of(rows: Sequence[tuple[float, int, float]], *, basis_up: float, basis_down: float) -> Grid:
     """Grid of (move, shock, dampening) rows, as a venue publishes them.
 
