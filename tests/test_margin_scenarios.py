@@ -30,7 +30,7 @@ from streams.margin.scenarios import (
     span_grid,
     term_shock,
 )
-from streams.margin.unit_risk import progressive
+from streams.margin.unit_risk import NONE, progressive
 from tests.risk_books import BARE, NO_SHOCK, NO_SKEW, Leg, call, measured, perpetual, put
 
 CASES = {
@@ -183,6 +183,7 @@ def test_tails_never_bind_a_delta_one_book(quantity: float, price: float, coin_s
     leg = Leg(FUTURE, quantity, price, coin_settled=coin_settled, settlement_price=price if coin_settled else 1.0)
     found = measured([leg], grid(price_range=0.2))
     assert found.unit.scan == pytest.approx(abs(found.unit.delta) * 0.2, rel=1e-12, abs=1e-12)
+    assert found.unit.worst in ((NONE,) if quantity == 0.0 else (0, 24)), "named by the base grid, not by a tail"
 
 
 def test_coin_settled_instruments_gain_in_coins() -> None:

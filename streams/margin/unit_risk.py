@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from streams.margin.equity import TIE
 from streams.margin.parameters import F64, I32
 from streams.margin.risk_table import RiskTable
 from streams.margin.scenarios import BASIS_COLUMNS, FUTURE, OPTION, Grid
@@ -221,6 +222,8 @@ def close_expiry(room: F64, grid: Grid, now: float, long_discount: float, short_
 def worst_scenario(gain: F64, grid: Grid) -> tuple[int, float, float, float]:
     """The scenario of least P&L (the first of equals), its loss, and the worst losses with price up and down.
 
+    A tail of a delta-one book, dampened to the edge of the range, equals the edge within a TIE.
+
     A direction that only gains has a negative loss: the least gain of its scenarios, each in proportion to its move
     as if the price had gone to the edge of the range, so a linear book gains one way what it loses the other.
     Scenarios that leave the price where it is count in both directions where they lose.
@@ -232,8 +235,9 @@ def worst_scenario(gain: F64, grid: Grid) -> tuple[int, float, float, float]:
     up = down = -np.inf
     for s in range(grid.move.shape[0]):
         loss = -gain[s]
-        if loss > scan:
-            worst, scan = s, loss
+        if loss > scan * (1.0 + TIE):
+            worst = s
+        scan = max(scan, loss)
         move = grid.move[s]
         if loss <= 0.0:
             if move == 0.0:
