@@ -127,8 +127,14 @@ async def never(*_: Any, **__: Any) -> Any:
     await asyncio.Event().wait()
 
 
-def commit(broker: Broker, implicit: bool = False, *, batches: dict[TopicPartition, list[Any]] | None = None) -> None:
-    transactor = Transactor(broker, implicit=implicit, data_seconds_max=0.05)
+def commit(
+    broker: Broker,
+    implicit: bool = False,
+    *,
+    batches: dict[TopicPartition, list[Any]] | None = None,
+    data_seconds_max: float = 30.0,
+) -> None:
+    transactor = Transactor(broker, implicit=implicit, data_seconds_max=data_seconds_max)
     asyncio.run(transactor.commit({A: [Batch()]} if batches is None else batches, {SOURCE: 9}, "group"))
 
 
@@ -182,11 +188,11 @@ def test_a_transaction_that_is_never_decided_is_given_up(implicit: bool, what: s
     """A writer that asks for ever looks alive, while the accounts of its shard are margined no more."""
     broker = Broker(**{what: [CONCURRENT] * 1000})
     with pytest.raises(errors.KafkaTimeoutError, match=r"a transaction must be decided within 0\.1 s"):
-        commit(broker, implicit)
+        commit(broker, implicit, data_seconds_max=0.05)
     silent = Broker()
     silent.ready = never  # type: ignore[method-assign]
     with pytest.raises(errors.KafkaTimeoutError):
-        commit(silent, implicit)
+        commit(silent, implicit, data_seconds_max=0.05)
 
 
 @pytest.mark.parametrize(("implicit", "what"), BOTH)
@@ -223,8 +229,8 @@ def test_a_new_epoch_counts_anew() -> None:
 def test_data_without_a_leader_is_given_up_in_time() -> None:
     """The broker has ended the transaction by then; a writer that waits for ever would look alive and do nothing."""
     broker = Broker(data=[errors.NotLeaderForPartitionError.errno] * 1000)
-    with pytest.raises(errors.KafkaTimeoutError, match=r"data must be taken within 0.05 s: out\[0\]"):
-        commit(broker)
+    with pytest.raises(errors.KafkaTimeoutError, match=r"data must be taken within 0.3 s: out\[0\]"):
+        commit(broker, data_seconds_max=0.3)
     assert broker.refreshed > 1
     assert "end" not in broker.asked
     leaderless = Broker()

@@ -20,6 +20,7 @@ from streams.margin.surface import (
     Svi,
     between,
     checked,
+    density_factor,
     spline,
     spline_volatility,
     svi_variance,
@@ -96,6 +97,31 @@ def test_a_butterfly_fault_is_one() -> None:
 
     middle = math.exp(k)
     assert call_at(middle - h) - 2.0 * call_at(middle) + call_at(middle + h) < 0.0
+
+
+@pytest.mark.parametrize("k", [-0.4, 0.0, 0.3])
+def test_the_density_is_that_of_the_prices(k: float) -> None:
+    """g(k) n(d2) / (K sqrt(w)) is the second derivative of the call by its strike: the check looks at real prices."""
+    svi = Svi(*PUBLISHED[1])
+
+    def call_at(strike: float) -> float:
+        return option_value(1.0, 1.0, strike, math.sqrt(svi_variance(svi, math.log(strike))[0]), 1.0)
+
+    strike, h = math.exp(k), 1e-3
+    wanted = (call_at(strike - h) - 2.0 * call_at(strike) + call_at(strike + h)) / (h * h)
+    variance, slope, bend = svi_variance(svi, k)
+    d2 = -k / math.sqrt(variance) - 0.5 * math.sqrt(variance)
+    density = math.exp(-0.5 * d2 * d2) / math.sqrt(2.0 * math.pi)
+    found = density_factor(k, variance, slope, bend) * density / (strike * math.sqrt(variance))
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_spline_by_hand() -> None:
+    """Through 0.5, 1, 0.5, 1 at 0, 1, 2, 3: 4 M1 + M2 = -6 and M1 + 4 M2 = 6, so the bends are 0, -2, 2, 0."""
+    smile = spline(np.arange(4.0), np.array([0.5, 1.0, 0.5, 1.0]), 1.0)
+    assert smile.bend == pytest.approx([0.0, -2.0, 2.0, 0.0], abs=1e-14)
+    # 0.75 + (0.125 - 0.5) x -2 / 6
+    assert spline_volatility(smile, 0.5, 1.0, LIMITS) == pytest.approx(0.875)
 
 
 def test_limits_hold() -> None:
