@@ -5,8 +5,9 @@ from concurrent.futures import ProcessPoolExecutor
 from streams.engine import warmup as engine
 from streams.ingest import warmup as ingest
 from streams.kafka import batches, changelog, records
+from streams.margin import warmup as margin
 
-_MODULES = (engine, ingest, records, batches, changelog)
+_MODULES = (engine, ingest, margin, records, batches, changelog)
 
 
 def warm_up() -> int:

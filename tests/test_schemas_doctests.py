@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the contract, of ingest and of the oracle are true."""
+"""The examples in the docstrings of the contract, of ingest, of the formulas and of the oracle are true."""
 
 import doctest
 import importlib
@@ -8,11 +8,12 @@ import pytest
 
 import schemas
 import streams.ingest
+import streams.margin
 import streams.oracle
 
 MODULES = [
     f"{package.__name__}.{module.name}"
-    for package in (schemas, streams.ingest, streams.oracle)
+    for package in (schemas, streams.ingest, streams.margin, streams.oracle)
     for module in pkgutil.iter_modules(package.__path__)
 ]
 

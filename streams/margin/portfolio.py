@@ -1,0 +1,153 @@
+"""Portfolio margin of an account: its units' scenario losses after offsets, its value at risk, and its add-ons.
+
+core risk = the largest of the grid loss after offsets and the value at risk, at least every unit's own floor;
+initial margin = initial factor x core + add-ons, maintenance margin = maintenance factor x core + add-ons. The
+result says what binds; `unit_risk` of the unit says in which scenario, and what each add-on is. Equity is not in
+it: values of options and coins are, once, in the account's equity.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from streams.margin.offsets import Correlations, offset_requirement
+from streams.margin.parameters import F64, I32, I64
+from streams.margin.risk_table import RiskTable
+from streams.margin.scenarios import BASIS_COLUMNS, Grid
+from streams.margin.unit_risk import ChargeRates, charges, unit_risk
+
+#: What binds core risk: no loss anywhere, the scenarios, the value at risk, or a least charge.
+NOTHING, GRID, VALUE_AT_RISK, FLOOR = range(4)
+
+
+class PortfolioRisk(NamedTuple):
+    """Requirement of an account, reporting currency.
+
+    `grid_loss` is after offsets, `additive_loss` before; `binds` is one of NOTHING, GRID, VALUE_AT_RISK, FLOOR;
+    the charges are the add-ons before any factor; `unsure` is for prices of low confidence, in initial margin only.
+    """
+
+    initial_margin: float
+    maintenance_margin: float
+    core: float
+    grid_loss: float
+    additive_loss: float
+    value_at_risk: float
+    binds: int
+    initial_charges: float
+    maintenance_charges: float
+    unsure: float
+
+
+class Room(NamedTuple):
+    """Scratch of `portfolio_risk`; `room_for` makes it."""
+
+    columns: F64
+    up: F64
+    down: F64
+    unit: I32
+    pairs: F64
+
+
+def room_for(grid: Grid, units: int) -> Room:
+    """Scratch for accounts of at most `units` risk units."""
+    return Room(
+        columns=np.empty((3, grid.move.shape[0] + BASIS_COLUMNS)),
+        up=np.empty(units),
+        down=np.empty(units),
+        unit=np.empty(units, dtype=np.int32),
+        pairs=np.empty((2, units)),
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def portfolio_risk(
+    table: RiskTable,
+    grid: Grid,
+    rates: ChargeRates,
+    correlations: Correlations,
+    instrument: I32,
+    quantity: F64,
+    value_at_risk: float,
+    room: Room,
+) -> PortfolioRisk:
+    """Requirement of one account.
+
+    Parameters
+    ----------
+    instrument, quantity : positions sorted by `table.line`, which ascends with the unit; shape (n_positions,)
+    value_at_risk : of the whole account, >= 0; 0 where no model has spoken
+    """
+    initial = maintenance = unsure = lifted = most = 0.0
+    count, first, last = 0, 0, instrument.shape[0]
+    while first < last:
+        unit = table.unit[instrument[first]]
+        until = first + 1
+        while until < last and table.unit[instrument[until]] == unit:
+            until += 1
+        risk = unit_risk(table, grid, rates, unit, instrument[first:until], quantity[first:until], room.columns)
+        room.unit[count], room.up[count], room.down[count] = unit, risk.up, risk.down
+        more, less = charges(risk, rates)
+        initial += more
+        maintenance += less
+        unsure += risk.unsure
+        lifted += max(min(risk.floor, risk.most) - risk.scan, 0.0)
+        most += risk.most
+        count += 1
+        first = until
+    grid_loss, additive = offset_requirement(
+        correlations, room.unit[:count], room.up[:count], room.down[:count], room.pairs
+    )
+    core, binds = grid_loss, GRID if grid_loss > 0.0 else NOTHING
+    if min(value_at_risk, most) > core:
+        core, binds = min(value_at_risk, most), VALUE_AT_RISK
+    if grid_loss + lifted > core:
+        core, binds = grid_loss + lifted, FLOOR
+    maintenance_margin = rates.maintenance_factor * core + maintenance
+    if rates.factor_on_charges:
+        initial_margin = rates.initial_factor * (core + initial) + unsure
+    else:
+        initial_margin = rates.initial_factor * core + initial + unsure
+    return PortfolioRisk(
+        max(initial_margin, maintenance_margin),
+        maintenance_margin,
+        core,
+        grid_loss,
+        additive,
+        value_at_risk,
+        binds,
+        initial,
+        maintenance,
+        unsure,
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def portfolio_risks(
+    table: RiskTable,
+    grid: Grid,
+    rates: ChargeRates,
+    correlations: Correlations,
+    start: I64,
+    instrument: I32,
+    quantity: F64,
+    value_at_risk: F64,
+    room: Room,
+    found: F64,
+) -> None:
+    """Write initial and maintenance margin of many accounts, each from its own positions alone.
+
+    Parameters
+    ----------
+    start : positions start[a] : start[a + 1] are account a's, as `portfolio_risk` takes them; shape (n_accounts + 1,)
+    value_at_risk : shape (n_accounts,)
+    found : shape (n_accounts, 2)
+    """
+    for a in range(start.shape[0] - 1):
+        held = slice(start[a], start[a + 1])
+        risk = portfolio_risk(
+            table, grid, rates, correlations, instrument[held], quantity[held], value_at_risk[a], room
+        )
+        found[a, 0] = risk.initial_margin
+        found[a, 1] = risk.maintenance_margin
