@@ -13,16 +13,17 @@ basis points off. The file of the depeg has three real venues.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import orjson
 
+from benchmarks.forged import FORGERIES, Forged, forged
 from benchmarks.population import Population, draw, marks, shard_of
 from benchmarks.report import Report
 from benchmarks.slack_days import price_file, ticks_of
-from benchmarks.venues import DRIFT, FAULTS, SYMBOL, Fault, Moment, crash, depeg
+from benchmarks.venues import DOLLARS_ONLY, DRIFT, FAULTS, SYMBOL, Fault, Moment, crash, depeg
 from schemas.journal import PRICE_STATES, Block
 from streams.demo.market import market
 from streams.demo.universe import universe
@@ -175,7 +176,10 @@ def path_of(day: str, since_h: float, until_h: float, step_ms: int) -> tuple[Pat
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is played: moments, to accounts, under rules; the fault begins at `since`."""
+    """What is played: moments, to accounts, under rules; the fault begins at `since`.
+
+    `checked` are the moments as ingest lets them through, where quotes are signed.
+    """
 
     name: str
     moments: list[Moment]
@@ -185,6 +189,7 @@ class Case:
     look_ms: int
     every_ms: int
     believers: Mapping[str, Believes]
+    checked: Forged | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,17 +200,46 @@ class Right:
     may: set[str]
 
 
-def right(case: Case) -> Right:
-    """Who is to be liquidated; between `must` and `may` are those whom the choice among honest prices decides."""
+def right(case: Case, honest: Callable[[], Believes] | None = None) -> Right:
+    """Who is to be liquidated; between `must` and `may` are those whom the choice among honest prices decides.
+
+    Parameters
+    ----------
+    honest : makes the prices anew; those that are true where it is not given
+    """
     found = []
     for rate in (1.0 - TOLERANCE, 1.0, 1.0 + TOLERANCE):
-        first = case.moments[0]
-        found.append(set(liquidated(case.moments, case.population, first, _true(rate))))
+        believes = _off(honest() if honest else _true, rate)
+        found.append(set(liquidated(case.moments, case.population, case.moments[0], believes)))
     return Right(must=set.intersection(*found), may=set.union(*found))
 
 
-def _true(rate: float) -> Believes:
-    return lambda moment: {**moment.true, SYMBOL: moment.true[SYMBOL] * rate}
+def _true(moment: Moment) -> Mapping[str, float]:
+    return moment.true
+
+
+def _off(believes: Believes, rate: float) -> Believes:
+    def off(moment: Moment) -> Mapping[str, float]:
+        prices = believes(moment)
+        return {**prices, SYMBOL: prices[SYMBOL] * rate}
+
+    return off
+
+
+def in_dollars(moment: Moment) -> Mapping[str, float]:
+    """Bitcoin's price by the one honest venue that no other price is in."""
+    return {**moment.true, SYMBOL: moment.honest[DOLLARS_ONLY]}
+
+
+def middle() -> Believes:
+    """The median of the last quotes of all sources: what most of them have shown, whatever came between."""
+    last: dict[str, float] = {}
+
+    def believed(moment: Moment) -> Mapping[str, float]:
+        last.update((quote.source, quote.price) for quote in moment.quotes)
+        return {**moment.true, SYMBOL: float(np.median(list(last.values())))}
+
+    return believed
 
 
 def one_source(source: str, *, at_one: bool = False) -> Believes:
@@ -232,9 +266,12 @@ def play(report: Report, case: Case, wanted: Right) -> Oracled:
     """Play a case to our oracle and engine and to those who believe one source; report what became of the accounts."""
     first = case.moments[0]
     ours = Oracled(case.population, first, case.records, look_ms=case.look_ms, every_ms=case.every_ms)
-    for moment in case.moments:
+    for moment in case.moments if case.checked is None else case.checked.moments:
         ours.take(moment)
     _tell_oracle(report, case, ours)
+    if case.checked is not None:
+        for code, number in sorted(case.checked.refused.items()):
+            report.add(f"messages refused by ingest: {code}", number, "", case.name)
     found = {"ours": ours.engine.liquidated}
     for name, believes in case.believers.items():
         found[name] = liquidated(case.moments, case.population, first, believes)
@@ -264,7 +301,8 @@ def run(report: Report, *, quick: bool) -> None:
     """Faults on the worst 40 minutes of a crash, a slow drift over a day, real falls at several cadences, the depeg."""
     many = 200 if quick else 1_000
     path, name = path_of("2021-05-19", 12.7, 13.0 if quick else 13.4, 1_000)
-    _faults(report, path, name, FAULTS, many, RECORD)
+    wanted = _faults(report, path, name, FAULTS, many, RECORD)
+    _forgeries(report, path, name, many, wanted)
     slow, name = path_of("2021-05-19", 0.0, 1.0 if quick else 24.0, 15_000)
     _faults(report, slow, name, (DRIFT,), many, RECORD | {"max_age_ms": 20_000})
     for day, since, until, step_ms, each in QUICK_FALLS if quick else FALLS:
@@ -288,14 +326,25 @@ def _case(
 
 def _faults(
     report: Report, path: Path, name: str, faults: Iterable[Fault], many: int, record: Mapping[str, Any]
-) -> None:
-    """Each fault on the same path, to the same accounts."""
+) -> Right | None:
+    """Each fault on the same path, to the same accounts; who of them is to be liquidated."""
     population = accounts({**DOLLARS, SYMBOL: path[0][1]}, path[0][0], many)
     wanted: Right | None = None
     for fault in faults:
         case = _case(path, name, fault, population, record)
         wanted = wanted or right(case)
         play(report, case, wanted)
+    return wanted
+
+
+def _forgeries(report: Report, path: Path, name: str, many: int, wanted: Right | None) -> None:
+    """All quotes are signed and go through ingest; somebody without a source's key sends more in its name."""
+    population = accounts({**DOLLARS, SYMBOL: path[0][1]}, path[0][0], many)
+    for forgery in FORGERIES:
+        case = _case(path, f"{name}, {forgery.name}", FAULTS[0], population, RECORD)
+        found = forged(case.moments, forgery, since=case.since)
+        case = replace(case, name=f"{name}, {forgery.name}", moments=found.arrived, checked=found)
+        play(report, case, wanted or right(case))
 
 
 def _fall(report: Report, path: Path, name: str, each: int, many: int) -> None:
@@ -305,7 +354,15 @@ def _fall(report: Report, path: Path, name: str, each: int, many: int) -> None:
     name = f"{name}, a quote each {cadence_ms / 1_000:g} s"
     record = {"max_age_ms": max(3_000, 2 * cadence_ms)}
     case = _case(path, name, FAULTS[0], population, record, each)
-    ours = play(report, case, right(case)).engine.liquidated
+    wanted = right(case)
+    ours = play(report, case, wanted).engine.liquidated
+    shown = wanted.must & right(case, middle).must
+    report.add(
+        "missed, of those whom the middle of the sources' own quotes liquidates",
+        len(shown - ours.keys()),
+        "",
+        case.name,
+    )
     plain = Oracled(population, case.moments[0], {SYMBOL: record | OFF}, look_ms=case.look_ms, every_ms=case.every_ms)
     for moment in case.moments:
         plain.take(moment)
@@ -332,6 +389,10 @@ def _depeg(report: Report, many: int, since: str, until: str) -> None:
         believers={name: one_source(source, at_one=at_one) for name, (source, at_one) in believers.items()},
     )  # fmt: skip
     ours = play(report, case, right(case))
+    direct = right(case, lambda: in_dollars)
+    report.add(f"ours wrong by {DOLLARS_ONLY} alone", len(ours.engine.liquidated.keys() - direct.may), "", case.name)
+    report.add(f"missed by {DOLLARS_ONLY} alone", len(direct.must - ours.engine.liquidated.keys()), "", case.name)
+    report.curve("USDC depeg: our index and the honest venues", "hours", "basis points", _beside(moments, ours))
     lines = {"ours": [((time - first.time) / HOUR_MS, error) for time, error in ours.errors]}
     for name, (source, at_one) in believers.items():
         believed = one_source(source, at_one=at_one)
@@ -339,4 +400,15 @@ def _depeg(report: Report, many: int, since: str, until: str) -> None:
             ((moment.time - first.time) / HOUR_MS, (believed(moment)[SYMBOL] / moment.true[SYMBOL] - 1) * 1e4)
             for moment in moments
         ]
-    report.curve("USDC depeg: index against the honest venues", "hours", "basis points", lines)
+    report.curve("USDC depeg: ours and who believes one source", "hours", "basis points", lines)
+
+
+def _beside(moments: list[Moment], ours: Oracled) -> dict[str, list[tuple[float, float]]]:
+    """By the minute, (hours, basis points off the median of the honest venues): of our index and of each of them."""
+    first = moments[0].time
+    lines = {name: [] for name in dict.fromkeys(name for moment in moments for name in moment.honest)}
+    lines |= {"ours": [((time - first) / HOUR_MS, error) for time, error in ours.errors]}
+    for moment in moments:
+        for name, price in moment.honest.items():
+            lines[name].append(((moment.time - first) / HOUR_MS, (price / moment.true[SYMBOL] - 1) * 1e4))
+    return lines
