@@ -71,7 +71,8 @@ Believes = Callable[[Moment], Mapping[str, float]]
 
 
 class Engine:
-    """A shard, and when each of its accounts entered liquidation, by name."""
+    """A shard, and when each of its accounts entered liquidation, by name; or where a step of the price took it past that,
+    was bankrupt."""
 
     def __init__(self, population: Population, first: Moment) -> None:
         self._population, self._offset = population, 0
@@ -94,7 +95,7 @@ class Engine:
         for one in self._shard.apply(self._offset, block.encode()):
             if one.topic == "liquidations":
                 record = orjson.loads(one.value)
-                if record.get("kind") == "liquidation":
+                if record["kind"] in ("liquidation", "bankrupt"):
                     self.liquidated.setdefault(record["account"], time)
 
 
