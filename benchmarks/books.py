@@ -25,8 +25,8 @@ def journal(accounts: Sequence[str]) -> Iterator[Block]:
     yield Block(kind="terms", terms=terms())
     for first in range(0, count, BLOCK_ROWS):
         who = np.arange(first, min(count, first + BLOCK_ROWS))
-        columns = {"asset": 0, "amount": 10**11, "bucket": -1, "transfer_type": 0, "leg": 0}
-        yield Block(kind="collateral", **rows("d", accounts, who, first, columns, assets=["USDC"], instruments=[]))
+        deposits = {"asset": 0, "amount": 10**11, "bucket": -1, "transfer_type": 0, "leg": 0}
+        yield Block(kind="collateral", **rows("d", accounts, who, first, deposits, assets=["USDC"], instruments=[]))
     instruments = [f"{symbol}-PERP" for symbol in PRICES]
     ticks = np.array(list(PRICES.values())) * 10_000
     for turn in range(POSITIONS):
@@ -35,7 +35,12 @@ def journal(accounts: Sequence[str]) -> Iterator[Block]:
             who = order[first : first + BLOCK_ROWS]
             instrument = (who + 2 * turn) % len(PRICES)
             lots = generator.integers(1, 50, len(who)) * generator.choice((-1, 1), len(who))
-            columns = {"instrument": instrument, "lots": lots, "ticks": ticks[instrument], "fee": 10_000}
+            columns: dict[str, Any] = {
+                "instrument": instrument,
+                "lots": lots,
+                "ticks": ticks[instrument],
+                "fee": 10_000,
+            }
             columns |= {"mode": -1, "fill_kind": 0}
             yield Block(
                 kind="fills", **rows("f", accounts, who, turn * count + first, columns, instruments=instruments)

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.population import Population, draw, marks, shard_of
 from benchmarks.report import Report
 from benchmarks.slack_days import ticks_of
-from schemas.journal import PRICE_STATES
+from schemas.journal import PRICE_STATES, Block
 from streams.demo.market import market
 from streams.demo.universe import universe
 from streams.replay.bars import DAY_MS
@@ -79,7 +79,7 @@ def ticks(population: Population, prices: dict[str, float], kind: str) -> list[f
         doubt(columns, number)
         data = replace(block, columns=columns, rules_version=rules).encode()
         began = clock.thread_time()
-        shard.fold(number + 1, data)
+        shard.fold(number + 1, Block.decode(data))
         seconds.append(clock.thread_time() - began)
     return seconds[TICKS // 3 :]
 

@@ -27,9 +27,8 @@ svg { width: 100%; max-width: 44rem; font: 12px system-ui, sans-serif; } h2 { ma
 
 def page(report: Report) -> str:
     """The whole HTML document."""
-    names = dict.fromkeys(
-        item.benchmark for item in [*report.numbers, *report.bar_plots, *report.curves, *report.notes]
-    )
+    told = (report.numbers, report.bar_plots, report.curves, report.notes)
+    names = dict.fromkeys(item.benchmark for items in told for item in items)
     body = "\n".join([_head(report), *(_section(report, name) for name in names)])
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

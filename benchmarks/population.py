@@ -175,12 +175,18 @@ def _runs(owner: I64, books: int) -> tuple[I64, I32, I32, I64]:
 
 
 def fills(
-    listed: Universe, account: I64, instrument: I64, lots: I64, liquidation: I64, prices: Mapping[str, float], time: int
+    listed: Universe,
+    account: I64,
+    instrument: I64,
+    lots: I64,
+    liquidation: I64 | int,
+    prices: Mapping[str, float],
+    time: int,
 ) -> Block:
     """Fills at the prices of the underlyings, without fee, in answer to the liquidations of these journal offsets."""
     rows = len(account)
     own, index = np.unique(account, return_inverse=True)
-    given = {"time": time, "fee": 0, "mode": 0, "fill_kind": 0, "liquidation": liquidation}
+    given: dict[str, Any] = {"time": time, "fee": 0, "mode": 0, "fill_kind": 0, "liquidation": liquidation}
     columns = {"instrument": instrument, "lots": lots, "ticks": ticks_of(listed, prices)[instrument], **given}
     return Block(
         kind="fills",

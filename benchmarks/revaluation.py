@@ -65,7 +65,7 @@ def measured(shard: Shard) -> tuple[float, float, float]:
     """Seconds to value and to read all books, and bytes read a book."""
     ledger, standing, count = shard.ledger, shard.standing, shard.ledger.books
     positions, balances = ledger.positions, ledger.balances
-    columns = [column[: positions.top[0]] for column in (positions.key, *shard.exposures.held(shard))]
+    columns: list[Any] = [column[: positions.top[0]] for column in (positions.key, *shard.exposures.held(shard))]
     columns += [column[: balances.top[0]] for column in (balances.key, balances.amount)]
     by_book = (positions.start, positions.size, balances.start, balances.size)
     columns += [column[:count] for column in (*by_book, standing.level_set, standing.called, standing.step)]

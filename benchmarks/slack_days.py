@@ -61,7 +61,7 @@ class Making:
 
     def watch(self) -> None:
         """From now on."""
-        judge._act = self._timed(judge._act)
+        judge._act_all = self._timed(judge._act_all)
         summaries.summaries = self._timed(summaries.summaries)
 
     def _timed(self, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -194,8 +194,8 @@ class Race:
                         rows.append((int(account.partition("-")[2]), number[item.id], lots, offset or -1))
         if rows:
             account, instrument, lots, offset = np.array(rows, dtype=np.int64).T
-            listed = self._population.universe
-            self._both(fills(listed, account, instrument, lots, offset, tick.prices, tick.time).encode())
+            whole = self._population.universe
+            self._both(fills(whole, account, instrument, lots, offset, tick.prices, tick.time).encode())
 
 
 def race(bars: Bars, *, accounts: int, leverage: float, step_ms: int, seed: int = 1) -> Race:

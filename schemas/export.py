@@ -16,12 +16,14 @@ from schemas.topics import TOPICS, Topic
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _VERSION = "1.0.0"
+#: Of the document that names all topics and records; where it lies, the folder holds the contract.
+ASYNCAPI = "asyncapi.json"
 
 
 def documents() -> dict[str, str]:
     """File name -> text of every exported document."""
     named = {f"{name}.json": json_schema(kind) for name, kind in record_types().items()}
-    named["asyncapi.json"] = asyncapi()
+    named[ASYNCAPI] = asyncapi()
     return {name: json.dumps(document, indent=2) + "\n" for name, document in sorted(named.items())}
 
 

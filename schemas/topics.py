@@ -167,7 +167,7 @@ _TABLE = (
         key="id",
         partitions="one",
         cleanup="compact",
-        carries="the instruments, assets, orders and rules that were accepted, for recovery",
+        carries="the instruments, assets, orders, rules and sources that were accepted, for recovery",
     ),
     Topic(
         name="margin-changelog",

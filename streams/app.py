@@ -198,13 +198,16 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
 
 
 class Worker(faust.Worker):
-    """Faust's worker, but told to stop it stops: in time by itself, or hard."""
+    """Faust's worker, but told to stop it stops: in time by itself, or hard; and when all is stopped, at once."""
 
     def _schedule_shutdown(self, signal: Any) -> None:
         timer = threading.Timer(STOP_SECONDS_MAX, fatal, [f"a stop must take less than {STOP_SECONDS_MAX:g} s"])
         timer.daemon = True
         timer.start()
         super()._schedule_shutdown(signal)
+
+    async def _sentinel_task(self) -> None:
+        """What Faust lets the loop do last of all: by itself it sleeps a second."""
 
 
 def run_worker(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from schemas.export import documents
+from schemas.export import ASYNCAPI, documents
 from schemas.topics import TOPICS
 
 
@@ -27,7 +27,10 @@ def schemas_command(write_dir: Path | None, check_dir: Path | None) -> None:
     Without an option, lists the topics and their records.
     """
     if write_dir is not None:
-        _write(write_dir)
+        try:
+            _write(write_dir)
+        except OSError as error:
+            raise click.UsageError(f"schemas must be written, {error}") from None
     if check_dir is not None:
         _check(check_dir)
     if write_dir is None and check_dir is None:
@@ -39,9 +42,10 @@ def schemas_command(write_dir: Path | None, check_dir: Path | None) -> None:
 def _write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = documents()
-    for path in folder.glob("*.json"):
-        if path.name not in files:
-            path.unlink()
+    if (folder / ASYNCAPI).exists():  # else what lies there is not ours
+        for path in folder.glob("*.json"):
+            if path.name not in files:
+                path.unlink()
     for name, text in files.items():
         (folder / name).write_text(text)
     click.echo(f"{len(files)} files in {folder}")
@@ -49,7 +53,7 @@ def _write(folder: Path) -> None:
 
 def _check(folder: Path) -> None:
     expected = documents()
-    found = {path.name: path.read_text() for path in folder.glob("*.json")}
+    found = {path.name: path.read_text(errors="replace") for path in folder.glob("*.json")}
     stale = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if stale:
         click.echo(

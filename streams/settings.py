@@ -16,6 +16,7 @@ from typing import Any
 from schemas.topics import TOPICS
 
 ROLES = ("ingest", "oracle", "margin")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 ENVIRONMENT = "CROSSMARGIN_"
 _DAY_MS = 86_400_000
 _RANGES = (
@@ -99,6 +100,10 @@ class Settings:
         _require(bool(self.roles) and set(self.roles) <= set(ROLES), "roles", f"some of {', '.join(ROLES)}", self.roles)
         unknown = set(self.topics) - set(TOPICS)
         _require(not unknown, "topics", f"names of {', '.join(TOPICS)}", ", ".join(sorted(unknown)))
+        names = [self.topic(logical) for logical in TOPICS]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        _require(not twice, "topics", "a name each", f"{', '.join(twice)} twice")
+        _require(bool(self.broker.strip(", ")), "broker", "host:port, comma separated", repr(self.broker))
         for name, low, high in _RANGES:
             value = getattr(self, name)
             _require(low <= value <= high, name, f"from {low} to {high}", value)
@@ -109,6 +114,10 @@ class Settings:
             f"one of {', '.join(protocols)}",
             self.security_protocol,
         )
+        mechanism = self.sasl_mechanism or MECHANISMS[0]
+        _require(mechanism in MECHANISMS, "sasl_mechanism", f"one of {', '.join(MECHANISMS)}", mechanism)
+        if self.security_protocol.endswith("SSL"):
+            self._ssl_context()
 
     def topic(self, logical: str) -> str:
         """The broker's name of a topic."""
@@ -121,15 +130,23 @@ class Settings:
             "security_protocol": self.security_protocol,
         }
         if self.security_protocol.endswith("SSL"):
-            context = ssl.create_default_context(cafile=self.ssl_cafile or None)
-            if self.ssl_certfile:
-                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile or None)
-            given["ssl_context"] = context
+            given["ssl_context"] = self._ssl_context()
         if self.security_protocol.startswith("SASL"):
-            given["sasl_mechanism"] = self.sasl_mechanism or "PLAIN"
+            given["sasl_mechanism"] = self.sasl_mechanism or MECHANISMS[0]
             given["sasl_plain_username"] = self.sasl_username
             given["sasl_plain_password"] = self.sasl_password
         return given
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        files = {name: getattr(self, name) for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")}
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_cafile or None)
+            if self.ssl_certfile:
+                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile or None)
+        except OSError as error:  # ssl.SSLError is one
+            given = ", ".join(f"{name} {path}" for name, path in files.items() if path)
+            raise SettingsError(f"ssl files must be readable PEM, found {error.strerror or error} ({given})") from None
+        return context
 
     def url(self) -> str:
         """How other workers and users reach this worker's web server."""

@@ -46,7 +46,7 @@ def add_pages(app: faust.App, settings: Settings, partitions: Partitions, group:
 
     @app.page("/shards/{shard}")
     async def shard(web: Any, request: Any, shard: str) -> Any:  # noqa: ARG001
-        if not shard.isdigit() or int(shard) >= settings.partitions:
+        if shard not in map(str, range(settings.partitions)):
             reason = f"shard must be a number below {settings.partitions}, found {shard!r}"
             return web.json({"error": reason}, status=404)
         margin = held(int(shard))

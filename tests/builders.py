@@ -6,7 +6,6 @@ encoded, decoded and checked for double entry on its way, so a test that forgets
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from streams.engine import state
 from streams.engine.shard import Shard
 from streams.engine.valuation import STATUSES
 from streams.engine.views import account_view
+from tests.scales import scaled, unscaled
 
 Json = dict[str, Any]
 
@@ -383,19 +383,6 @@ class Market:
 
 def source(topic: str, rows: int) -> Json:
     return {"topic": topic, "partition": 0, "first": 0, "next": rows}
-
-
-def scaled(text: str, places: int) -> int:
-    """A decimal string as an integer of 10**-places."""
-    number = Decimal(text).scaleb(places)
-    assert number == int(number), f"{text} must have at most {places} decimals"
-    return int(number)
-
-
-def unscaled(number: int, places: int) -> str:
-    """An integer of 10**-places as a plain decimal string."""
-    text = format(Decimal(number).scaleb(-places), "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def of(sent: Iterable[Sent], topic: str) -> list[Json]:

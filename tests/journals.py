@@ -164,7 +164,8 @@ def rare(dice: Random, at: int) -> Step:
         rate = dice.choice(("0.0001", "-0.00037", "0.01"))
         return step("funding", Rate(name, rate, T + dice.randrange(6), dice.choice((None, None, "4900"))))
     if kind == "settings":
-        levels = dice.choice(({}, {"margin_call": "1.6", "margin_call_exit": "2"}, {"liquidation_exit": "1.2"}))
+        called = {"margin_call": "1.6", "margin_call_exit": "2"}
+        levels = dice.choice(({}, called, {"liquidation_exit": "1.2", "liquidation_target": "1.3"}))
         settings: Json = {"account": dice.choice(ACCOUNTS), "levels": levels}
         return step("settings", {**settings, "mode": dice.choice(("cross", "isolated"))})
     if kind == "halt":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, Sent
+from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, Sent, instrument
 
 
 def long_one(balance: str, *terms: Json, **prices: float) -> Market:
@@ -18,6 +18,17 @@ def long_one(balance: str, *terms: Json, **prices: float) -> Market:
     if balance != "5000":
         set_balance(market, balance)
     return market
+
+
+FLAT = [
+    {"notional_from": "0", "initial_margin": "0.25", "maintenance_margin": "0.25"},
+    {"notional_from": "10000", "initial_margin": "0", "maintenance_margin": "0"},
+]
+
+
+def flat_one() -> Market:
+    """As `long_one` with 5,000 USDC, but 2,500 is required of her at any mark."""
+    return long_one("5000", instrument("BTC-PERP", tiers=FLAT, version=2))
 
 
 def set_balance(market: Market, balance: str, account: str = "alice") -> list[Sent]:

@@ -7,7 +7,7 @@ from benchmarks.population import draw
 from benchmarks.slack_days import DAYS, Race, day_of, ticks_of
 from streams.demo.universe import universe
 from streams.engine.judge import judged_now
-from streams.engine.slack import LOOSE, SLOTS
+from streams.engine.slots import LOOSE, SLOTS
 from streams.engine.state import records, restore, state_hash
 from streams.engine.valuation import STATUSES
 from streams.replay.bars import DAY_MS
@@ -37,11 +37,11 @@ def woken(market: Market) -> list[str]:
 
 
 def radius(market: Market, account: str = "alice") -> float:
-    slack, book = market.shard.slack, market.book(account)
-    if slack.slot_of[book] == LOOSE:
+    slots, book = market.shard.slack.slots, market.book(account)
+    if slots.slot_of[book] == LOOSE:
         return 0.0
-    parts = zip(slack.start[slack.slot_of[book]], slack.end[slack.slot_of[book]], strict=True)
-    return next(float(slack.reaches[at]) for first, end in parts for at in range(first, end) if slack.entry[at] == book)
+    parts = zip(slots.start[slots.slot_of[book]], slots.end[slots.slot_of[book]], strict=True)
+    return next(float(slots.reaches[at]) for first, end in parts for at in range(first, end) if slots.entry[at] == book)
 
 
 def test_a_radius_stays_below_what_would_change_the_status() -> None:
@@ -119,6 +119,17 @@ def test_a_restored_shard_judges_all_once() -> None:
     assert woken(market) == []
 
 
+def test_columns_are_handed_over_anew_only_where_they_are_others() -> None:
+    """Judged by columns that have since been replaced, an account keeps positions that it closed long ago."""
+    market = long_one("5000")
+    shard = market.shard
+    frame = shard.frames.of(shard)
+    assert shard.frames.of(shard) is frame
+    shard.ledger.positions = shard.ledger.positions._replace(size=shard.ledger.positions.size * 0)
+    assert shard.frames.of(shard) is not frame
+    assert judged_now(shard, np.array([market.book("alice")])).maintenance.tolist() == [0.0]
+
+
 def test_slots_never_run_out() -> None:
     """A slot taken from books that still need it would leave them at prices they were never judged at."""
     market = long_one("5000")
@@ -127,8 +138,9 @@ def test_slots_never_run_out() -> None:
         market.deposit(name, "5000")
         market.fills(Fill(f"f{number}", name, "BTC-PERP", "0.9", f"{50_000 + number}"))
         market.marks({"BTC": 50_000.0 + number / 10}, after=1)
-        assert np.count_nonzero(market.shard.slack.live) < SLOTS
-    assert market.shard.slack.live.sum() == np.count_nonzero(market.shard.slack.slot_of >= 0)
+        assert np.count_nonzero(market.shard.slack.slots.live) < SLOTS
+    slots = market.shard.slack.slots
+    assert slots.live.sum() == np.count_nonzero(slots.slot_of >= 0)
 
 
 @pytest.mark.parametrize("day", DAYS)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from streams.engine import state
 from streams.engine.invariants import InvariantViolation
 from streams.engine.shard import Shard
+from streams.engine.views import shard_view
 from streams.rows import Rows
 from tests.builders import PRICES, STANDARD, Fill, Leg, Market, Rate, T, control, events, instrument, rules
 from tests.journals import TERMS, journal
@@ -244,6 +245,17 @@ def test_house_entries_of_zero_are_not_part_of_the_state() -> None:
     market.collateral(Leg("b", "alice", "4294.967296", "BTC"), Leg("c", "alice", "-4294.967296", "BTC"))
     market.shard.next_offset, market.shard.ledger.rows["applied"] = 2, 1
     assert dict(state.records(market.shard))[b"~shard"] == before
+
+
+def test_the_page_of_a_restored_shard_shows_the_same() -> None:
+    """Whoever watches a shard's page must not see entries come and go with restarts."""
+    market = Market()
+    market.deposit("alice", "10")
+    market.fills(Fill("o", "alice", "BTC-PERP", "1", "50000", "1"), Fill("c", "bob", "BTC-PERP", "-1", "50000", "-1"))
+    assert (market.house("~external"), market.house("~fees"), market.house("~market:BTC-PERP")) == ("-10", "0", "0")
+    page = shard_view(market.shard)
+    assert page["assets"] == {"USDC": {"accounts": "10000000", "house": {"~external": "-10000000"}, "total": "0"}}
+    assert shard_view(restored(market.shard)) == page
 
 
 def test_restoring_thousands_of_accounts_keeps_their_numbers() -> None:

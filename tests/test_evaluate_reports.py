@@ -10,6 +10,7 @@ from schemas.codec import decode
 from schemas.margin import AccountReport
 from streams.evaluate.portfolio import read_portfolio
 from streams.evaluate.reports import reports
+from streams.evaluate.warmup import warm_up
 from tests.notation import check, evaluated, portfolio, position_of
 from tests.test_evaluate_document import GOOD
 
@@ -222,3 +223,8 @@ def test_the_report_is_the_contract() -> None:
 def test_no_accounts() -> None:
     """Nobody is an empty report, not an error."""
     assert reports(read_portfolio(b'{"accounts": []}')) == {"accounts": []}
+
+
+def test_warming_up_finds_an_order() -> None:
+    """Without one the kernels of closing would be compiled at the first liquidation of a set-up on two cores."""
+    assert warm_up() == 1

@@ -65,7 +65,6 @@ class Broker:
         self.asked: list[str] = []
         self.log: list[str] = []
         self.data: list[list[Any]] = []
-        self.moved = 0
         self.leaders: dict[TopicPartition, int] = {}
         self.refreshed = 0
         self.client = self
@@ -81,11 +80,19 @@ class Broker:
     def increment_sequence_number(self, tp: TopicPartition, count: int) -> None:
         self._sequence_numbers[tp] += count
 
-    async def _find_coordinator(self, _kind: Any, _key: str) -> int:
-        return 1
+    async def coordinator_lookup(self, _kind: Any, _key: str) -> int:
+        self.asked.append("coordinator")
+        codes = self.answers.get("coordinator")
+        match codes.popleft() if codes else 0:
+            case 0:
+                return 1
+            case code if code == LOST:
+                raise errors.KafkaConnectionError("lost")
+            case code:
+                raise errors.for_code(code)()
 
-    def _coordinator_dead(self, _kind: Any) -> None:
-        self.moved += 1
+    async def ready(self, _node: int, **_: Any) -> bool:
+        return True
 
     async def _wait_on_metadata(self, _topic: str) -> None:
         pass
@@ -115,8 +122,19 @@ class Broker:
         return SimpleNamespace(error_code=code, errors=topics, topics=topics, producer_id=5, producer_epoch=2)
 
 
-def commit(broker: Broker, implicit: bool = False, *, batches: dict[TopicPartition, list[Any]] | None = None) -> None:
-    transactor = Transactor(broker, implicit=implicit, data_seconds_max=0.05)
+async def never(*_: Any, **__: Any) -> Any:
+    """No answer."""
+    await asyncio.Event().wait()
+
+
+def commit(
+    broker: Broker,
+    implicit: bool = False,
+    *,
+    batches: dict[TopicPartition, list[Any]] | None = None,
+    data_seconds_max: float = 30.0,
+) -> None:
+    transactor = Transactor(broker, implicit=implicit, data_seconds_max=data_seconds_max)
     asyncio.run(transactor.commit({A: [Batch()]} if batches is None else batches, {SOURCE: 9}, "group"))
 
 
@@ -145,6 +163,36 @@ def test_a_fault_that_passes_is_waited_out(implicit: bool, what: str, fault: int
     assert broker.asked.count(what) == 3
     assert broker.log[-1] == "end answered"
     assert broker.asked.count("end") == (3 if what == "end" else 1)
+
+
+@pytest.mark.parametrize("fault", [LOST, errors.CoordinatorNotAvailableError.errno], ids=["lost", "not there yet"])
+def test_a_coordinator_is_looked_for_until_it_is_found(fault: int) -> None:
+    """The broker may go down at that very question; the worker is not to end for it."""
+    broker = Broker(coordinator=[fault, fault, fault])
+    commit(broker)
+    assert broker.asked.count("coordinator") == 5  # of the transaction and of the group
+    assert broker.log[-1] == "end answered"
+    with pytest.raises(errors.GroupAuthorizationFailedError):
+        commit(Broker(coordinator=[errors.GroupAuthorizationFailedError.errno]))
+
+
+def test_a_coordinator_that_moved_is_looked_for_again() -> None:
+    """The one that is known would say so for ever."""
+    broker = Broker(offsets=[errors.NotCoordinatorError.errno])
+    commit(broker, implicit=True)
+    assert broker.asked.count("coordinator") == 3
+
+
+@pytest.mark.parametrize(("implicit", "what"), [pair for pair in BOTH if pair[1] != "data"])
+def test_a_transaction_that_is_never_decided_is_given_up(implicit: bool, what: str) -> None:
+    """A writer that asks for ever looks alive, while the accounts of its shard are margined no more."""
+    broker = Broker(**{what: [CONCURRENT] * 1000})
+    with pytest.raises(errors.KafkaTimeoutError, match=r"a transaction must be decided within 0\.1 s"):
+        commit(broker, implicit, data_seconds_max=0.05)
+    silent = Broker()
+    silent.ready = never  # type: ignore[method-assign]
+    with pytest.raises(errors.KafkaTimeoutError):
+        commit(silent, implicit, data_seconds_max=0.05)
 
 
 @pytest.mark.parametrize(("implicit", "what"), BOTH)
@@ -181,8 +229,8 @@ def test_a_new_epoch_counts_anew() -> None:
 def test_data_without_a_leader_is_given_up_in_time() -> None:
     """The broker has ended the transaction by then; a writer that waits for ever would look alive and do nothing."""
     broker = Broker(data=[errors.NotLeaderForPartitionError.errno] * 1000)
-    with pytest.raises(errors.KafkaTimeoutError, match=r"data must be taken within 0.05 s: out\[0\]"):
-        commit(broker)
+    with pytest.raises(errors.KafkaTimeoutError, match=r"data must be taken within 0.3 s: out\[0\]"):
+        commit(broker, data_seconds_max=0.3)
     assert broker.refreshed > 1
     assert "end" not in broker.asked
     leaderless = Broker()
@@ -199,7 +247,7 @@ def test_a_broker_that_stays_busy_is_asked_less_often(what: str, monkeypatch: py
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep, gather=asyncio.gather))
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep, gather=asyncio.gather, timeout=asyncio.timeout))
     busy = errors.NotEnoughReplicasError if what == "data" else errors.CoordinatorLoadInProgressError
     broker = Broker(**{what: [busy.errno] * 12})
     asyncio.run(Transactor(broker, implicit=True, data_seconds_max=1.0).commit({A: [Batch()]}, {SOURCE: 9}, "group"))
@@ -233,6 +281,6 @@ def test_only_what_there_is_is_asked() -> None:
     commit(offsets, batches={})
     asyncio.run(Transactor(data, implicit=False, data_seconds_max=1.0).commit({A: [Batch()]}, {}, "group"))
     asyncio.run(Transactor(nothing, implicit=True, data_seconds_max=1.0).commit({}, {}, "group"))
-    assert offsets.asked == ["group", "offsets", "end"]
-    assert data.asked == ["partitions", "data", "end"]
+    assert offsets.asked == ["coordinator", "group", "coordinator", "offsets", "end"]
+    assert data.asked == ["coordinator", "partitions", "data", "end"]
     assert nothing.asked == []

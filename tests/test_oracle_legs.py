@@ -106,6 +106,21 @@ class TestPartition:
         assert prices(oracle.due(T + 9_000, None)) == {"BTC": (19_500.0, OK), "USDC": (1.0, OK)}
         assert prices(oracle.due(T + 10_001, None)) == {"BTC": (19_000.0, OK), "USDC": (1.0, STALE)}
 
+    @pytest.mark.parametrize("price", [1e18, 1e-18], ids=["largest", "smallest"])
+    @pytest.mark.parametrize("judged", [False, True], ids=["no record", "a record"])
+    def test_a_chain_of_legs_stays_in_range(self, price: float, judged: bool) -> None:
+        """Prices beyond float64 would stop every worker for good, and anybody who may publish could send them."""
+        record = {"sources_min": 1, "band_sigmas": "0"}
+        book = partition({f"S{at:02}": record for at in range(20)} if judged else None)
+        book.quotes(
+            [
+                quote(f"S{at:02}", price, asset=f"S{at - 1:02}" if at else None)._replace(confidence=1e18)
+                for at in range(20)
+            ]
+        )
+        assert prices(book.due(T, None)) == {"S00": (price, OK)}
+        assert all(record for _, record in book.dirty())
+
     def test_reporting_currency_is_one(self) -> None:
         """A quote may name the reporting currency; it needs no price."""
         oracle = partition()

@@ -355,3 +355,43 @@ class TestChangelog:
         reader = new_partition(partition, 4)
         with pytest.raises(ValueError, match=error):
             reader.restore(writer.dirty())
+
+
+#: A record that knows one source alone.
+OF_B: dict[str, object] = {"sources": {"b": {}}, "sources_min": 1, "stale_ms": 1_000}
+
+
+class TestRulesThatNameOtherSources:
+    """A record may come at any moment, and quotes of sources that it does not know go on."""
+
+    def test_a_price_told_before_goes_stale(self) -> None:
+        """Forgotten, it would stand in every shard as good for ever."""
+        partition = new_partition()
+        partition.quotes([quote(1.0, symbol="USDC")])
+        assert prices(partition.due(T, None)) == {"USDC": (1.0, OK)}
+        partition.rules({"USDC": OF_B}.get)
+        partition.quotes([quote(1.0, symbol="USDC", time=T + 1)])
+        assert partition.refused["unlisted_source"] == 1
+        partition.due(T + 1, None)
+        assert prices(partition.due(T + 1_001, None)) == {"USDC": (1.0, STALE)}
+
+    def test_nothing_is_held_of_a_symbol_of_unlisted_sources(self) -> None:
+        """Of a wrapped asset a partition would look for its legs, find no book, and stop the worker each time anew."""
+        partition = new_partition()
+        partition.rules({"WETH": OF_B | {"redemption": {"of": "ETH", "rate_source": "lido"}}}.get)
+        partition.quotes([quote(1.0, symbol="WETH")])
+        assert prices(partition.due(T, None)) == {}
+        assert [key for key, _ in partition.dirty()] == [b"partition"]
+
+    def test_restored_under_other_rules(self) -> None:
+        """Whom the rules do not know any more is forgotten by a restart as it is without one."""
+        before = new_partition()
+        before.quotes([quote(1.0, symbol="USDC")])
+        before.due(T, None)
+        records = before.dirty()
+        after = new_partition()
+        after.rules({"USDC": OF_B}.get)
+        after.restore(records)
+        before.rules({"USDC": OF_B}.get)
+        assert before.quotes([quote(1.0, symbol="USDC", time=T + 1)]) == 0
+        assert after.quotes([quote(1.0, symbol="USDC", time=T + 1)]) == 0

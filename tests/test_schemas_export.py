@@ -172,6 +172,15 @@ def test_check_finds_stale_missing_and_foreign_files(tmp_path):
     assert run(schemas_command, ["--write", str(tmp_path), "--check", str(tmp_path)]).exit_code == 0
 
 
+def test_files_of_others_are_left_alone(tmp_path):
+    """Written to the wrong folder, the contract must not cost anybody their files."""
+    (tmp_path / "package.json").write_text("{}")
+    assert CliRunner().invoke(schemas_command, ["--write", str(tmp_path)]).exit_code == 0
+    assert (tmp_path / "package.json").read_text() == "{}"
+    result = CliRunner().invoke(schemas_command, ["--write", str(tmp_path / "package.json" / "there")])
+    assert (result.exit_code, "schemas must be written, [Errno 20]" in result.stderr) == (2, True)
+
+
 def test_committed_schemas_are_current():
     """`crossmargin schemas --write docs/schemas` was forgotten where this fails."""
     result = CliRunner().invoke(schemas_command, ["--check", str(ROOT / "docs" / "schemas")])

@@ -47,7 +47,19 @@ def test_topics_can_be_named_one_by_one() -> None:
         ({"topics": "fils=a"}, "topics must be names of"),
         ({"topics": "fills"}, "topics must be logical=name,logical=name, found fills"),
         ({"create_topics": "perhaps"}, "create_topics must be true or false, found perhaps"),
+        ({"topics": "fills=a,collateral=a"}, "topics must be a name each, found a twice"),
+        ({"topics": "fills=journal"}, "topics must be a name each, found journal twice"),
+        ({"broker": ""}, "broker must be host:port, comma separated, found ''"),
         ({"security_protocol": "TLS"}, "security_protocol must be one of"),
+        ({"sasl_mechanism": "plain"}, "sasl_mechanism must be one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, found plain"),
+        (
+            {"security_protocol": "SSL", "ssl_cafile": "/nowhere.pem"},
+            "ssl files must be readable PEM, found No such file or directory (ssl_cafile /nowhere.pem)",
+        ),
+        (
+            {"security_protocol": "SASL_SSL", "ssl_certfile": __file__},
+            "ssl files must be readable PEM, found [SSL] PEM lib",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(flags: dict[str, str], line: str) -> None:

@@ -90,7 +90,7 @@ async def _group(bootstrap: str, heartbeat: int, static: bool) -> None:
     out(f"  {'static ' if static else 'dynamic'} heartbeat {heartbeat:4} ms, session 6 s: " + ", ".join(said))
 
 
-class _Log(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class _Log(ConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: Any) -> None:
         out(json.dumps({"at": time.time(), "revoked": sorted(tp.partition for tp in revoked)}))
 

@@ -76,6 +76,7 @@ class Peer:
 
     def cpu_seconds(self) -> float:
         """Return what the process itself used so far."""
+        assert self.process is not None
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -182,7 +183,7 @@ class Peer:
         wrong, shown = [], 0
         for name in sorted(due - missing):
             breach, first = books[name].breach, self.breaches[name][0]
-            if breach.phase == 0:  # which of its fills breached depends on when the price came
+            if breach is None or breach.phase == 0:  # which of its fills breached depends on when the price came
                 continue
             shown += 1
             equity, maintenance = float(breach.equity), float(breach.maintenance)

@@ -23,9 +23,11 @@ from streams.engine.decisions import (
     shortfall,
     told_prices,
 )
+from streams.engine.frame import judge_framed, value_framed
 from streams.engine.ledger import CROSS
 from streams.engine.report import decimal_text
 from streams.engine.restraint import HELD, can_order, restrained
+from streams.engine.standing import margin_ratio, step_due
 from streams.engine.trust import HALTED, I8, STALE, Trust, worst_states
 from streams.engine.valuation import (
     BANKRUPT,
@@ -35,11 +37,9 @@ from streams.engine.valuation import (
     UNPRICED,
     Judged,
     Numbers,
-    judge_books,
     judged_room,
-    value_books,
 )
-from streams.margin.parameters import I64
+from streams.margin.parameters import F64, I64
 
 if TYPE_CHECKING:
     from streams.engine.shard import Shard
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 def numbers_of(shard: Shard, books: I64) -> Numbers:
     """What the books are worth and require, at the shard's marks; the initial ones are cautious of suspect prices."""
     ledger, prices, trust = shard.ledger, shard.prices, shard.prices.trust
-    entries = ledger.positions, ledger.balances, shard.posting
-    numbers = value_books(shard.parameters, *entries, prices.marks, prices.prices, books)
+    numbers: Numbers = value_framed(shard.frames.of(shard), prices.marks, prices.prices, books)
     if trust is None or not trust.suspects:
         return numbers
     sides = both_sides(trust, prices.marks, prices.prices)
+    entries = ledger.positions, ledger.balances, shard.posting
     initial_equity, initial = cautious_books(shard.parameters, *entries, sides, books)
     return numbers._replace(initial_equity=initial_equity, initial=initial)
 
@@ -65,25 +65,12 @@ def judged_now(shard: Shard, books: I64, room: Judged | None = None, *, at_check
     room : to write to, as long as `books`; else new
     at_check : at check prices, where some price is not trusted
     """
-    ledger, prices, standing = shard.ledger, shard.prices, shard.standing
+    prices = shard.prices
     marks, asset_prices = prices.marks, prices.prices
     if at_check and prices.trust is not None:
         marks, asset_prices = prices.trust.check_marks, prices.trust.check_prices
     judged = room or judged_room(len(books))
-    judge_books(
-        shard.parameters,
-        ledger.positions,
-        shard.exposures.held(shard),
-        ledger.balances,
-        marks,
-        asset_prices,
-        books,
-        standing.levels(),
-        standing.level_set,
-        standing.called,
-        standing.step,
-        judged,
-    )
+    judge_framed(shard.frames.of(shard), marks, asset_prices, books, judged)
     return judged
 
 
@@ -105,26 +92,35 @@ def judge(shard: Shard, offset: int, books: I64, touched: I64) -> tuple[list[Out
         return [], np.zeros(0, dtype=np.int64)
     judged = judged_now(shard, books)
     status = judged.status if shard.prices.trust is None else _restrained(shard, books, judged.status)
-    before = standing.status[books]
-    acts = (before != BANKRUPT) & ((status != before) | (status == LIQUIDATION))
+    numbers = judged.adjusted, judged.maintenance
+    timeout_ms = shard.terms.rules.liquidation_timeout_ms
+    acting = standing.to_act(books, status, *numbers, time=shard.prices.time, timeout_ms=timeout_ms)
     out: list[Output] = []
     changed: list[int] = []
-    acting = np.nonzero(acts)[0]
-    if len(acting) > 1:
-        acting = acting[np.lexsort((books[acting], ledger.book_account[books[acting]]))]
-    for at in acting.tolist():
-        book = int(books[at])
-        maintenance = float(judged.maintenance[at])
-        ratio = float(judged.adjusted[at]) / maintenance if maintenance > 0.0 else float("nan")
-        events = _act(shard, offset, book, int(status[at]), ratio)
-        if events or standing.status[book] != before[at]:
-            changed.append(book)
-        out += events
+    if acting.size:
+        out, changed = _act_all(shard, offset, books[acting], status[acting], *(column[acting] for column in numbers))
     shard.slack.anchor(shard, books, judged)
     if changed:
         shard.touched.update(ledger.book_account[changed])
         touched = np.append(touched, np.array(changed, dtype=np.int64))
-    return out, distinct(ledger.book_account[touched])
+    return out, distinct(ledger.book_account[touched]) if touched.size else touched
+
+
+def _act_all(
+    shard: Shard, offset: int, books: I64, status: I8, adjusted: F64, maintenance: F64
+) -> tuple[list[Output], list[int]]:
+    """Move books to their new status, by account and then by bucket; what to send, and which of them changed."""
+    out: list[Output] = []
+    changed: list[int] = []
+    order = np.lexsort((books, shard.ledger.book_account[books])) if len(books) > 1 else np.arange(len(books))
+    columns = (column[order].tolist() for column in (books, status, adjusted, maintenance))
+    for book, its_status, its_adjusted, its_maintenance in zip(*columns, strict=True):
+        before = shard.standing.status[book]
+        events = _act(shard, offset, book, its_status, margin_ratio(its_adjusted, its_maintenance))
+        if events or shard.standing.status[book] != before:
+            changed.append(book)
+        out += events
+    return out, changed
 
 
 def _restrained(shard: Shard, books: I64, status: I8) -> I8:
@@ -160,8 +156,8 @@ def _act(shard: Shard, offset: int, book: int, status: int, ratio: float) -> lis
         status = LIQUIDATION if standing.step[book] > 0 else MARGIN_CALL
         waits = status == LIQUIDATION
     else:
-        timeout_ms = shard.terms.rules.liquidation_timeout_ms
-        due = standing.step_due(book, time=time, ratio=ratio, timeout_ms=timeout_ms)
+        step = standing.step[book], standing.step_time[book], standing.step_ratio[book]
+        due = step_due(*step, time, ratio, shard.terms.rules.liquidation_timeout_ms)
         waits = status == UNPRICED or (status == LIQUIDATION and not due)
     called = bool(standing.called[book])
     quiet = status in (OK, MARGIN_CALL) and standing.step[book] == 0 and called == (status == MARGIN_CALL)

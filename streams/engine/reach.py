@@ -71,8 +71,9 @@ def radii(
     fixed: int,
     radius: F32,
     kind: npt.NDArray[np.int8],
-) -> None:
-    """Write radius and kind of the books just judged; `status`, `called` and `step` are as it left them.
+) -> int:
+    """Write radius and kind of the books just judged; `status`, `called` and `step` are as it left them. How many are
+    UNKNOWN.
 
     A book in liquidation, or held back from it, has radius 0; one that was taken over no end to it. UNKNOWN are those
     that the bounds must be asked about: with a call open, or too close to the edge of a tier to tell.
@@ -82,6 +83,7 @@ def radii(
     fixed : the asset whose price cannot move (the reporting currency), or NONE
     """
     net, costs = np.empty(prices.shape[0]), np.empty(COSTS)
+    unknown = 0
     for at in range(books.shape[0]):
         book = books[at] & INDEX
         equity, maintenance = judged.equity[at], judged.maintenance[at]
@@ -141,6 +143,8 @@ def radii(
                 found, its_kind = radius_of(costs, slack - GUARD * (turnover + slack), room)
         radius[at] = found if found >= RADIUS_MIN or found == UNKNOWN else 0.0
         kind[at] = its_kind
+        unknown += found == UNKNOWN
+    return unknown
 
 
 @njit(cache=True, error_model="numpy")

@@ -13,6 +13,7 @@ from streams.engine import judge, marking, summaries
 from streams.engine.columns import Marked, distinct, holders_of
 from streams.engine.decisions import Folded, Output, Outputs, output
 from streams.engine.exposures import Exposures
+from streams.engine.frame import Frames
 from streams.engine.invariants import InvariantViolation
 from streams.engine.ledger import Ledger
 from streams.engine.marking import Prices
@@ -43,6 +44,7 @@ class Shard:
         self.prices = Prices()
         self.slack = Slack()
         self.exposures = Exposures()
+        self.frames = Frames()
         self.settings: dict[int, dict[str, Any]] = {}  # of accounts that said how they want to be margined
         self.settled: dict[int, int] = {}  # expired instrument -> settlement price in ticks
         self.sweep = (0, 0)  # interval of shard time, and accounts summarised in it so far
@@ -141,8 +143,7 @@ class Shard:
         """Take in a marks block; the books whose haircuts it changes."""
         before = self.prices.widenings
         marking.mark(self, block)
-        others = self.prices.widenings != before
-        if not others.any():
+        if self.prices.widenings is before or not (others := self.prices.widenings != before).any():
             return np.zeros(0, dtype=np.int64)
         self.parameters = widened(self._plain, self.prices.widenings)
         return holders_of(self.ledger.balances, others, self.ledger.books, self.ledger.books)

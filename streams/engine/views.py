@@ -43,16 +43,18 @@ def account_view(shard: Shard, name: str) -> dict[str, Any] | None:
 def shard_view(shard: Shard) -> dict[str, Any]:
     """Both sides of every asset and instrument, in minor units and lots: `total` is 0, always.
 
-    `accounts` of an asset is balances minus open cost; each house account is beside it.
+    `accounts` of an asset is balances minus open cost; each house account that has something is beside it.
     """
     ledger, terms = shard.ledger, shard.terms
     house: defaultdict[int, dict[str, int]] = defaultdict(dict)
     for (account, asset), amount in sorted(ledger.house_assets.items()):
         kind, _, at = account.partition(":")
-        house[asset][f"{kind}:{terms.instruments[int(at)]}" if at else kind] = amount
+        if amount:
+            house[asset][f"{kind}:{terms.instruments[int(at)]}" if at else kind] = amount
     lots: defaultdict[int, dict[str, int]] = defaultdict(dict)
     for (account, instrument), number in sorted(ledger.house_lots.items()):
-        lots[instrument][account] = number
+        if number:
+            lots[instrument][account] = number
     sums = ledger.account_totals(len(terms.assets), shard.posting.settlement)
     held = ledger.lots_totals(len(terms.instruments))
     status = np.bincount(shard.standing.status[: ledger.books], minlength=5).tolist()

@@ -1,5 +1,5 @@
-"""What we change in aiokafka 0.14 (pinned): how often it says the same, that a consumer may have columns, and how fast
-answers to fetches are read.
+"""What we change in aiokafka 0.14 (pinned): how often it says the same, that a consumer may have columns, how fast
+answers to fetches are read, and what a request to a closed connection comes to.
 
 All is applied once, by importing the transport or the writer; nothing else of aiokafka is touched.
 """
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.fetch import FetchResponse_v11
 
 from streams.kafka.fetch_response import decoded
@@ -41,10 +44,29 @@ class SparingFilter(logging.Filter):
         return True
 
 
+_send = AIOKafkaConnection.send
+
+
+def send(self: Any, request: Any, expect_response: bool = True) -> Any:
+    """As before, but a transport that is closed is a lost connection.
+
+    uvloop raises RuntimeError there, in the moment until aiokafka itself learns that the peer is gone. No task of
+    aiokafka reckons with it: the one that finds the brokers died of it, and whoever asked it waited for ever.
+    """
+    try:
+        return _send(self, request, expect_response)
+    except RuntimeError as error:
+        if isinstance(error, KafkaError):  # which is a RuntimeError too
+            raise
+        self.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"Connection at {self._host}:{self._port} broken: {error}") from error
+
+
 def apply() -> None:
     """Put the changes in place; doing it again changes nothing."""
     if fetcher.MemoryRecords is RawRecords:
         return
+    AIOKafkaConnection.send = send
     fetcher.MemoryRecords = RawRecords
     fetcher.PartitionRecords = ColumnRecords
     FetchResponse_v11.decode = staticmethod(decoded)

@@ -67,16 +67,17 @@ class Transactor:
     implicit : bool
         Whether the cluster speaks the protocol of `streams.kafka.transactions_v2`.
     data_seconds_max : float
-        Data that no leader took for so long is given up; the transaction has timed out by then.
+        Data that no leader took for so long is given up; the transaction has timed out by then. A transaction whose
+        coordinators have not decided it after twice that is given up too, whatever it waits for.
     """
 
     def __init__(self, producer: Any, *, implicit: bool, data_seconds_max: float) -> None:
         self._producer = producer
         self._client = producer.client
         self._state = producer._txn_manager
-        self._sender = producer._sender
         self._implicit = implicit
         self._data_seconds_max = data_seconds_max
+        self._coordinators: dict[Any, int] = {}
         self._open = False
 
     async def commit(
@@ -84,7 +85,7 @@ class Transactor:
     ) -> None:
         """Write batches and source offsets; when it returns, the broker has decided to commit them.
 
-        Passing faults (no connection, another leader or coordinator) are waited out.
+        Passing faults (no connection, another leader or coordinator) are waited out, within those limits.
 
         Raises
         ------
@@ -96,13 +97,23 @@ class Transactor:
         if not batches and not offsets:
             return
         self._open = True
+        seconds_max = 2 * self._data_seconds_max
+        try:
+            async with asyncio.timeout(seconds_max):
+                await self._steps(batches, offsets, group)
+        except TimeoutError:
+            raise errors.KafkaTimeoutError(f"a transaction must be decided within {seconds_max:g} s") from None
+        self._open = False
+
+    async def _steps(
+        self, batches: Mapping[TopicPartition, Sequence[Any]], offsets: Mapping[TopicPartition, int], group: str
+    ) -> None:
         if not self._implicit:  # one after the other on the coordinator's socket; data before both are added is refused
             steps = [self._add_partitions(batches)] if batches else []
             await asyncio.gather(*steps, *([self._add_group(group)] if offsets else []))
         steps = [self._send(batches)] if batches else []
         await asyncio.gather(*steps, *([self._commit_offsets(offsets, group)] if offsets else []))
         await self._end()
-        self._open = False
 
     # -- the coordinators' part
 
@@ -141,7 +152,7 @@ class Transactor:
         """The answer of a coordinator that did what is asked; each of these may be done twice."""
         attempts = 0
         while True:
-            node = await self._sender._find_coordinator(kind, key)
+            node = await self._coordinator(kind, key)
             try:
                 answer = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
             except errors.IncompatibleBrokerVersion:
@@ -159,8 +170,23 @@ class Transactor:
                 await asyncio.sleep(SETTLING_SECONDS)
                 continue
             if codes & _MOVED:
-                self._sender._coordinator_dead(kind)
+                self._coordinators.pop(kind, None)
             await asyncio.sleep(FAULT_SECONDS)
+
+    async def _coordinator(self, kind: Any, key: str) -> int:
+        """The node that coordinates, connected; aiokafka's sender gives up where a connection ends at the question."""
+        while kind not in self._coordinators:
+            try:
+                node = await self._client.coordinator_lookup(kind, key)
+                if await self._client.ready(node, group=ConnectionGroup.COORDINATION):
+                    self._coordinators[kind] = node
+                    break
+            except errors.KafkaError as error:
+                if not error.retriable:
+                    raise
+            await asyncio.sleep(FAULT_SECONDS)
+            await self._client.force_metadata_update()
+        return self._coordinators[kind]
 
     # -- the leaders' part
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, OffsetOutOfRangeError
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
 
@@ -37,6 +38,13 @@ HEARTBEAT_SECONDS_MAX = 0.5
 RESUME_SECONDS_MAX = 60.0
 
 
+class NoTables(TableManager):
+    """Faust's tables, of which we have none: a start need not wait a second for them to be named."""
+
+    async def sleep(self, n: Any) -> None:
+        """Go on at once."""
+
+
 def faust_settings(
     bootstrap_servers: str, *, session_seconds: float = 6.0, instance_id: str | None = None
 ) -> dict[str, Any]:
@@ -54,6 +62,7 @@ def faust_settings(
         "broker": ";".join(f"blocks://{server}" for server in servers),
         "consumer_group_instance_id": instance_id,
         "PartitionAssignor": EvenAssignor,
+        "TableManager": NoTables,
         "broker_session_timeout": session_seconds,
         # A member learns of a rebalance by its heartbeat, and all the others wait for it.
         "broker_heartbeat_interval": min(session_seconds / 4, HEARTBEAT_SECONDS_MAX),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from streams.oracle.aggregation import aggregate
 from streams.oracle.bands import HELD, IN_BAND, Band
 from streams.oracle.drift import DriftWatch
-from streams.oracle.legs import ONE, Rate, converted
+from streams.oracle.legs import PRICE_MIN, Rate, converted
 from streams.oracle.marks import OK, SUSPECT, SymbolMark
 from streams.oracle.presence import Presence
 from streams.oracle.quotes import Quote
@@ -197,7 +197,7 @@ class Judged:
         if rate is None:
             return market, Wanting(legs=(rule.of,))
         is_old = now_ms - quotes[0].time > REDEMPTION_AGE_MS_MAX
-        return min(market, quotes[0].price * rate.price), Wanting(
+        return min(market, max(PRICE_MIN, quotes[0].price * rate.price)), Wanting(
             sources=(rule.rate_source,) if is_old else (), legs=(rule.of,) if rate.state >= SUSPECT else ()
         )
 
@@ -281,13 +281,16 @@ def _by_role(quotes: Iterable[Quote], rules: SymbolRules) -> dict[str, list[Quot
 
 
 def usable(quotes: Iterable[Quote], now_ms: int, rules: SymbolRules, rate_of: RateOf) -> list[Live]:
-    """The quotes no older, and no further ahead of the clock, than their source's may be, and whose leg is known."""
+    """The quotes no older, and no further ahead of the clock, than their source's may be, that can be converted."""
     found = []
     for quote in quotes:
         if abs(now_ms - quote.time) > rules.age_ms_max(quote.source):
             continue
-        rate = ONE if quote.quote_asset is None else rate_of(quote.quote_asset)
-        if rate is not None:
-            doubt = quote.quote_asset or "" if rate.state >= SUSPECT else ""
-            found.append(Live(quote if quote.quote_asset is None else converted(quote, rate), doubt))
+        if quote.quote_asset is None:
+            found.append(Live(quote, ""))
+            continue
+        rate = rate_of(quote.quote_asset)
+        told = None if rate is None else converted(quote, rate)
+        if rate is not None and told is not None:
+            found.append(Live(told, quote.quote_asset if rate.state >= SUSPECT else ""))
     return found

@@ -20,10 +20,14 @@ class Rate(NamedTuple):
 
 #: The reporting currency in itself.
 ONE = Rate(1.0, 0.0, 0)
+#: What a quote itself may state; without such bounds a chain of legs could leave the range of float64.
+PRICE_MIN, PRICE_MAX = 1e-18, 1e18
 
 
-def converted(quote: Quote, rate: Rate) -> Quote:
+def converted(quote: Quote, rate: Rate) -> Quote | None:
     """The quote in the reporting currency; its confidence is, in relation to the price, the sum of both.
+
+    None where the price would be outside of PRICE_MIN to PRICE_MAX.
 
     Examples
     --------
@@ -32,9 +36,12 @@ def converted(quote: Quote, rate: Rate) -> Quote:
     >>> found.price, round(found.confidence / found.price, 9), found.last, found.quote_asset
     (45000.0, 0.011, 45009.0, None)
     """
+    price = quote.price * rate.price
+    if not PRICE_MIN <= price <= PRICE_MAX:
+        return None
     return quote._replace(
-        price=quote.price * rate.price,
-        confidence=quote.confidence * rate.price + quote.price * rate.confidence,
+        price=price,
+        confidence=min(PRICE_MAX, quote.confidence * rate.price + quote.price * rate.confidence),
         quote_asset=None,
         last=None if quote.last is None else quote.last * rate.price,
     )

@@ -87,13 +87,15 @@ class OraclePartition:
         accepted = 0
         for quote in rows:
             symbol = quote.symbol
-            book = self._books.get(symbol) or self._book(symbol)
+            known = self._books.get(symbol)
+            book = known or self._book(symbol)
             reason = book.take(quote)
             if reason:
                 self.refused[reason] += 1
                 self._partition_dirty = True
-                if not (book.quotes or book.instruments):  # nothing is held of it
+                if known is None:  # nothing is held of it
                     del self._books[symbol]
+                    self._relinked.discard(symbol)
             else:
                 changed.add(symbol)
                 accepted += 1

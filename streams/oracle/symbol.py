@@ -164,8 +164,9 @@ class SymbolBook:
         found = [quote for quote in self.quotes.values() if quote.quote_asset is None]
         for quote in self.quotes.values():
             rate = None if quote.quote_asset is None else rate_of(quote.quote_asset)
-            if rate is not None and rate.state < SUSPECT:
-                found.append(converted(quote, rate))
+            told = converted(quote, rate) if rate is not None and rate.state < SUSPECT else None
+            if told is not None:
+                found.append(told)
         return found
 
     def _plain(self, index: Index, state: int) -> SymbolMark:
@@ -192,7 +193,8 @@ class SymbolBook:
         """The book whose record it is, and whether it is settled: nothing awaits an evaluation."""
         held = json.loads(record)
         book = cls(symbol, rules, instruments=set(held["instruments"]), halted=halted)
-        book.quotes = {source: Quote(symbol, source, *rest) for source, rest in held["quotes"].items()}
+        quotes = {source: Quote(symbol, source, *rest) for source, rest in held["quotes"].items()}
+        book.quotes = {source: quote for source, quote in quotes.items() if rules.role(source)}
         book.books = {name: InstrumentBook.restored(symbol, rest) for name, rest in held.get("books", {}).items()}
         if held["sent"]:
             book.sent = SymbolMark.restored(symbol, held["sent"])

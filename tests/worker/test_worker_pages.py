@@ -33,8 +33,9 @@ def test_any_worker_answers_for_any_account(broker: LocalBroker, tmp_path: Path)
         assert {first.get(f"/shards/{shard}")["partition"] for shard in range(4)} == {0, 1, 2, 3}
         with pytest.raises(urllib.error.HTTPError, match="404"):
             first.get("/accounts/nobody")
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            first.get("/shards/4")
+        for number in ("4", "-1", "01", "%C2%B2", "9" * 5000):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                first.get(f"/shards/{number}")
         with urllib.request.urlopen(f"http://127.0.0.1:{first.port}/metrics", timeout=5) as answer:
             text = answer.read().decode()
         assert "crossmargin_transaction_seconds_count" in text
