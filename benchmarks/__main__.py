@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, str] = {
     "slack_days": "benchmarks.slack_days",
     "doubts": "benchmarks.doubts",
     "oracle_faults": "benchmarks.oracle_faults",
+    "oracle_rate": "benchmarks.oracle_rate",
     "replay": "benchmarks.replay",
     "restore": "benchmarks.restore",
     "transactions": "benchmarks.transactions",

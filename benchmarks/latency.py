@@ -92,7 +92,7 @@ async def worker(
     report: Report, broker: LocalBroker, folder: Path, prefix: str, accounts: int, seconds: float
 ) -> list[float]:
     """Latencies, ms, of liquidations by a falling price while fills come."""
-    await _stamped(broker, prefix, "journal", "liquidations")
+    await stamped(broker, prefix, "journal", "liquidations")
     async with Bench(broker, folder, prefix, quote_age_ms_max=3_600_000) as bench:
         await bench.start()
         for topic, rows in (
@@ -190,7 +190,7 @@ async def relayed(
     broker: LocalBroker, prefix: str, backoff_ms: int, seconds: float
 ) -> tuple[list[float], list[Passage]]:
     """Messages like the quotes, at their rate, through a relay in a process of its own."""
-    await _stamped(broker, prefix, "in", "mid", "out", "fills")
+    await stamped(broker, prefix, "in", "mid", "out", "fills")
     command = [sys.executable, "-m", "benchmarks.relay", "--broker", broker.bootstrap, "--prefix", prefix]
     relay = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
         [*command, "--retry-backoff-ms", str(backoff_ms)], stderr=subprocess.DEVNULL
@@ -267,7 +267,7 @@ async def _listening(
         await consumer.stop()
 
 
-async def _stamped(broker: LocalBroker, prefix: str, *names: str) -> None:
+async def stamped(broker: LocalBroker, prefix: str, *names: str) -> None:
     """Create topics whose records carry the time at which the broker appended them."""
     needs = [
         TopicNeed(

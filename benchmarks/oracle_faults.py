@@ -12,31 +12,26 @@ basis points off. The file of the depeg has three real venues.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import orjson
 
-from benchmarks.population import Population, draw, marks, shard_of
+from benchmarks.forged import FORGERIES, forged
+from benchmarks.oracled import Case, Oracled, Right, in_dollars, liquidated, middle, one_source, right
+from benchmarks.population import Population, draw
 from benchmarks.report import Report
 from benchmarks.slack_days import price_file, ticks_of
-from benchmarks.venues import DRIFT, FAULTS, SYMBOL, Fault, Moment, crash, depeg
-from schemas.journal import PRICE_STATES, Block
+from benchmarks.venues import DOLLARS_ONLY, DRIFT, FAULTS, SYMBOL, Fault, Moment, crash, depeg
 from streams.demo.market import market
 from streams.demo.universe import universe
-from streams.engine.shard import Shard
-from streams.oracle.marks import MarksUpdate, SymbolMark
-from streams.oracle.partition import OraclePartition
 from streams.replay import prices as price_files
 from streams.replay.bars import DAY_MS
 
 HOUR_MS = 3_600_000
 DOLLARS = {"USDC": 1.0, "USDT": 1.0}
 LEVERAGE, SEED = 6.0, 7
-#: Honest venues differ by as much in a crash: accounts this near to their line are nobody's fault.
-TOLERANCE = 0.0025
 #: Of each case, before the fault begins.
 QUIET_MS = 600_000
 RECORD: dict[str, Any] = {"max_age_ms": 5_000}
@@ -65,93 +60,6 @@ QUICK_FALLS = (("2021-05-19", 12.5, 13.2, 5_000, 12),)
 
 #: (epoch ms, price), ascending.
 Path = list[tuple[int, float]]
-#: The prices that an engine believes after a moment's quotes.
-Believes = Callable[[Moment], Mapping[str, float]]
-
-
-class Engine:
-    """A shard, and when each of its accounts entered liquidation, by name."""
-
-    def __init__(self, population: Population, first: Moment) -> None:
-        self._population, self._offset = population, 0
-        self._shard: Shard = shard_of(population, first.true, first.time)
-        self.liquidated: dict[str, int] = {}
-        self.tell(first.true, first.time)
-
-    def tell(self, prices: Mapping[str, float], time: int) -> None:
-        """Judge all at these prices, which are trusted."""
-        listed = self._population.universe
-        self._fold(marks(prices, dict.fromkeys(listed.instruments, 0.0), listed, time), time)
-
-    def update(self, update: MarksUpdate) -> None:
-        """Judge all as the oracle says."""
-        names, columns, extra = update.block()
-        self._fold(Block(kind="marks", names=names, columns=columns, extra=extra), update.time)
-
-    def _fold(self, block: Block, time: int) -> None:
-        self._offset += 1
-        for one in self._shard.apply(self._offset, block.encode()):
-            if one.topic == "liquidations":
-                record = orjson.loads(one.value)
-                if record.get("kind") == "liquidation":
-                    self.liquidated.setdefault(record["account"], time)
-
-
-class Oracled:
-    """An engine behind our oracle, and what that told of bitcoin: states, reasons, and how far the index was off.
-
-    `states` are (since when, state), `reasons` when each was first told, `errors` (when, basis points). Both oracle and
-    engine are asked at every `look_ms` of the `every_ms` between two moments.
-    """
-
-    def __init__(
-        self, population: Population, first: Moment, records: Mapping[str, Any], *, look_ms: int, every_ms: int
-    ) -> None:
-        self._oracle = OraclePartition(0, 1, heartbeat_ms=1_000, quote_age_ms_max=10_000, max_source_skew_ms=2_000)
-        self._oracle.rules(records.get)
-        self._oracle.terms((name, item.underlying) for name, item in population.universe.instruments.items())
-        self._every_ms, self._look_ms = every_ms, look_ms
-        self._index: float | None = None
-        self.engine = Engine(population, first)
-        self.states: list[tuple[int, str]] = []
-        self.reasons: dict[str, int] = {}
-        self.errors: list[tuple[int, float]] = []
-
-    @property
-    def refused(self) -> int:
-        """Quotes that were not taken."""
-        return sum(self._oracle.refused.values())
-
-    def take(self, moment: Moment) -> None:
-        """A moment's quotes, and the time until the next."""
-        self._oracle.quotes(moment.quotes)
-        for time in range(moment.time, moment.time + self._every_ms, self._look_ms):
-            update = self._oracle.due(time, None)
-            if update is not None and update.rows:
-                self.engine.update(update)
-                for row in update.rows:
-                    if row.symbol == SYMBOL:
-                        self._heard(row, time)
-            if time == moment.time and self._index is not None:
-                self.errors.append((time, (self._index / moment.true[SYMBOL] - 1) * 1e4))
-
-    def _heard(self, row: SymbolMark, time: int) -> None:
-        self._index, state = row.index_price, PRICE_STATES[row.state]
-        if not self.states or self.states[-1][1] != state:
-            self.states.append((time, state))
-        for reason in row.reasons:
-            self.reasons.setdefault(reason, time)
-
-
-def liquidated(moments: Iterable[Moment], population: Population, first: Moment, believes: Believes) -> dict[str, int]:
-    """Who is liquidated when, by an engine that trusts what it believes."""
-    engine, last = Engine(population, first), first.true
-    for moment in moments:
-        prices = believes(moment)
-        if prices != last:
-            engine.tell(prices, moment.time)
-            last = prices
-    return engine.liquidated
 
 
 def accounts(prices: Mapping[str, float], time: int, many: int) -> Population:
@@ -173,68 +81,16 @@ def path_of(day: str, since_h: float, until_h: float, step_ms: int) -> tuple[Pat
     return [(tick.time, tick.prices["BTC"]) for tick in ticks_of(bars, step_ms)], day
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """What is played: moments, to accounts, under rules; the fault begins at `since`."""
-
-    name: str
-    moments: list[Moment]
-    population: Population
-    records: Mapping[str, Any]
-    since: int
-    look_ms: int
-    every_ms: int
-    believers: Mapping[str, Believes]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Right:
-    """Accounts that an engine liquidates at true prices: `must` at those up to TOLERANCE up and down, `may` at any."""
-
-    must: set[str]
-    may: set[str]
-
-
-def right(case: Case) -> Right:
-    """Who is to be liquidated; between `must` and `may` are those whom the choice among honest prices decides."""
-    found = []
-    for rate in (1.0 - TOLERANCE, 1.0, 1.0 + TOLERANCE):
-        first = case.moments[0]
-        found.append(set(liquidated(case.moments, case.population, first, _true(rate))))
-    return Right(must=set.intersection(*found), may=set.union(*found))
-
-
-def _true(rate: float) -> Believes:
-    return lambda moment: {**moment.true, SYMBOL: moment.true[SYMBOL] * rate}
-
-
-def one_source(source: str, *, at_one: bool = False) -> Believes:
-    """The last price that this source sent, whatever its time.
-
-    A price in another asset is converted at that one's true price; or taken for dollars, and that asset for a dollar.
-    """
-    last: dict[str, float] = {}
-
-    def believed(moment: Moment) -> Mapping[str, float]:
-        for quote in moment.quotes:
-            if quote.source == source and quote.symbol == SYMBOL:
-                last[SYMBOL] = quote.price
-                if quote.quote_asset and at_one:
-                    last[quote.quote_asset] = 1.0
-                elif quote.quote_asset:
-                    last[SYMBOL] *= moment.true[quote.quote_asset]
-        return {**moment.true, **last}
-
-    return believed
-
-
 def play(report: Report, case: Case, wanted: Right) -> Oracled:
     """Play a case to our oracle and engine and to those who believe one source; report what became of the accounts."""
     first = case.moments[0]
     ours = Oracled(case.population, first, case.records, look_ms=case.look_ms, every_ms=case.every_ms)
-    for moment in case.moments:
+    for moment in case.moments if case.checked is None else case.checked.moments:
         ours.take(moment)
     _tell_oracle(report, case, ours)
+    if case.checked is not None:
+        for code, number in sorted(case.checked.refused.items()):
+            report.add(f"messages refused by ingest: {code}", number, "", case.name)
     found = {"ours": ours.engine.liquidated}
     for name, believes in case.believers.items():
         found[name] = liquidated(case.moments, case.population, first, believes)
@@ -264,7 +120,8 @@ def run(report: Report, *, quick: bool) -> None:
     """Faults on the worst 40 minutes of a crash, a slow drift over a day, real falls at several cadences, the depeg."""
     many = 200 if quick else 1_000
     path, name = path_of("2021-05-19", 12.7, 13.0 if quick else 13.4, 1_000)
-    _faults(report, path, name, FAULTS, many, RECORD)
+    wanted = _faults(report, path, name, FAULTS, many, RECORD)
+    _forgeries(report, path, name, many, wanted)
     slow, name = path_of("2021-05-19", 0.0, 1.0 if quick else 24.0, 15_000)
     _faults(report, slow, name, (DRIFT,), many, RECORD | {"max_age_ms": 20_000})
     for day, since, until, step_ms, each in QUICK_FALLS if quick else FALLS:
@@ -288,14 +145,25 @@ def _case(
 
 def _faults(
     report: Report, path: Path, name: str, faults: Iterable[Fault], many: int, record: Mapping[str, Any]
-) -> None:
-    """Each fault on the same path, to the same accounts."""
+) -> Right | None:
+    """Each fault on the same path, to the same accounts; who of them is to be liquidated."""
     population = accounts({**DOLLARS, SYMBOL: path[0][1]}, path[0][0], many)
     wanted: Right | None = None
     for fault in faults:
         case = _case(path, name, fault, population, record)
         wanted = wanted or right(case)
         play(report, case, wanted)
+    return wanted
+
+
+def _forgeries(report: Report, path: Path, name: str, many: int, wanted: Right | None) -> None:
+    """All quotes are signed and go through ingest; somebody without a source's key sends more in its name."""
+    population = accounts({**DOLLARS, SYMBOL: path[0][1]}, path[0][0], many)
+    for forgery in FORGERIES:
+        case = _case(path, f"{name}, {forgery.name}", FAULTS[0], population, RECORD)
+        found = forged(case.moments, forgery, since=case.since)
+        case = replace(case, name=f"{name}, {forgery.name}", moments=found.arrived, checked=found)
+        play(report, case, wanted or right(case))
 
 
 def _fall(report: Report, path: Path, name: str, each: int, many: int) -> None:
@@ -305,7 +173,15 @@ def _fall(report: Report, path: Path, name: str, each: int, many: int) -> None:
     name = f"{name}, a quote each {cadence_ms / 1_000:g} s"
     record = {"max_age_ms": max(3_000, 2 * cadence_ms)}
     case = _case(path, name, FAULTS[0], population, record, each)
-    ours = play(report, case, right(case)).engine.liquidated
+    wanted = right(case)
+    ours = play(report, case, wanted).engine.liquidated
+    shown = wanted.must & right(case, middle).must
+    report.add(
+        "missed, of those whom the middle of the sources' own quotes liquidates",
+        len(shown - ours.keys()),
+        "",
+        case.name,
+    )
     plain = Oracled(population, case.moments[0], {SYMBOL: record | OFF}, look_ms=case.look_ms, every_ms=case.every_ms)
     for moment in case.moments:
         plain.take(moment)
@@ -332,6 +208,10 @@ def _depeg(report: Report, many: int, since: str, until: str) -> None:
         believers={name: one_source(source, at_one=at_one) for name, (source, at_one) in believers.items()},
     )  # fmt: skip
     ours = play(report, case, right(case))
+    direct = right(case, lambda: in_dollars)
+    report.add(f"ours wrong by {DOLLARS_ONLY} alone", len(ours.engine.liquidated.keys() - direct.may), "", case.name)
+    report.add(f"missed by {DOLLARS_ONLY} alone", len(direct.must - ours.engine.liquidated.keys()), "", case.name)
+    report.curve("USDC depeg: our index and the honest venues", "hours", "basis points", _beside(moments, ours))
     lines = {"ours": [((time - first.time) / HOUR_MS, error) for time, error in ours.errors]}
     for name, (source, at_one) in believers.items():
         believed = one_source(source, at_one=at_one)
@@ -339,4 +219,15 @@ def _depeg(report: Report, many: int, since: str, until: str) -> None:
             ((moment.time - first.time) / HOUR_MS, (believed(moment)[SYMBOL] / moment.true[SYMBOL] - 1) * 1e4)
             for moment in moments
         ]
-    report.curve("USDC depeg: index against the honest venues", "hours", "basis points", lines)
+    report.curve("USDC depeg: ours and who believes one source", "hours", "basis points", lines)
+
+
+def _beside(moments: list[Moment], ours: Oracled) -> dict[str, list[tuple[float, float]]]:
+    """By the minute, (hours, basis points off the median of the honest venues): of our index and of each of them."""
+    first = moments[0].time
+    lines = {name: [] for name in dict.fromkeys(name for moment in moments for name in moment.honest)}
+    lines |= {"ours": [((time - first) / HOUR_MS, error) for time, error in ours.errors]}
+    for moment in moments:
+        for name, price in moment.honest.items():
+            lines[name].append(((moment.time - first) / HOUR_MS, (price / moment.true[SYMBOL] - 1) * 1e4))
+    return lines

@@ -10,6 +10,8 @@ from typing import NamedTuple
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 78, 16, 16, 50
 LINE_COLOURS = 8
+#: Of a line with more points each is not marked by itself: they could not be told apart.
+MARKED_POINTS_MAX = 200
 BARS_LEFT, BARS_RIGHT, BAR_STEP = 130, 120, 26
 #: An axis whose largest value is this many times its smallest is drawn logarithmic.
 LOG_FROM = 50.0
@@ -119,6 +121,9 @@ def _labels(x_label: str, y_label: str) -> Iterable[str]:
 def _line(name: str, line: list[tuple[float, float]], colour: str, x_axis: Axis, y_axis: Axis) -> Iterable[str]:
     pixels = [(x_axis.at(x), y_axis.at(y)) for x, y in line if math.isfinite(x) and math.isfinite(y)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
+    if len(pixels) > MARKED_POINTS_MAX:
+        yield f'<polyline points="{path}" fill="none" stroke="{colour}"/>'
+        return
     yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
     for (x, y), (x_value, y_value) in zip(pixels, line, strict=False):
         tip = f"<title>{escape(name)}: {x_value:g}, {y_value:g}</title>"

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +22,15 @@ GAP, GAP_KEPT, LATE, CONFIDENCE = 0.0003, 0.5 ** (1 / 60), 3, 0.0001
 
 
 class Moment(NamedTuple):
-    """What is quoted at one moment, in order of arrival, and what is true: price by symbol."""
+    """What is quoted at one moment, in order of arrival, and what is true: price by symbol.
+
+    `honest` are bitcoin's prices in dollars at those venues that true is made of, where there are several.
+    """
 
     time: int
     quotes: list[Quote]
     true: Mapping[str, float]
+    honest: Mapping[str, float] = MappingProxyType({})
 
 
 #: What becomes of a source's quote, from its quote when the fault began, and the seconds since.
@@ -104,6 +109,8 @@ def crash(path: Sequence[tuple[int, float]], fault: Fault, *, since: int, seed: 
         yield Moment(time, quotes, {SYMBOL: price})
 
 
+#: The honest book of the depeg file that is in dollars itself.
+DOLLARS_ONLY = "Binance.US BTC/USD"
 #: Columns of the depeg file by source: (venue, asset, quote) -> (symbol, source, quote asset).
 BOOKS = {
     ("binance_us", "BTC", "USD"): ("BTC", "binance_us_usd", None),
@@ -120,6 +127,7 @@ def depeg(file: Path, since: str, until: str) -> Iterator[Moment]:
 
     USDT in dollars is what Binance.US pays for a bitcoin in dollars over what it pays in USDT: no other book of the
     file says it. True is the median of three honest books: Binance.US in dollars, KuCoin over USDT, Kraken over USDC.
+    So two of the three lean on the same USDT as the oracle does; DOLLARS_ONLY is the one that leans on nothing.
     """
     rows: dict[str, dict[tuple[str, str, str], float]] = {}
     with gzip.open(file, "rt") as lines:
@@ -135,9 +143,9 @@ def depeg(file: Path, since: str, until: str) -> Iterator[Moment]:
             if book in closes:
                 quotes.append(Quote(symbol, source, closes[book], 0.0, time, number, quote_asset))
         usdc = closes["kucoin", "USDC", "USDT"] * usdt
-        honest["usd"] = closes["binance_us", "BTC", "USD"]
-        honest["kucoin"] = closes["kucoin", "BTC", "USDT"] * usdt
+        honest[DOLLARS_ONLY] = closes["binance_us", "BTC", "USD"]
+        honest["KuCoin BTC/USDT"] = closes["kucoin", "BTC", "USDT"] * usdt
         if ("kraken", "BTC", "USDC") in closes:
-            honest["kraken"] = closes["kraken", "BTC", "USDC"] * usdc
+            honest["Kraken BTC/USDC"] = closes["kraken", "BTC", "USDC"] * usdc
         true = sorted(honest.values())[(len(honest) - 1) // 2]
-        yield Moment(time, quotes, {"BTC": true, "USDC": usdc, "USDT": usdt})
+        yield Moment(time, quotes, {"BTC": true, "USDC": usdc, "USDT": usdt}, dict(honest))

@@ -126,7 +126,8 @@ class OracleRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="orac
     recovery_ms : and the time they must span, in ms
     flaps_max : times a source is lost within 10 minutes after which it is left out until it is steady; 0: any
     confidence_factor : what haircuts widen by, per confidence / price
-    degraded_haircut : what haircuts widen by while the price is not ok, a fraction
+    degraded_haircut : what haircuts widen by, a fraction, while the price is suspect or worse, or degraded with no more
+        live sources than sources_min
     age_haircut : what haircuts widen by as the price goes stale, a fraction
     index_half_life_ms : half-life of the mean that assets are valued at, in ms; 0: the index itself
     twap_ms : window of the time-weighted mean that assets are valued at instead, in ms; 0: none

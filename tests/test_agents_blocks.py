@@ -53,6 +53,9 @@ class Adder:
         rows, self._rows = self._rows, []
         return {OUT: rows}
 
+    def committed(self) -> None:
+        pass
+
 
 class FakeWriter:
     """Keeps what is committed; ``gate`` holds a transaction in the air."""

@@ -182,3 +182,18 @@ def test_status_of_an_account_is_its_worst_bucket() -> None:
     """An isolated position in liquidation must not hide behind a healthy cross book."""
     assert status({"status": "ok", "isolated": [{"status": "margin_call"}, {"status": "liquidation"}]}) == "liquidation"
     assert status({"status": "bankrupt", "isolated": []}) == "bankrupt"
+
+
+def test_a_price_says_how_far_it_is_trusted_where_sources_are_enough() -> None:
+    """With a quote each 5 s a source may miss one; a file of one venue has nobody to hold it against."""
+    (rules,) = [message.value for message in script().listings() if message.value["kind"] == "oracle"]
+    assert rules == {
+        "id": "~oracle:BTC",
+        "kind": "oracle",
+        "sources": {"alpha": {}, "beta": {}, "gamma": {}},
+        "max_age_ms": 10_000,
+    }
+    bars = market(1, count=1)
+    bars = type(bars)(length_ms=bars.length_ms, bars=[bar for bar in bars.bars if bar.source == "alpha"])
+    alone = prepare(bars, accounts=10, seed=1, step_ms=5_000)
+    assert not [message for message in alone.listings() if message.value["kind"] == "oracle"]

@@ -63,18 +63,26 @@ class TestSources:
         assert (row.check, row.widening, row.marks) == (None, 0.0, (("BTC-PERP", 101.0),))
 
     def test_one_of_three_goes_silent(self) -> None:
-        """It is out once its quote is too old; haircuts widen by 2 pp until the better state has held for a while."""
+        """It is out once its quote is too old. None is left to spare: haircuts widen by 2 pp until it has been back for
+        a while."""
         market = Market({"BTC": PLAIN})
         market.over(0, 5_000, a=100.0, b=100.0, c=100.0)
         assert judged(market.over(6_000, 8_000, a=90.0, b=90.0)) == (90.0, OK, ())
         row = told(market.over(9_000, 9_000, a=90.0, b=90.0))
         assert judged(row) == (90.0, DEGRADED, ("source_missing:c",))
         assert (row.widening, row.check) == (0.02, None)
-        assert judged(market.over(10_000, 19_000, a=90.0, b=90.0, c=90.0)) == (90.0, DEGRADED, ("recovering",))
-        row = told(market.over(20_000, 29_000, a=90.0, b=90.0, c=90.0))
-        assert judged(row) == (90.0, OK, ())
-        assert row.widening == 0.02
-        assert told(market.over(30_000, 30_000, a=90.0, b=90.0, c=90.0)).widening == 0.0
+        row = told(market.over(10_000, 19_000, a=90.0, b=90.0, c=90.0))
+        assert (judged(row), row.widening) == ((90.0, DEGRADED, ("recovering",)), 0.02)
+        row = told(market.over(20_000, 20_000, a=90.0, b=90.0, c=90.0))
+        assert (judged(row), row.widening) == ((90.0, OK, ()), 0.0)
+
+    def test_one_of_four_goes_silent(self) -> None:
+        """The price is as well known as before, since three can outvote one: nobody is to be liquidated for it."""
+        market = Market({"BTC": PLAIN})
+        market.over(0, 5_000, a=100.0, b=100.0, c=100.0, d=100.0)
+        row = told(market.over(6_000, 9_000, a=100.0, b=100.0, c=100.0))
+        assert judged(row) == (100.0, DEGRADED, ("source_missing:d",))
+        assert row.widening == 0.0
 
     def test_too_few_sources(self) -> None:
         """One of two is left: suspect at once, stale after a minute, and then it stands still."""

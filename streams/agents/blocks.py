@@ -70,6 +70,9 @@ class Role(Protocol):
     def flush(self) -> Mapping[TopicPartition, Records]:
         """Return what is to be written for all blocks taken so far, once; it is committed with their end."""
 
+    def committed(self) -> None:
+        """Called once what `flush` returned last is in the log."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSpec:
@@ -263,6 +266,7 @@ class PartitionTask:
         if offsets:
             self.committed = offsets[self.tp]
             self._refresh_at = time.monotonic() + REFRESH_SECONDS
+        self.role.committed()
         self._commit = None
         self._wake.set()
 

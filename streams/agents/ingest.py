@@ -67,6 +67,9 @@ class Ingest:
         """Nothing falls due by time alone."""
         return False
 
+    def committed(self) -> None:
+        """Nothing waits for it."""
+
     def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
         """Blocks and dead letters of all messages taken since the last flush."""
         records, self._records = self._records, defaultdict(list)

@@ -15,11 +15,13 @@ from streams.engine.decisions import SUMMARIES
 from streams.engine.shard import Shard
 from streams.kafka.batches import Record, Records
 from streams.kafka.leases import Block
-from streams.metrics import ACCOUNTS, APPLY_SECONDS, JOURNAL_BLOCKS, OUTPUTS
+from streams.metrics import ACCOUNTS, APPLY_SECONDS, JOURNAL_BLOCKS, OUTPUTS, QUOTE_AGE
 from streams.rows import Rows
 
 #: Outputs that somebody waits for: a block that gives one is written at once.
 URGENT = frozenset({"margin-calls", "liquidations"})
+#: Header of these: when it was decided by the worker's clock, epoch ms. The record's own time is that of its sending.
+WALL_HEADER = "decided_ms"
 
 #: Changelog key of the journal position that the state covers: past the last block's commit marker, so no part of
 #: the state.
@@ -42,6 +44,8 @@ class Margin:
         self._changelog = TopicPartition(settings.topic("margin-changelog"), tp.partition)
         self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self._summaries: list[Rows] = []
+        self._quoted: list[int] = []  # by decision not yet flushed: time of the newest quote it was taken on
+        self._sent: list[int] = []  # the same of the flush in the air
 
     async def open(self, opening: Opening) -> int | None:
         """Restore the shard from its changelog; the offset is the one that the changelog names."""
@@ -62,10 +66,18 @@ class Margin:
             outputs = self.shard.apply(record.offset, record.value)
             if len(outputs.summaries):
                 self._summaries.append(outputs.summaries)
+            now = time.time()
+            quoted = max(self.shard.prices.quote_time.values(), default=None) if outputs.decisions else None
             for sent in (*outputs.decisions, *outputs.refused):
-                urgent = urgent or sent.topic in URGENT
+                headers = sent.headers
+                if sent.topic in URGENT:
+                    urgent = True
+                    headers = (*headers, (WALL_HEADER, str(int(now * 1000)).encode()))
+                    if quoted is not None:
+                        self._quoted.append(quoted)
+                        QUOTE_AGE.labels("decision").observe(now - quoted / 1000)
                 target = self._context.partition(sent.topic, shard)
-                self._records[target].append(Record(sent.key, sent.value, sent.headers))
+                self._records[target].append(Record(sent.key, sent.value, headers))
                 OUTPUTS.labels(sent.topic).inc()
             APPLY_SECONDS.observe(time.perf_counter() - began)
         self._position = block.end
@@ -81,6 +93,7 @@ class Margin:
         """Changed state and decisions of all blocks taken since the last flush."""
         decided, self._records = self._records, defaultdict(list)
         summaries, self._summaries = Rows.joined(self._summaries), []
+        self._sent, self._quoted = self._quoted, []
         OUTPUTS.labels(SUMMARIES).inc(len(summaries))
         position = Rows.of([(POSITION_KEY, str(self._position).encode())])
         return {
@@ -88,3 +101,10 @@ class Margin:
             self._context.partition(SUMMARIES, self._changelog.partition): summaries,
             self._changelog: Rows.joined([state.dirty(self.shard), position]),
         }
+
+    def committed(self) -> None:
+        """How old the prices are that decisions were taken on, now that consumers can have these."""
+        now = time.time()
+        for quoted in self._sent:
+            QUOTE_AGE.labels("publication").observe(now - quoted / 1000)
+        self._sent = []

@@ -22,6 +22,8 @@ TRAFFIC_STEPS_MIN, TRAFFICS = 4, 240
 PEG = "peg"
 CONFIDENCE = 0.0003  # half-width of a source's uncertainty, fraction of its price
 STANDARD_STEP_MS = 5_000
+#: The coin whose price says how far it is trusted, where so many sources quote it; others have the median.
+JUDGED, JUDGED_SOURCES_MIN = "BTC", 3
 
 
 @dataclass(kw_only=True)
@@ -55,7 +57,8 @@ class Script:
             yield Step(step.time, step.quotes | pegged)
 
     def listings(self) -> list[Message]:
-        """The records of `instruments`: assets, instruments, and engine rules where the pace needs them."""
+        """The records of `instruments`: assets, instruments, how a price is judged, and engine rules where the pace
+        needs them."""
         values: list[dict[str, Any]] = self.universe.messages()
         duration = self.bars.end - self.bars.start
         rules: dict[str, Any] = {}
@@ -65,7 +68,16 @@ class Script:
             rules["summary_interval_ms"] = duration // SUMMARIES
         if rules:
             values.append({"id": "~engine", "kind": "engine", **rules})
+        values += self._oracle_rules()
         return [Message("instruments", value["id"], value) for value in values]
+
+    def _oracle_rules(self) -> list[dict[str, Any]]:
+        sources = [source for asset, source in next(self.walk()).quotes if asset == JUDGED]
+        if len(sources) < JUDGED_SOURCES_MIN:
+            return []
+        named = {source: {} for source in sources}
+        age_ms = 2 * max(self.step_ms, STANDARD_STEP_MS)
+        return [{"id": f"~oracle:{JUDGED}", "kind": "oracle", "sources": named, "max_age_ms": age_ms}]
 
 
 def prepare(bars: Bars, *, accounts: int, seed: int, step_ms: int) -> Script:

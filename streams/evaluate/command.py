@@ -20,6 +20,10 @@ def evaluate_command(file: str) -> None:
     precisions nothing is rounded. `balances` are those of the cross book; an isolated position names its own
     `isolated_margin` beside them. `levels` and `previous_status` may stand on an account, or on the document for all.
 
+    Where a price is not to be trusted, its asset or instrument says so: `state` is ok, degraded, suspect, stale or
+    halted, of a suspect one `check_price` or `check_mark_price` is the second opinion, and an asset's `widening` is
+    what its haircuts widen by. The report then lists `restrictions`, and what orders leave out as `withheld`.
+
     Exit codes: 0 the report was printed, 2 the document is wrong (one line says which field and why).
     """
     # the kernels load in seconds: a wrong file name is answered before

@@ -12,7 +12,7 @@ from streams.oracle.aggregation import aggregate
 from streams.oracle.bands import HELD, IN_BAND, Band
 from streams.oracle.drift import DriftWatch
 from streams.oracle.legs import PRICE_MIN, Rate, converted
-from streams.oracle.marks import DEGRADED, SUSPECT, SymbolMark
+from streams.oracle.marks import OK, SUSPECT, SymbolMark
 from streams.oracle.presence import Presence
 from streams.oracle.quotes import Quote
 from streams.oracle.settings import SymbolRules
@@ -219,11 +219,12 @@ class Judged:
         return spot
 
     def _widened(self, used: Sequence[Quote], state: int, now_ms: int, rules: SymbolRules, *, tick: bool) -> float:
+        """By how much haircuts widen; a lost source counts only where no other is left to spare."""
         oldest_ms = max((rules.age_ms_max(quote.source) for quote in used), default=rules.max_age_ms)
         fraction = wanted(
             self.confidence,
             self.spot or 1.0,
-            degraded=state >= DEGRADED,
+            degraded=state >= SUSPECT or (state > OK and len(used) <= rules.sources_min),
             age_ms=max(0, now_ms - self.quote_time - oldest_ms),
             rules=rules,
         )

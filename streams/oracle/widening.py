@@ -14,11 +14,12 @@ STEPS = 400
 def wanted(confidence: float, price: float, *, degraded: bool, age_ms: int, rules: SymbolRules) -> float:
     """The widening (a fraction, 0 to 1) that these call for.
 
-    min(1, confidence_factor x confidence / price + degraded_haircut [degraded or worse]
+    min(1, confidence_factor x confidence / price + degraded_haircut [`degraded`]
     + age_haircut x min(age / stale_ms, 1)).
 
     Parameters
     ----------
+    degraded : the price is in doubt, or would be with one source less
     age_ms : by how much the newest quote is older than a source's may be; 0 where it is not
 
     Examples

@@ -71,6 +71,9 @@ class Counting:
         self._dirty.clear()
         return {self._changelog: changes, self._output: outputs}
 
+    def committed(self) -> None:
+        pass
+
 
 class ApartWriter(PartitionWriter):
     """The control: records first, the source offset in a transaction of its own, a little later."""
