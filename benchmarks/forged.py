@@ -92,7 +92,7 @@ def forged(moments: Iterable[Moment], forgery: Forgery, *, since: int) -> Forged
 def _published() -> Terms:
     terms = Terms(BYTES_MAX)
     for offset, (name, key) in enumerate(KEYS.items()):
-        keys = [SourceKey(id=KEY_ID, public_key=public_key_text(key), valid_from=0)]
+        keys = (SourceKey(id=KEY_ID, public_key=public_key_text(key), valid_from=0),)
         record = Source(id=SOURCE_PREFIX + name, signed=True, keys=keys)
         terms.add(offset, record.id.encode(), encode(record))
     return terms

@@ -225,7 +225,8 @@ def _depeg(report: Report, many: int, since: str, until: str) -> None:
 def _beside(moments: list[Moment], ours: Oracled) -> dict[str, list[tuple[float, float]]]:
     """By the minute, (hours, basis points off the median of the honest venues): of our index and of each of them."""
     first = moments[0].time
-    lines = {name: [] for name in dict.fromkeys(name for moment in moments for name in moment.honest)}
+    names = dict.fromkeys(name for moment in moments for name in moment.honest)
+    lines: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     lines |= {"ours": [((time - first) / HOUR_MS, error) for time, error in ours.errors]}
     for moment in moments:
         for name, price in moment.honest.items():

@@ -75,7 +75,7 @@ class Script:
         sources = [source for asset, source in next(self.walk()).quotes if asset == JUDGED]
         if len(sources) < JUDGED_SOURCES_MIN:
             return []
-        named = {source: {} for source in sources}
+        named: dict[str, Any] = {source: {} for source in sources}
         age_ms = 2 * max(self.step_ms, STANDARD_STEP_MS)
         return [{"id": f"~oracle:{JUDGED}", "kind": "oracle", "sources": named, "max_age_ms": age_ms}]
 
