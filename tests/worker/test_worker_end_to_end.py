@@ -13,6 +13,8 @@ import pytest
 
 from schemas.liquidation import LiquidationEvent
 from schemas.margin import MarginAccount, MarginCall
+from streams.agents.margin import WALL_HEADER as DECIDED
+from streams.agents.oracle import WALL_HEADER as TOLD
 from streams.kafka.broker import LocalBroker
 from tests.worker.harness import Message, Worker, read_all, running, send_all, until
 
@@ -109,6 +111,7 @@ def test_crash_calls_then_liquidates_and_a_killed_worker_goes_on(broker: LocalBr
             for name, entry in worker.get(f"/shards/{shard}")["assets"].items():
                 assert entry["total"] == "0", (shard, name, entry)
     _matches_contract(broker, prefix)
+    _tells_its_way(broker, prefix)
 
 
 def _account(worker: Worker, name: str) -> dict[str, Any]:
@@ -116,6 +119,18 @@ def _account(worker: Worker, name: str) -> dict[str, Any]:
         return dict(worker.get(f"/accounts/{name}"))
     except OSError:
         return {}
+
+
+def _tells_its_way(broker: LocalBroker, prefix: str) -> None:
+    """When a liquidation's prices were quoted, told, decided on and sent: else nobody could say who was late."""
+    journal = asyncio.run(read_all(broker.bootstrap, f"{prefix}.journal"))
+    told = {(one.partition, one.offset): dict(one.headers).get(TOLD) for one in journal}
+    record = asyncio.run(read_all(broker.bootstrap, f"{prefix}.liquidations"))[0]
+    value = json.loads(record.value)
+    quoted = value["marks"]["BTC-PERP"]["quote_time"]
+    spoken = told[value["journal"]["partition"], value["journal"]["offset"]]
+    assert spoken is not None
+    assert quoted <= int(spoken) <= int(dict(record.headers)[DECIDED]) <= record.timestamp
 
 
 def _matches_contract(broker: LocalBroker, prefix: str) -> None:
