@@ -16,6 +16,8 @@ from streams.agents.ingest import SOURCES
 #: Key of messages that a run sends to be refused; it sends no other bad ones.
 BAD_KEY = b"bad"
 TOLD_MAX = 5
+#: Records on `instruments` that shards are not told: how prices are judged is in the marks that come of it.
+ORACLE_ONLY = {"oracle", "source"}
 
 Blocks = Mapping[int, Sequence[tuple[int, Block]]]
 #: journal partition, source topic, its partition, offset, leg
@@ -70,6 +72,8 @@ def _wanted(evidence: Evidence) -> Iterator[Row]:
 
 def _places(topic: str, value: Mapping[str, Any], shards: int) -> list[tuple[int, int]]:
     """Journal partition and leg of each row that one source record becomes."""
+    if topic == "instruments" and value["kind"] in ORACLE_ONLY:
+        return []
     if topic in ("funding-rates", "instruments"):
         return [(shard, 0) for shard in range(shards)]
     first = shard_of(value["account"], shards)
