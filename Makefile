@@ -23,7 +23,7 @@ lint: setup
 	.venv/bin/lint-imports
 
 test: lint
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Kills, freezes and cuts off workers and their broker for many minutes; CROSSMARGIN_CHAOS_SEED repeats a run.
 chaos: setup

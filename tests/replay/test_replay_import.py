@@ -42,7 +42,7 @@ def where(broker: LocalBroker, prefix: str) -> list[str]:
 def with_terms() -> MemoryRecording:
     """A crash with an `instruments` topic that compaction has made holes in, and headers."""
     crash = recorded(crash_blocks()[:60])
-    terms = [Recorded(at, 1_000 + at, b"BTC", b"{}", (("from", b"here"),)) for at in (0, 1, 9, 30, 32)]
+    terms = [Recorded(at, 1_000 + at, b"T%d" % at, b"{}", (("from", b"here"),)) for at in (0, 1, 9, 30, 32)]
     return MemoryRecording({**crash.topics, "instruments": {0: terms}})
 
 
