@@ -15,7 +15,7 @@ from benchmarks.peers.account import INITIAL_CASH, Account, fill_of, price_of
 from benchmarks.peers.options import options_of
 
 
-class Fill(faust.Record, serializer="json"):  # type: ignore[call-arg]
+class Fill(faust.Record, serializer="json"):  # type: ignore[call-arg]  # a keyword of __init_subclass__; mypy skips Faust
     """A record of `fills`."""
 
     fill_id: str
@@ -27,7 +27,7 @@ class Fill(faust.Record, serializer="json"):  # type: ignore[call-arg]
     time: int
 
 
-class Price(faust.Record, serializer="json"):  # type: ignore[call-arg]
+class Price(faust.Record, serializer="json"):  # type: ignore[call-arg]  # a keyword of __init_subclass__; mypy skips Faust
     """A record of `prices`."""
 
     symbol: str
@@ -36,7 +36,7 @@ class Price(faust.Record, serializer="json"):  # type: ignore[call-arg]
     time: int
 
 
-class Breach(faust.Record, serializer="json"):  # type: ignore[call-arg]
+class Breach(faust.Record, serializer="json"):  # type: ignore[call-arg]  # a keyword of __init_subclass__; mypy skips Faust
     """A record of `breaches`."""
 
     account: str
@@ -44,7 +44,7 @@ class Breach(faust.Record, serializer="json"):  # type: ignore[call-arg]
     maintenance_margin: float
 
 
-class Holding(faust.Record, serializer="json"):  # type: ignore[call-arg]
+class Holding(faust.Record, serializer="json"):  # type: ignore[call-arg]  # a keyword of __init_subclass__; mypy skips Faust
     """What the table holds of an account; see `Account` for the fields."""
 
     cash: float = INITIAL_CASH
