@@ -76,10 +76,14 @@ COLUMNS: dict[str, dict[str, str]] = {
         "mark": "<f8",
         "mark_state": "<i1",
         "widening": "<f8",  # by symbol: what its haircuts widen by, 0 and more
+        # what the marks of options were made of, nan for other instruments; only where a row is an option
+        "instrument_volatility": "<f8",
+        "instrument_forward": "<f8",
+        "instrument_discount": "<f8",
     },
 }
 #: Columns at the end that blocks of older releases lack, by kind: such a block is whole without them.
-LATER_COLUMNS = {"marks": 1}
+LATER_COLUMNS = {"marks": 4}
 
 #: The same as numpy's types, which takes longer to make than to read a short column.
 _TYPES = {kind: {name: np.dtype(text) for name, text in columns.items()} for kind, columns in COLUMNS.items()}

@@ -14,14 +14,18 @@ class MarkPrice(Record, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    mark : mark price, in the instrument's quote currency
+    mark : mark price, in the instrument's quote currency; of an option settled in coins, in coins
     index : price of the underlying, in the reporting currency
     state : how far the mark is to be trusted; the last mark is kept while it is stale or halted
+    volatility : what an option is valued at; null: it is none
+    forward : price of the underlying at the option's expiry
     """
 
     mark: DecimalText
     index: DecimalText | None = None
     state: PriceState = "ok"
+    volatility: DecimalText | None = None
+    forward: DecimalText | None = None
 
 
 class Mark(Record, frozen=True, kw_only=True):

@@ -17,12 +17,14 @@ from schemas.sharding import shard_of
 from streams.agents.blocks import Opening
 from streams.agents.context import Context
 from streams.engine.report import decimal_text
+from streams.ingest.listing import listing
 from streams.ingest.messages import Message
 from streams.ingest.quotes import QuotePartition, QuoteResult
 from streams.kafka.batches import Record
 from streams.kafka.leases import Block
 from streams.metrics import DEAD_LETTERS, PRICE_REASONS, PRICE_STATE, QUOTE_AGE, QUOTES_REFUSED, SOURCE_ROWS
 from streams.oracle.marks import MarksUpdate, SymbolMark
+from streams.oracle.options import Listed, OptionMark
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import Quote
 
@@ -58,6 +60,7 @@ class Oracle:
         self._newest_ms = 0  # the event clock
         self._terms_read = -1
         self._marks_read = -1
+        self._volatilities_read = 0
         self._told: set[str] = set()  # instruments whose terms this producer has put into the journals
         self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self._reasons: dict[str, set[str]] = {}  # last told, by symbol
@@ -73,6 +76,8 @@ class Oracle:
         self._newest_ms = self._fold.time
         self._context.marks.want(self._fold.foreign_legs())
         await self._context.marks.refresh()
+        self._learn_terms()
+        await self._context.volatilities.refresh()
         return None
 
     async def take(self, block: Block) -> bool:
@@ -122,6 +127,7 @@ class Oracle:
         """The marks update that is due, for every shard, and the changed state of the oracle."""
         self._learn_terms()
         self._learn_rates()
+        self._learn_volatilities()
         now_ms, context = self._now_ms(), self._context
         update = self._fold.due(now_ms, context.progress_ms(now_ms), backlog=context.backlog())
         if update is not None:
@@ -144,9 +150,10 @@ class Oracle:
         if terms.next_offset != self._terms_read:
             self._terms_read = terms.next_offset
             self._learn_rules()
-            self._fold.terms(
-                [(name, known.records[1]["underlying"]) for name, known in sorted(terms.instruments.items())]
-            )
+            listed = listing(terms)
+            self._fold.terms(listed.priced)
+            self._fold.dated(Listed(*row) for row in listed.dated)
+            self._context.volatilities.want(any(row[3] for row in listed.dated))
 
     def _learn_rules(self) -> None:
         terms = self._context.terms.terms
@@ -158,6 +165,13 @@ class Oracle:
         if marks.edition != self._marks_read:
             self._marks_read = marks.edition
             self._fold.rates(marks.rows.values())
+
+    def _learn_volatilities(self) -> None:
+        """What was accepted of `volatilities`, on whichever partition."""
+        volatilities = self._context.volatilities
+        if volatilities.edition != self._volatilities_read:
+            self._volatilities_read = volatilities.edition
+            self._fold.volatilities(volatilities.rows.values())
 
     def _tell(self, update: MarksUpdate) -> None:
         names, columns, extra = update.block()
@@ -204,6 +218,20 @@ def _mark(row: SymbolMark, time_ms: int) -> dict[str, object]:
         "widening": decimal_text(row.widening),
         "sources": list(row.sources),
         "quote_time": row.quote_time,
-        "marks": {name: {"mark": decimal_text(mark), "index": index, "state": state} for name, mark in row.marks},
+        "marks": {
+            **{name: {"mark": decimal_text(mark), "index": index, "state": state} for name, mark in row.marks},
+            **{option.instrument: _option(row, option, index) for option in row.options},
+        },
         "time": time_ms,
+    }
+
+
+def _option(row: SymbolMark, option: OptionMark, index: str) -> dict[str, object]:
+    """The mark of an option in the record of its symbol."""
+    return {
+        "mark": decimal_text(option.price),
+        "index": index,
+        "state": PRICE_STATES[row.option_state(option)],
+        "volatility": decimal_text(option.volatility),
+        "forward": decimal_text(option.forward),
     }

@@ -34,13 +34,16 @@ class SmileRow(NamedTuple):
 
 
 class VolatilityRow(NamedTuple):
-    """An instrument's `volatility` or an underlying's `smiles`; neither: the one of that name is taken back."""
+    """An instrument's `volatility` or an underlying's `smiles`; neither: the one of that name is taken back.
+
+    `spot` is the index that forwards of the smiles were made with.
+    """
 
     name: str
     source: str
     time: int
     volatility: float | None
-    index: float | None
+    spot: float | None
     smiles: tuple[SmileRow, ...]
 
 

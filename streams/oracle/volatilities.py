@@ -1,7 +1,8 @@
 """Volatilities as the oracle holds them: an instrument's own, or the surface of a symbol, and whether it is sound."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +36,7 @@ LIMITS = Limits()
 class Smile(NamedTuple):
     """One expiry (epoch ms): `svi` as level, slope, tilt, centre, width, or `points` of (k, volatility).
 
-    `forward` belongs to the `index` of the surface; None: not told. `discount` is the factor to now.
+    `forward` belongs to the `spot` of the surface; None: not told. `discount` is the factor to now.
     """
 
     expiry: int
@@ -55,14 +56,14 @@ class Volatility(NamedTuple):
     source: str
     time: int
     volatility: float | None
-    index: float | None
+    spot: float | None
     smiles: tuple[Smile, ...]
 
     @classmethod
-    def of(cls, row: tuple) -> "Volatility":
+    def of(cls, row: Sequence[Any]) -> "Volatility":
         """From a row of plain values, such as JSON gives back."""
-        *first, smiles = row
-        return cls(*first, tuple(_smile(*smile) for smile in smiles))
+        name, source, time, volatility, spot, smiles = row
+        return cls(name, source, time, volatility, spot, tuple(_smile(*smile) for smile in smiles))
 
 
 def _smile(
@@ -110,7 +111,8 @@ def fault_of(surface: Volatility) -> str | None:
 
     Examples
     --------
-    >>> fault_of(Volatility("BTC", "a", 0, None, None, (Smile(YEAR_MS, None, ((-0.1, 0.2), (0.0, 2.0), (0.1, 0.2)), None, 1.0),)))
+    >>> smile = Smile(YEAR_MS, None, ((-0.1, 0.2), (0.0, 2.0), (0.1, 0.2)), None, 1.0)
+    >>> fault_of(Volatility("BTC", "a", 0, None, None, (smile,)))
     'smiles must hold no arbitrage, found a butterfly at k = 0 of expiry 31536000000'
     """
     found = curves(surface)
