@@ -145,7 +145,11 @@ class Oracle:
             self._terms_read = terms.next_offset
             self._learn_rules()
             self._fold.terms(
-                [(name, known.records[1]["underlying"]) for name, known in sorted(terms.instruments.items())]
+                [
+                    (name, known.records[1]["underlying"])
+                    for name, known in sorted(terms.instruments.items())
+                    if known.records[1]["type"] != "option"  # whose price is no index with a basis
+                ]
             )
 
     def _learn_rules(self) -> None:
