@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from schemas.instruments import ASSET_IDENTITY, INSTRUMENT_IDENTITY
+from schemas.instruments import identity_fields
 from streams.engine.book_view import InstrumentNames
 from streams.engine.invariants import InvariantViolation
 from streams.engine.posting import Terms
@@ -201,8 +201,7 @@ def _check_identity(known: Mapping[str, Any] | None, record: Mapping[str, Any]) 
     re-scale open positions."""
     if known is None:
         return
-    fields = {"instrument": INSTRUMENT_IDENTITY, "asset": ASSET_IDENTITY}.get(known["kind"], ("kind",))
-    for name in fields:
+    for name in identity_fields(known):
         if known[name] != record.get(name):
             raise InvariantViolation(
                 f"{name} of {known['id']} must stay {known[name]}, found {record.get(name)} "

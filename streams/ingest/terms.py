@@ -20,12 +20,11 @@ from schemas.codec import Reader
 from schemas.dead_letters import Refused
 from schemas.fields import shown
 from schemas.instruments import (
-    ASSET_IDENTITY,
-    INSTRUMENT_IDENTITY,
     INVERSE_TYPES,
     PERPETUAL_TYPES,
     EngineRules,
     TermsMessage,
+    identity_fields,
     unit_value,
 )
 from schemas.oracle_terms import ORACLE_ID, ORACLE_PREFIX, SOURCE_PREFIX
@@ -325,8 +324,7 @@ def check_size(value: bytes, bytes_max: int) -> None:
 
 
 def _check_identity(before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    fields = {"instrument": INSTRUMENT_IDENTITY, "asset": ASSET_IDENTITY}.get(before["kind"], ("kind",))
-    for field in fields:
+    for field in identity_fields(before):
         if before[field] != record.get(field):
             raise Refused(
                 "identity_changed",

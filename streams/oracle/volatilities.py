@@ -28,8 +28,8 @@ YEAR_MS = 365 * 86_400_000
 CHECKED_AT: F64 = np.linspace(-1.0, 1.0, 81)
 #: What rounding may take from an SVI smile, in total variance.
 ROUNDING = 1e-9
-#: What quoted points may win without risk, as a share of the forward: less than a quote's own step.
-QUOTE_STEP = 1e-4
+#: What quoted points may win without risk, as a share of the forward: a step of option prices on Deribit.
+QUOTE_STEP = 5e-4
 LIMITS = Limits()
 
 
