@@ -24,7 +24,7 @@ from streams.kafka.batches import Record
 from streams.kafka.leases import Block
 from streams.metrics import DEAD_LETTERS, PRICE_REASONS, PRICE_STATE, QUOTE_AGE, QUOTES_REFUSED, SOURCE_ROWS
 from streams.oracle.marks import MarksUpdate, SymbolMark
-from streams.oracle.options import Listed, OptionMark
+from streams.oracle.options import Listed
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import Quote
 
@@ -206,32 +206,26 @@ class Oracle:
 
 def _mark(row: SymbolMark, time_ms: int) -> dict[str, object]:
     """The record of one symbol on `marks`."""
-    state = PRICE_STATES[row.state]
     index = decimal_text(row.index_price)
-    return {
+    record: dict[str, object] = {
         "symbol": row.symbol,
         "index": index,
         "confidence": decimal_text(row.confidence),
         "check": None if row.check is None else decimal_text(row.check),
-        "state": state,
+        "state": PRICE_STATES[row.state],
         "reasons": list(row.reasons),
         "widening": decimal_text(row.widening),
         "sources": list(row.sources),
         "quote_time": row.quote_time,
         "marks": {
-            **{name: {"mark": decimal_text(mark), "index": index, "state": state} for name, mark in row.marks},
-            **{option.instrument: _option(row, option, index) for option in row.options},
+            mark.instrument: {"mark": decimal_text(mark.price), "index": index, "state": PRICE_STATES[state]}
+            for mark, state in row.instruments()
         },
         "time": time_ms,
     }
-
-
-def _option(row: SymbolMark, option: OptionMark, index: str) -> dict[str, object]:
-    """The mark of an option in the record of its symbol."""
-    return {
-        "mark": decimal_text(option.price),
-        "index": index,
-        "state": PRICE_STATES[row.option_state(option)],
-        "volatility": decimal_text(option.volatility),
-        "forward": decimal_text(option.forward),
-    }
+    if row.options:
+        names = ("volatility", "forward", "discount")
+        record["options"] = {
+            option.instrument: {name: decimal_text(getattr(option, name)) for name in names} for option in row.options
+        }
+    return record
