@@ -116,7 +116,7 @@ class OptionBook:
         if not live or not told:
             return None
         stale = [time + age_ms_max + 1 for time in told if time + age_ms_max >= now_ms]
-        return min(now_ms - now_ms % STEP_MS + STEP_MS, *stale)
+        return min([now_ms - now_ms % STEP_MS + STEP_MS, *stale])
 
     def _expiring(
         self,
