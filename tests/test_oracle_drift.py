@@ -145,8 +145,8 @@ def test_looking_more_often_changes_nothing() -> None:
 
 
 def test_back_in_when_it_agrees_again() -> None:
-    """Left out for as long as it is off, and some minutes more: the sum falls from 7.5 to 2.5 by 0.5 a minute, and by what
-    a bias of at most 25 (1 - 2^-1/12) = 1.4 bp, learnt in five minutes, adds to that."""
+    """Left out for as long as it is off, and some minutes more: the sum falls from 7.5 to 2.5 by 0.5 a minute, and by
+    what a bias of at most 25 (1 - 2^-1/12) = 1.4 bp, learnt in five minutes, adds to that."""
     watch = DriftWatch()
     prices = {"a": 100.0, "b": 100.0, "c": 5_000.0}
     for second in range(1, 301):

@@ -272,7 +272,7 @@ class TestRedemption:
         assert row.sources == ("a", "b")
 
     def test_check_is_no_more_than_redemption(self) -> None:
-        """A check source that sees a higher market must not keep a liquidation waiting: redemption is less by either."""
+        """A check source that sees a higher market must not hold a liquidation back: redemption is less by either."""
         market = Market({"BTC": self.WRAPPED | {"check_source": "c", "check_ms": 0}, "ETH": PLAIN})
         eth = [quote(2_000.0, symbol="ETH", source=source) for source in "ab"]
         btc = [quote(2_300.0, source=source) for source in "ab"]
@@ -305,8 +305,8 @@ class TestMeansAndMarks:
 
     @pytest.mark.parametrize("mean", ["index_half_life_ms", "twap_ms"])
     def test_check_of_a_mean(self, mean: str) -> None:
-        """The market fell by 10 %, the mean has hardly begun to follow, and the check is 2 % above the market. Beside the
-        mean it must say 2 %: by its bare price collateral would be judged 9 % too low, and marks as much."""
+        """The market fell by 10 %, the mean has hardly begun to follow, and the check is 2 % above the market. Beside
+        the mean it must say 2 %: by its bare price collateral would be judged 9 % too low, and marks as much."""
         market = Market({"BTC": PLAIN | {"check_source": "c", "check_ms": 0, mean: 60_000}})
         market.over(0, 60_000, a=100.0, b=100.0, c=100.0)
         row = told(market.over(61_000, 61_000, a=90.0, b=90.0, c=91.8))
@@ -330,7 +330,7 @@ class TestMeansAndMarks:
 @pytest.mark.parametrize("restarted", [False, True])
 def test_sources_are_compared_whoever_looks_in_between(restarted: bool) -> None:
     """A quote waits for the next second to be held against the others. A look between the two, here for a quote of a
-    clock that is a little behind, must not have it forgotten: it would wait for the next quote, and so would its drift."""
+    clock that is a little behind, must not have it forgotten until the next quote: so long a drift would go unseen."""
     market = Market({"BTC": PLAIN | {"cusum_h": "5"}})
     market.at(0, quote(100.0), quote(100.0, source="b"))
     market.at(100, quote(101.0))

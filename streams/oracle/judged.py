@@ -140,7 +140,7 @@ class Judged:
             halted=halted,
         )
         found = self.trust.judge(evidence, now_ms, rules)
-        asset_price = max(PRICE_MIN, self._smoothed(spot, now_ms, rules))  # what rounding leaves of 1e-18 beside 100 is 0
+        asset_price = max(PRICE_MIN, self._smoothed(spot, now_ms, rules))  # rounding leaves 0 of 1e-18 beside 100
         told_check = self.trust.check_price(check) if found.state >= SUSPECT else None
         price = Price(
             spot=spot,
