@@ -271,6 +271,34 @@ class TestRedemption:
         assert judged(row) == (pytest.approx(expected[0]), *expected[1:])
         assert row.sources == ("a", "b")
 
+    @pytest.mark.parametrize(
+        ("rate", "eth", "expected"),
+        [
+            pytest.param(1.1, 2_000.0, (1_400.0, SUSPECT, ("check",), 2_200.0), id="market far below redemption"),
+            pytest.param(0.705, 2_000.0, (1_400.0, OK, (), None), id="less than 1 % below"),
+            pytest.param(
+                None,
+                2_000.0,
+                (1_400.0, DEGRADED, ("check_missing", "source_missing:lido"), None),
+                id="rate never seen",
+            ),
+            pytest.param(
+                1.1, None, (1_400.0, DEGRADED, ("check_missing",), None), id="what it is redeemed for unknown"
+            ),
+        ],
+    )
+    def test_redemption_as_check(
+        self, rate: float | None, eth: float | None, expected: tuple[float, int, tuple[str, ...], float | None]
+    ) -> None:
+        """A stablecoin or staked coin crashes on thin books while it is redeemed at par, as on 10 October 2025: its
+        holders borrow by the market, and are liquidated only if they would be by its redemption too."""
+        by_check = {"redemption": {"of": "ETH", "rate_source": "lido", "method": "check"}, "check_ms": 0}
+        market = Market({"BTC": PLAIN | by_check, "ETH": PLAIN})
+        rates = [] if rate is None else [quote(rate, source="lido")]
+        ether = [] if eth is None else [quote(eth, symbol="ETH", source=source) for source in "ab"]
+        row = told(market.at(0, quote(1_400.0), quote(1_400.0, source="b"), *ether, *rates))
+        assert (*judged(row), row.check) == expected
+
     def test_check_is_no_more_than_redemption(self) -> None:
         """A check source that sees a higher market must not hold a liquidation back: redemption is less by either."""
         market = Market({"BTC": self.WRAPPED | {"check_source": "c", "check_ms": 0}, "ETH": PLAIN})

@@ -66,9 +66,10 @@ class Chosen(NamedTuple):
 
 
 class Redeemed(NamedTuple):
-    """The redemption value, inf where there is none, and the sources and legs that it lacks."""
+    """What redemption says: the price is at most `most`, and is checked against `check`; and what it lacks for that."""
 
-    price: float = math.inf
+    most: float = math.inf
+    check: float | None = None
     sources: tuple[str, ...] = ()
     legs: tuple[str, ...] = ()
 
@@ -125,7 +126,8 @@ class Judged:
         if self.spot is None:
             return None
         redeemed = self._redeemed(of_role["redemption"], now_ms, rules, rate_of)
-        spot = min(self.spot, redeemed.price)
+        spot = min(self.spot, redeemed.most)
+        check = redeemed.check if check is None else check
         evidence = Evidence(
             price=self.spot if chosen.used else None,
             live=len(chosen.used),
@@ -149,7 +151,7 @@ class Judged:
             state=found.state,
             quote_time=self.quote_time,
             sources=tuple(sorted(quote.source for quote in chosen.used)),
-            check=None if told_check is None else min(told_check, redeemed.price) * (asset_price / spot),
+            check=None if told_check is None else min(told_check, redeemed.most) * (asset_price / spot),
             widening=self._widened(chosen.used, found.state, now_ms, rules, tick=tick),
             reasons=found.reasons,
         )
@@ -197,21 +199,19 @@ class Judged:
             self.spot, self.confidence, self.quote_time = index.price, index.confidence, index.quote_time
 
     def _redeemed(self, quotes: Sequence[Quote], now_ms: int, rules: SymbolRules, rate_of: RateOf) -> Redeemed:
-        """What the price may not be above, by the rate and the index of what it is redeemed for."""
+        """By the rate and the index of what it is redeemed for. A check that is itself in doubt is none."""
         rule = rules.redemption
         if rule is None:
             return Redeemed()
         rate = rate_of(rule.of)
-        if not quotes:
-            return Redeemed(sources=(rule.rate_source,))
-        if rate is None:
-            return Redeemed(legs=(rule.of,))
-        is_old = now_ms - quotes[0].time > REDEMPTION_AGE_MS_MAX
-        return Redeemed(
-            max(PRICE_MIN, quotes[0].price * rate.price),
-            sources=(rule.rate_source,) if is_old else (),
-            legs=(rule.of,) if rate.state >= SUSPECT else (),
-        )
+        is_fresh = bool(quotes) and now_ms - quotes[0].time <= REDEMPTION_AGE_MS_MAX
+        is_sure = rate is not None and rate.state < SUSPECT
+        value = None if not quotes or rate is None else max(PRICE_MIN, quotes[0].price * rate.price)
+        missing = () if is_fresh else (rule.rate_source,)
+        if rule.method == "check":
+            return Redeemed(check=value if is_fresh and is_sure else None, sources=missing)
+        legs = (rule.of,) if quotes and not is_sure else ()
+        return Redeemed(math.inf if value is None else value, None, missing, legs)
 
     def _smoothed(self, spot: float, now_ms: int, rules: SymbolRules) -> float:
         """What assets are valued at: the spot index, or its mean over time."""
