@@ -226,6 +226,7 @@ def fetch_ahead(
         prefetch(taken_over, b)
         prefetch(positions.start, b)
         prefetch(positions.size, b)
+        prefetch(positions.capacity, b)
         prefetch(balances.start, b)
         prefetch(balances.size, b)
     if near < account.shape[0] and book[near] >= 0:
