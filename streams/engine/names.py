@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numba import int64, njit
 
-from streams.engine.columns import grown
+from streams.engine.columns import grown, zeros
 from streams.engine.identity import identity_hash
 from streams.engine.prefetch import prefetch
 from streams.margin.parameters import I32, I64
@@ -95,7 +95,7 @@ class Names:
         while 2 * length < 3 * (self._count + names):  # at most two thirds full
             length *= 2
         if length > len(self._slots):
-            self._slots = np.zeros(length, dtype=np.int64)
+            self._slots = zeros(length, np.int64)
             _fill(self.text, self.start, self.size, self._slots, self._count)
 
 
