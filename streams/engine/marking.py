@@ -124,10 +124,8 @@ class Prices:
 def mark(shard: Shard, block: Block) -> None:
     """Take in a marks block: newest prices, shard time, what the oracle says of itself."""
     prices, columns = shard.prices, {name: column.tolist() for name, column in block.columns.items()}
-    symbols, instruments = (
-        [names[at] for at in columns[column]]
-        for column, names in (("symbol", block.names["symbols"]), ("instrument", block.names["instruments"]))
-    )
+    names, listed = block.names.get("symbols", []), block.names.get("instruments", [])
+    symbols, instruments = [names[at] for at in columns["symbol"]], [listed[at] for at in columns["instrument"]]
     prices.index.update(zip(symbols, columns["index"], strict=True))
     prices.quote_time.update(zip(symbols, columns["quote_time"], strict=True))
     prices.mark.update(zip(instruments, columns["mark"], strict=True))
