@@ -15,13 +15,12 @@ from streams.margin.elementary import log
 from streams.margin.forwards import forward_at
 from streams.margin.parameters import F64
 from streams.margin.surface import between
+from streams.oracle.legs import PRICE_MIN
 from streams.oracle.volatilities import LIMITS, YEAR_MS, Curve, Volatility, curves
 
 STEP_MS = 60_000
 #: After its expiry an option is told of for so long: whoever settles it needs one mark.
 EXPIRED_MS = 86_400_000
-#: No mark is 0.
-PRICE_MIN = 1e-18
 #: A forward is at most so many times the index, or so many times less.
 FORWARD_MOST = 4.0
 #: A future says nothing of other expiries in its last day: what is left of its basis is divided by too short a time.
