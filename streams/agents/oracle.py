@@ -17,7 +17,7 @@ from schemas.sharding import shard_of
 from streams.agents.blocks import Opening
 from streams.agents.context import Context
 from streams.engine.report import decimal_text
-from streams.ingest.listing import listing
+from streams.ingest.dated import dated
 from streams.ingest.messages import Message
 from streams.ingest.quotes import QuotePartition, QuoteResult
 from streams.kafka.batches import Record
@@ -168,10 +168,10 @@ class Oracle:
         if terms.next_offset != self._terms_read:
             self._terms_read = terms.next_offset
             self._learn_rules()
-            listed = listing(terms)
-            self._fold.terms(listed.priced)
-            self._fold.dated(Listed(*row) for row in listed.dated)
-            self._context.volatilities.want(any(row[3] for row in listed.dated))
+            self._fold.terms(terms.marked_by_index())
+            listed = [Listed(*row) for row in dated(terms)]
+            self._fold.dated(listed)
+            self._context.volatilities.want(any(one.right for one in listed))
 
     def _learn_rules(self) -> None:
         terms = self._context.terms.terms

@@ -174,6 +174,11 @@ class Terms:
         for record in [record for record in records if record["kind"] in _ORACLE_KINDS]:
             self._keep_for_oracle(record)
 
+    def marked_by_index(self) -> list[tuple[str, str]]:
+        """Each instrument, by id, whose mark is the index of a symbol and a basis, and that symbol: all but options."""
+        records = {id: found.records[1] for id, found in sorted(self.instruments.items())}
+        return [(id, record["underlying"]) for id, record in records.items() if record["type"] != "option"]
+
     def find_instrument(self, id: str, field: str = "instrument") -> InstrumentTerms:
         """The instrument; raises `Refused` unknown_instrument, unknown_asset (its settlement), bad_terms."""
         found = self.instruments.get(id)

@@ -20,7 +20,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.journal import Block
 from schemas.sharding import shard_of
 from streams.ingest import messages as ingest
-from streams.ingest.listing import listing
+from streams.ingest.dated import dated
 from streams.ingest.partition import IngestPartition
 from streams.ingest.quotes import QuotePartition
 from streams.ingest.terms import Terms
@@ -197,9 +197,8 @@ class RawFold:
         if terms.next_offset != self._terms_read:
             self._terms_read = terms.next_offset
             self._oracle.rules(terms.oracle_record, terms.halted(), terms.reporting_currency())
-            listed = listing(terms)
-            self._oracle.terms(listed.priced)
-            self._oracle.dated(Listed(*row) for row in listed.dated)
+            self._oracle.terms(terms.marked_by_index())
+            self._oracle.dated(Listed(*row) for row in dated(terms))
 
     def _marks_block(self, update: MarksUpdate) -> Block:
         names, columns, extra = update.block()
