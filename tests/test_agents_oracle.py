@@ -14,6 +14,7 @@ from streams.agents.oracle import Oracle
 from streams.ingest.terms import Terms
 from streams.kafka.leases import Block, Lease
 from streams.kafka.marks_reader import MarkRow
+from streams.kafka.volatilities_reader import VolatilitiesReader
 from streams.settings import Settings
 
 TP = TopicPartition("oracle-prices", 0)
@@ -49,6 +50,7 @@ def agent(elsewhere: Elsewhere) -> Oracle:
         counts={settings.topic(name): 1 for name in ("oracle-prices", "journal", "marks", "dead-letters")},
         terms=Known(),  # type: ignore[arg-type]
         marks=elsewhere,  # type: ignore[arg-type]
+        volatilities=VolatilitiesReader({}, "volatilities-changelog", 1),
         progress_ms=lambda _: None,
         backlog=lambda: False,
     )

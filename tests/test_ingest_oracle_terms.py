@@ -46,6 +46,7 @@ DEFAULTS = {
     "age_haircut": "0.1",
     "index_half_life_ms": 0,
     "twap_ms": 0,
+    "volatility_age_ms_max": 300_000,
     "redemption": None,
     "marks": {},
     "closed": False,
