@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.backtest.coverage import independence, joint, unconditional
 from streams.backtest.panel import BacktestError, Panel
 from streams.backtest.results import results, row
 from streams.backtest.walk import DELTA_NORMAL, FILTERED, HISTORICAL, MODELS, REQUIREMENT, Rules, losses, required
@@ -146,3 +147,26 @@ def test_what_cannot_be_tested() -> None:
         list(results(panel(prices(1, 200)), {"both": {"A": 1.0, "B": -1.0}}, [4], None, rules))
     with pytest.raises(BacktestError, match="must be whole periods of 3 rows, found 4 rows"):
         list(results(panel(prices(1, 200)), {"both": {"A": 1.0}}, [4], 3, rules))
+
+
+def test_overlapping_horizons_are_no_clusters() -> None:
+    """Independent hours held for eight: breaches of neighbours share seven hours, those of a phase nothing."""
+    draw = np.random.default_rng(11)
+    move = 0.01 * draw.standard_normal((9_000, 1))
+    (found,) = results(
+        panel(np.hstack([100.0 * np.exp(np.cumsum(move, axis=0))] * 2)),
+        {"A": {"A": 1.0}},
+        [8],
+        1,
+        Rules(TAIL._replace(warm_up=50), 1000, 0.25),
+    )
+    breached = found.lost.end > found.required[HISTORICAL]
+    assert independence(breached).p < 1e-9, "counted from hour to hour they seem to come in clusters"
+    told = row(found, HISTORICAL, 0.99)
+    assert told["independence_p"] > 0.05
+    assert told["periods_a_phase"] == len(breached) // 8
+    assert told["kupiec_p"] == joint([unconditional(int(one.sum()), len(one), 0.99).p for one in phases(breached)])
+
+
+def phases(breached: np.ndarray) -> list[np.ndarray]:
+    return [np.array([breached[at] for at in range(phase, len(breached), 8)]) for phase in range(8)]

@@ -13,9 +13,9 @@ import numpy as np
 from numba import njit
 
 from streams.margin.elementary import normal_quantile
-from streams.margin.history import TailRules, linear_requirement, volatility_now
+from streams.margin.history import TailRules
 from streams.margin.parameters import F64
-from streams.margin.procyclicality import cushion, next_margin
+from streams.margin.risk_parameters import linear_value_at_risk, next_volatilities
 from streams.margin.tail import tail_size, value_at_risk, worst_of
 
 #: Rows of `required`.
@@ -87,11 +87,8 @@ def _walk(weights: F64, returns: F64, window: int, rules: TailRules, buffer: flo
     volatility, margined = np.empty(factors), np.full(factors, math.inf)
     for t in range(count):
         known = returns[t : t + window]
-        for k in range(factors):
-            volatility[k] = volatility_now(known[:, k], rules, room[0])
-            margined[k] = next_margin(margined[k], volatility[k], buffer)
-        required = linear_requirement(weights, known, rules, room)
-        found[3, t] = required * cushion(weights, volatility, margined)
+        next_volatilities(known, rules, buffer, volatility, margined)
+        found[3, t] = linear_value_at_risk(weights, known, volatility, margined, rules, room)
         # the EWMA of a book's gains is w' S w with the EWMA of the factors' products as S: RiskMetrics
         found[0, t] = rules.scale * z * math.sqrt(room[1, window])
         filtered = room[2, : window - rules.warm_up]
