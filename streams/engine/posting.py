@@ -53,8 +53,12 @@ class Terms(NamedTuple):
     asset_rank: I32
 
 
+#: A row adds to one limb of a house entry a few times at most, each time less than 2**32.
+HOUSE_ROWS_MOST = 1 << 24
+
+
 class House(NamedTuple):
-    """What a block posts to house accounts, as two 32-bit limbs so that no block overflows; see `totals`."""
+    """What at most HOUSE_ROWS_MOST rows post to house accounts, as two limbs of 32 bits and more; see `total`."""
 
     assets: I64  # shape (5, assets, 2)
     instruments: I64  # shape (4, instruments, 2)
@@ -226,6 +230,7 @@ def fetch_ahead(
         prefetch(taken_over, b)
         prefetch(positions.start, b)
         prefetch(positions.size, b)
+        prefetch(positions.capacity, b)
         prefetch(balances.start, b)
         prefetch(balances.size, b)
     if near < account.shape[0] and book[near] >= 0:

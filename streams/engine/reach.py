@@ -14,8 +14,9 @@ from numba import njit
 
 from streams.engine.columns import Balances, Positions
 from streams.engine.exposures import Held
+from streams.engine.prefetch import FAR, prefetch
 from streams.engine.radius import BOTH, FALLS, GUARD, LEAN, RADIUS_MAX, RADIUS_MIN, RISES
-from streams.engine.valuation import BANKRUPT, INDEX, MARGIN_CALL, OK, UNPRICED, Judged, Levels
+from streams.engine.valuation import BANKRUPT, INDEX, MARGIN_CALL, OK, UNPRICED, Judged, Levels, fetch_ahead
 from streams.margin.equity import haircut_value
 from streams.margin.parameters import F64, I32, I64, Parameters
 
@@ -85,6 +86,12 @@ def radii(
     net, costs = np.empty(prices.shape[0]), np.empty(COSTS)
     unknown = 0
     for at in range(books.shape[0]):
+        fetch_ahead(positions, held, balances, books, at)
+        if at + FAR < books.shape[0]:
+            prefetch(level_set, books[at + FAR])
+            prefetch(called, books[at + FAR])
+            prefetch(status, books[at + FAR])
+            prefetch(step, books[at + FAR])
         book = books[at] & INDEX
         equity, maintenance = judged.equity[at], judged.maintenance[at]
         own = level_set[book] & INDEX

@@ -174,9 +174,9 @@ class Shard:
     def _posted(self, source_offset: I64, books: I64, outcome: Any) -> tuple[I64, list[tuple[int, str]]]:
         """Books that rows were applied to, and the rows that were not for being out of range."""
         self.grow()
-        self.exposures.update(self, books)
         self.touched.update(self.ledger.book_account[books])
         applied = distinct(books[outcome == APPLIED])
+        self.exposures.update(self, applied)
         judge.reopen(self, applied)
         refused = np.nonzero(outcome == OUT_OF_RANGE)[0]
         if not refused.size:

@@ -227,6 +227,24 @@ def asset_table(p: Parameters, prices: F64) -> F64:
     return table
 
 
+@njit(cache=True, error_model="numpy", _nrt=False)
+def fetch_ahead(positions: Positions, held: Held, balances: Balances, books: I64, at: int) -> None:
+    """Have fetched what the entries of later books need; books may lie in no order of memory."""
+    if at + FAR < books.shape[0]:
+        far = books[at + FAR]
+        prefetch(positions.start, far)
+        prefetch(positions.size, far)
+        prefetch(balances.start, far)
+        prefetch(balances.size, far)
+    if at + NEAR < books.shape[0]:
+        entry, held_at = positions.start[books[at + NEAR]], balances.start[books[at + NEAR]]
+        prefetch(positions.key, entry)
+        prefetch(held.units, entry)
+        prefetch(held.paid, entry)
+        prefetch(balances.key, held_at)
+        prefetch(balances.amount, held_at)
+
+
 @njit(cache=True, error_model="numpy")
 def judge_books(
     p: Parameters,
@@ -259,22 +277,11 @@ def judge_books(
     premiums = np.any(p.size_premium_factor > 0.0)
     net = np.empty(prices.shape[0])
     for at in range(books.shape[0]):
+        fetch_ahead(positions, held, balances, books, at)
         if at + FAR < books.shape[0]:
-            far = books[at + FAR]
-            prefetch(positions.start, far)
-            prefetch(positions.size, far)
-            prefetch(balances.start, far)
-            prefetch(balances.size, far)
-            prefetch(level_set, far)
-            prefetch(called, far)
-            prefetch(step, far)
-        if at + NEAR < books.shape[0]:
-            entry, held_at = positions.start[books[at + NEAR]], balances.start[books[at + NEAR]]
-            prefetch(positions.key, entry)
-            prefetch(held.units, entry)
-            prefetch(held.paid, entry)
-            prefetch(balances.key, held_at)
-            prefetch(balances.amount, held_at)
+            prefetch(level_set, books[at + FAR])
+            prefetch(called, books[at + FAR])
+            prefetch(step, books[at + FAR])
         book = books[at] & INDEX
         first, base = positions.start[book] & INDEX, balances.start[book] & INDEX
         end, last = first + (positions.size[book] & INDEX), base + (balances.size[book] & INDEX)
