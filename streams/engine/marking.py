@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,8 +75,8 @@ class Prices:
 
     def arrange(self, terms: TermsTable, *, anew: bool = True) -> None:
         """Lay the prices out by the indexes of the terms; `anew`: terms, states or widenings have changed."""
-        self.marks = np.array([self.mark.get(i, np.nan) for i in terms.instruments], dtype=np.float64)
-        self.prices = np.array([self.index.get(a, np.nan) for a in terms.assets], dtype=np.float64)
+        self.marks = np.array(list(map(self.mark.get, terms.instruments, repeat(np.nan))), dtype=np.float64)
+        self.prices = np.array(list(map(self.index.get, terms.assets, repeat(np.nan))), dtype=np.float64)
         own = terms.asset_index.get(terms.rules.reporting_currency)
         if own is not None:
             self.prices[own] = 1.0
@@ -122,21 +123,17 @@ class Prices:
 
 def mark(shard: Shard, block: Block) -> None:
     """Take in a marks block: newest prices, shard time, what the oracle says of itself."""
-    prices, columns = shard.prices, block.columns
-    anew = False
-    symbols, instruments = block.names.get("symbols", []), block.names.get("instruments", [])
-    rows = (columns[name].tolist() for name in ("symbol", "index", "symbol_state", "quote_time"))
-    for symbol, index, state, quote_time in zip(*rows, strict=True):
-        name = symbols[symbol]
-        anew = anew or prices.symbol_state.get(name) != state
-        prices.index[name], prices.symbol_state[name], prices.quote_time[name] = index, state, quote_time
+    prices, columns = shard.prices, {name: column.tolist() for name, column in block.columns.items()}
+    names, listed = block.names.get("symbols", []), block.names.get("instruments", [])
+    symbols, instruments = [names[at] for at in columns["symbol"]], [listed[at] for at in columns["instrument"]]
+    prices.index.update(zip(symbols, columns["index"], strict=True))
+    prices.quote_time.update(zip(symbols, columns["quote_time"], strict=True))
+    prices.mark.update(zip(instruments, columns["mark"], strict=True))
+    anew = _take(prices.symbol_state, symbols, columns["symbol_state"])
+    anew = _take(prices.mark_state, instruments, columns["mark_state"]) or anew
     if prices.rules_version >= 2:
-        anew = _take_trust(prices, [symbols[at] for at in columns["symbol"]], block) or anew
-    rows = (columns[name].tolist() for name in ("instrument", "mark", "mark_state"))
-    for instrument, mark_price, state in zip(*rows, strict=True):
-        name = instruments[instrument]
-        anew = anew or prices.mark_state.get(name) != state
-        prices.mark[name], prices.mark_state[name] = mark_price, state
+        # a block without widenings widens nothing
+        anew = _take_trust(prices, symbols, columns["check"], columns.get("widening", [0.0] * len(symbols))) or anew
     oracle = block.extra["oracle"]
     prices.time = max(prices.time, int(block.extra["time"]))
     prices.oracles = int(oracle["of"])
@@ -147,27 +144,24 @@ def mark(shard: Shard, block: Block) -> None:
         _fund(shard, instrument, rate, time, price)
 
 
-def _take_trust(prices: Prices, names: list[str], block: Block) -> bool:
-    """Check prices and widenings of these symbols; whether a widening changed.
+def _take(held: dict[str, Any], names: list[str], told: list[Any]) -> bool:
+    """Hold what was told by each name, nothing where that is None; whether any of it is new."""
+    if list(map(held.get, names)) == told:
+        return False
+    for name, value in zip(names, told, strict=True):
+        if value is None:
+            held.pop(name, None)
+        else:
+            held[name] = value
+    return True
 
-    A block without widenings widens nothing.
-    """
-    changed = False
-    checks = block.columns["check"].tolist()
-    widenings = block.columns.get("widening", np.zeros(len(names))).tolist()
-    for name, check, widening in zip(names, checks, widenings, strict=True):
-        known = prices.check.get(name), prices.widening.get(name)
-        told = check if check == check else None, widening or None
-        if told == known:
-            continue
-        prices.trust_changed = True
-        changed = changed or told[1] != known[1]
-        for held, value in ((prices.check, told[0]), (prices.widening, told[1])):
-            if value is None:
-                held.pop(name, None)
-            else:
-                held[name] = value
-    return changed
+
+def _take_trust(prices: Prices, symbols: list[str], checks: list[float], widenings: list[float]) -> bool:
+    """Hold check prices and widenings; whether a widening is new."""
+    checked = _take(prices.check, symbols, [check if check == check else None for check in checks])
+    widened = _take(prices.widening, symbols, [widening or None for widening in widenings])
+    prices.trust_changed = prices.trust_changed or checked or widened
+    return widened
 
 
 def fund(shard: Shard, block: Block) -> list[tuple[int, str]]:

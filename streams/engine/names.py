@@ -82,10 +82,8 @@ class Names:
 
     def keys(self, numbers: I64) -> tuple[U8, I64]:
         """The bytes of names side by side, and where each ends."""
-        ends = np.cumsum(self.size[numbers], dtype=np.int64)
-        out = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
-        _copy(self.text, self.start, self.size, numbers, out)
-        return out, ends
+        keys: tuple[U8, I64] = _keys(self.text, self.start, self.size, numbers)
+        return keys
 
     def _reserve(self, names: int, size: int) -> None:
         self.text = grown(self.text, self._used + size)
@@ -213,9 +211,16 @@ def _fill(text: U8, start: I64, size: I32, slots: I64, count: int) -> None:
 
 
 @njit(cache=True)
-def _copy(text: U8, start: I64, size: I32, numbers: I64, out: U8) -> None:
+def _keys(text: U8, start: I64, size: I32, numbers: I64) -> tuple[U8, I64]:
+    ends = np.empty(numbers.shape[0], dtype=np.int64)
+    at = 0
+    for row in range(numbers.shape[0]):
+        at += size[numbers[row]]
+        ends[row] = at
+    out = np.empty(at, dtype=np.uint8)
     at = 0
     for number in numbers:
         for k in range(start[number], start[number] + size[number]):
             out[at] = text[k]
             at += 1
+    return out, ends
