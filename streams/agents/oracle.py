@@ -162,9 +162,7 @@ class Oracle:
         if terms.next_offset != self._terms_read:
             self._terms_read = terms.next_offset
             self._learn_rules()
-            self._fold.terms(
-                [(name, known.records[1]["underlying"]) for name, known in sorted(terms.instruments.items())]
-            )
+            self._fold.terms(terms.marked_by_index())
 
     def _learn_rules(self) -> None:
         terms = self._context.terms.terms

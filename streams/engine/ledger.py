@@ -306,7 +306,7 @@ class Ledger:
         lots = self.house_lots.get(("~house", instrument), 0)
         if lots == 0:
             return
-        unit, divisor = int(terms.unit[instrument]), int(terms.divisor[instrument])
+        unit, divisor = int(terms.settled_unit[instrument]), int(terms.divisor[instrument])
         inverse = bool(terms.inverse[instrument])
         value = -round(Fraction(lots * unit, ticks * divisor)) if inverse else lots * ticks * unit
         residue = value + lots * round(Fraction(unit, ticks * divisor)) if inverse else 0  # as posting.post_residue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ class Prices:
             prices=self.prices,
             mark_state=self.mark_states,
             price_state=self.price_states,
-            underlyings=underlyings,
+            underlyings=[None if terms.is_option(at) else symbol for at, symbol in enumerate(underlyings)],
             assets=terms.assets,
             index=self.index,
             check=self.check,
@@ -220,24 +221,20 @@ def _usable(ticks: int, terms: Terms, instrument: int) -> bool:
 
 
 def settle_expired(shard: Shard) -> I64:
-    """Settle every future whose expiry shard time has reached and whose price is known; the books that held one.
+    """Settle every future and option whose expiry shard time has reached and whose price is known; the books that
+    held one.
 
-    At its stated settlement price, else at the mark that stands when shard time first reaches the expiry. A price
-    out of the ledger's range is not known: the next mark, or a corrected settlement price, settles.
+    A future at its stated settlement price, else at the mark that stands when shard time first reaches the expiry; an
+    option at its payoff at the stated price of its underlying, else at the index that stands then. A price out of the
+    ledger's range is not known: the next one, or a corrected settlement price, settles.
     """
     books: list[int] = []
     for instrument, expiry in shard.expiries.items():
         if instrument in shard.settled or shard.prices.time < expiry:
             continue
-        record: dict[str, Any] = shard.terms.records[shard.terms.instruments[instrument]]
-        precision = record["price_precision"]
-        if record.get("settlement_price") is not None:
-            ticks = int(Decimal(record["settlement_price"]).scaleb(precision))
-        elif not np.isnan(shard.prices.marks[instrument]):
-            ticks = shard.prices.ticks(float(shard.prices.marks[instrument]), precision)
-        else:
-            continue
-        if not _usable(ticks, shard.posting, instrument):
+        is_option = shard.terms.is_option(instrument)
+        ticks = _paid_out(shard, instrument) if is_option else _settlement_ticks(shard, instrument)
+        if ticks is None or (not is_option and not _usable(ticks, shard.posting, instrument)):
             continue
         shard.settled[instrument] = shard.posting.settled[instrument] = ticks
         held = holders(shard.ledger.positions, shard.ledger.books, instrument)
@@ -247,3 +244,31 @@ def settle_expired(shard: Shard) -> I64:
     touched = distinct(np.array(books, dtype=np.int64))
     shard.touched.update(shard.ledger.book_account[touched].tolist())
     return touched
+
+
+def _settlement_ticks(shard: Shard, instrument: int) -> int | None:
+    """The settlement price of an expired future in ticks; None where it is not known."""
+    record: dict[str, Any] = shard.terms.records[shard.terms.instruments[instrument]]
+    precision = record["price_precision"]
+    if record.get("settlement_price") is not None:
+        return int(Decimal(record["settlement_price"]).scaleb(precision))
+    mark_price = float(shard.prices.marks[instrument])
+    return None if np.isnan(mark_price) else shard.prices.ticks(mark_price, precision)
+
+
+def _paid_out(shard: Shard, instrument: int) -> int | None:
+    """What one lot of an expired option pays, in minor units, rounded half-even; None where it is not known.
+
+    Each lot pays the same, so that what longs receive is what shorts pay, however the lots are split.
+    """
+    terms = shard.terms
+    record: dict[str, Any] = terms.records[terms.instruments[instrument]]
+    index = shard.prices.index.get(record["underlying"])
+    stated = record.get("settlement_price")
+    if stated is None and index is None:
+        return None
+    price, strike = Fraction(repr(index) if stated is None else stated), Fraction(record["strike"])
+    gain = max(price - strike if record["option_type"] == "call" else strike - price, Fraction(0))
+    coins = gain / price if record["settlement"] == record["underlying"] else gain
+    paid = round(coins * int(shard.posting.unit[instrument]) * 10 ** record["price_precision"])
+    return paid if paid < LIMIT else None

@@ -76,14 +76,15 @@ def radii(
     """Write radius and kind of the books just judged; `status`, `called` and `step` are as it left them. How many are
     UNKNOWN.
 
-    A book in liquidation, or held back from it, has radius 0; one that was taken over no end to it. UNKNOWN are those
-    that the bounds must be asked about: with a call open, or too close to the edge of a tier to tell.
+    A book in liquidation, or held back from it, or with options, has radius 0; one that was taken over no end to it.
+    UNKNOWN are those that the bounds must be asked about: with a call open, or too close to the edge of a tier to tell.
 
     Parameters
     ----------
     fixed : the asset whose price cannot move (the reporting currency), or NONE
     """
     net, costs = np.empty(prices.shape[0]), np.empty(COSTS)
+    options = np.any(p.right != 0.0)
     unknown = 0
     for at in range(books.shape[0]):
         fetch_ahead(positions, held, balances, books, at)
@@ -98,8 +99,14 @@ def radii(
         floor = floor_of(levels.call[own], levels.call_exit[own], called[book])
         slack = judged.adjusted[at] - floor * maintenance
         found, its_kind = 0.0, BOTH
+        loose = False
+        if options:
+            for entry in range(positions.start[book], positions.start[book] + positions.size[book]):
+                loose = loose or p.right[positions.key[entry]] != 0.0
         if status[book] == BANKRUPT:
             found = math.inf
+        elif loose:
+            found = 0.0
         elif status[book] == UNPRICED and step[book] == 0 and equity != equity:
             found = RADIUS_MAX  # its price, once it comes, is farther
         elif status[book] == MARGIN_CALL and step[book] == 0 and equity >= 0.0:

@@ -9,10 +9,10 @@ from numba import njit
 from streams.engine.book_view import BookView
 from streams.engine.restraint import cautious, restrictions
 from streams.engine.valuation import STATUSES
-from streams.margin.equity import TIE, Book, book_requirement, equity_of, net_assets
+from streams.margin.equity import TIE, Book, book_requirement, net_assets, standard_equity
 from streams.margin.liquidation_price import liquidation_factor
 from streams.margin.parameters import F64, Parameters
-from streams.margin.requirements import notional, requirement
+from streams.margin.requirements import notional, position_requirement
 
 #: Digits enough for any price to any precision.
 LONG = Context(prec=120)
@@ -72,7 +72,7 @@ def book_numbers(p: Parameters, book: Book) -> tuple[float, float, float, float,
     net = np.empty(book.asset.shape[0])
     if not net_assets(p, book, net):
         return np.nan, np.nan, np.nan, np.nan, np.nan
-    equity, adjusted, initial_equity = equity_of(p, book, net)
+    equity, adjusted, initial_equity = standard_equity(p, book, net)
     initial, maintenance = book_requirement(p, book)
     return equity, adjusted, initial_equity, initial, maintenance
 
@@ -94,7 +94,7 @@ def exact_numbers(view: BookView) -> tuple[float, float, float, float, float]:
 
 def _equity(view: BookView) -> tuple[float, float, float]:
     net = np.array([float(amount) for amount in view.net_assets().values()], dtype=np.float64)
-    found: tuple[float, float, float] = equity_of(view.parameters, view.book(), net)
+    found: tuple[float, float, float] = standard_equity(view.parameters, view.book(), net)
     return found
 
 
@@ -112,7 +112,8 @@ def book_details(p: Parameters, book: Book) -> Details:
         if out.notional[j] != out.notional[j]:
             out.initial[j] = out.maintenance[j] = np.nan
         else:
-            out.initial[j], out.maintenance[j] = requirement(p, i, book.quantity[j], out.notional[j])
+            held = position_requirement(p, i, book.quantity[j], book.mark[j], price)
+            out.initial[j], out.maintenance[j] = held
         if priced == priced:
             same = -1
             for other in range(j):

@@ -20,13 +20,13 @@ from streams.margin.equity import (
     TIE,
     Book,
     book_requirement,
-    equity_of,
     haircut_value,
     net_assets,
     position_value,
+    standard_equity,
 )
 from streams.margin.parameters import F64, I64, Parameters
-from streams.margin.requirements import requirement
+from streams.margin.requirements import position_requirement
 
 
 class Numbers(NamedTuple):
@@ -116,7 +116,7 @@ def value_books(
     for at in range(total):
         book = gather(p, positions, balances, terms, marks, prices, books[at], room)
         priced = net_assets(p, book, net)
-        equity[at], adjusted[at], initial_equity[at] = equity_of(p, book, net)
+        equity[at], adjusted[at], initial_equity[at] = standard_equity(p, book, net)
         initial[at], maintenance[at] = book_requirement(p, book)
         if not priced:
             equity[at] = adjusted[at] = initial_equity[at] = initial[at] = maintenance[at] = np.nan
@@ -205,7 +205,7 @@ def instrument_table(p: Parameters, marks: F64, prices: F64) -> F64:
     table = np.empty((marks.shape[0], 8))
     for i in range(marks.shape[0]):
         first, end = p.tier_start[i], p.tier_start[i + 1]
-        plain = not p.inverse[i] and p.tier_from[first] == 0.0
+        plain = not p.inverse[i] and p.right[i] == 0.0 and p.tier_from[first] == 0.0
         table[i, MARK] = marks[i] if plain else np.nan
         table[i, PRICE] = prices[p.settlement[i]]
         table[i, EDGE] = p.tier_from[first + 1] if end > first + 1 else np.inf
@@ -274,8 +274,8 @@ def judge_books(
     out : room for as many books
     """
     instruments, assets = instrument_table(p, marks, prices), asset_table(p, prices)
-    premiums = np.any(p.size_premium_factor > 0.0)
-    net = np.empty(prices.shape[0])
+    premiums, options = np.any(p.size_premium_factor > 0.0), np.any(p.right != 0.0)
+    net, bought = np.empty(prices.shape[0]), np.zeros(prices.shape[0])
     for at in range(books.shape[0]):
         fetch_ahead(positions, held, balances, books, at)
         if at + FAR < books.shape[0]:
@@ -290,6 +290,7 @@ def judge_books(
             asset = balances.key[base] & INDEX
             price = assets[asset, ASSET_PRICE]
             amount = balances.amount[base] / assets[asset, ASSET_SCALE]
+            held_options = 0.0
             for entry in range(first, end):
                 i = positions.key[entry] & INDEX
                 worth = held.units[entry] * instruments[i, MARK]
@@ -302,12 +303,15 @@ def judge_books(
                 else:
                     quantity = positions.lots[entry] / p.lot_scale[i]
                     worth = position_value(p, i, quantity, marks[i])
-                    value = abs(worth) * instruments[i, PRICE]
-                    required = requirement(p, i, quantity, value)[1]
+                    required = position_requirement(p, i, quantity, marks[i], instruments[i, PRICE])[1]
+                    if options and p.right[i] != 0.0 and quantity > 0.0:
+                        held_options += worth
                 amount += worth - held.paid[entry]
                 maintenance += required
             if amount != 0.0:
                 equity = amount * price
+            amount -= held_options
+            if amount != 0.0:
                 if 0.0 <= amount < assets[asset, ASSET_EDGE]:
                     adjusted = amount * assets[asset, ASSET_KEPT] * price
                 else:
@@ -328,16 +332,20 @@ def judge_books(
                 else:
                     quantity = positions.lots[entry] / p.lot_scale[i]
                     worth = position_value(p, i, quantity, marks[i])
-                    value = abs(worth) * instruments[i, PRICE]
-                    required = requirement(p, i, quantity, value)[1]
+                    required = position_requirement(p, i, quantity, marks[i], instruments[i, PRICE])[1]
+                    if options and p.right[i] != 0.0 and quantity > 0.0:
+                        bought[p.settlement[i] & INDEX] += worth
                 net[p.settlement[i] & INDEX] += worth - held.paid[entry]
                 maintenance += required
             for k in range(base, last):
                 asset = balances.key[k] & INDEX
                 amount = net[asset]
                 if amount != 0.0:
+                    equity += amount * assets[asset, ASSET_PRICE]
+                amount -= bought[asset]
+                bought[asset] = 0.0
+                if amount != 0.0:
                     price = assets[asset, ASSET_PRICE]
-                    equity += amount * price
                     if 0.0 <= amount < assets[asset, ASSET_EDGE]:
                         adjusted += amount * assets[asset, ASSET_KEPT] * price
                     else:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.dead_letters import Refused
-from schemas.instruments import FUTURE_TYPES, Asset, HaircutTier, Instrument, MarginTier
+from schemas.instruments import DATED_TYPES, PERPETUAL_TYPES, Asset, HaircutTier, Instrument, MarginTier, OptionMargin
 from schemas.journal import PRICE_STATES
 from streams.engine.book_view import InstrumentNames
 from streams.engine.orders import FREE_PRECISION
@@ -20,7 +20,7 @@ from streams.engine.trust import SUSPECT, Trust
 from streams.evaluate.document import BadDocument, Field, Node
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import PRECISION_MAX, normalised
-from streams.margin.parameters import Parameters, widened
+from streams.margin.parameters import F64, Parameters, widened
 
 _ASSET = (
     *("id", "kind", "closed", "price", "precision"),
@@ -36,10 +36,12 @@ _INSTRUMENT = (
     *("id", "kind", "closed", "type", "underlying", "settlement", "multiplier", "mark_price"),
     *("price_precision", "quantity_precision", "expiry", "settlement_price", "tiers", "tier_method"),
     *("state", "check_price"),
+    *("option_type", "strike", "option_margin", "index_price"),
     *_RATES,
 )
 _TIER = ("notional_from", "initial_margin", "maintenance_margin")
-_TYPES = ("perpetual", "inverse_perpetual", "future", "inverse_future")
+_OPTION_MARGIN = ("most", "least", "call", "put", "put_value", "put_offset")
+_TYPES = ("perpetual", "inverse_perpetual", "future", "inverse_future", "option")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,14 @@ class _Priced(NamedTuple):
     check: float
 
 
+class _Hangs(NamedTuple):
+    """What an instrument hangs on; `index_price` may state what that costs."""
+
+    type: str
+    underlying: str
+    index_price: Node
+
+
 def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
     """The objects `assets` and `instruments` of a document; paths of fields without a meaning go to `unknown`.
 
@@ -80,13 +90,14 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
         widening[name] = _widening(field("widening"))
         precisions[name] = field("precision").integer(0, PRECISION_MAX)
         asset_records[name] = _asset(node, field, precisions[name], unknown)
-    instrument_records, names, marks = {}, {}, {}
+    instrument_records, names, marks, given = {}, {}, {}, []
     for name, node in _named(instruments):
         field = node.record(_INSTRUMENT, unknown)
         marks[name] = _priced(field, "mark_price")
         instrument_records[name], names[name] = _instrument(name, node, field, unknown)
         if field("settlement").text() not in asset_records:
             raise field("settlement").refuse("be one of the document's assets")
+        given.append(_Hangs(field("type").text(), field("underlying").text(), field("index_price")))
     table = TermsTable()
     table.apply([{**record, "id": name, "version": 0} for name, record in asset_records.items()])
     # an instrument may be called as an asset is; in the table a line end, which no name has, tells it apart
@@ -94,7 +105,9 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
     scales = [10.0 ** (FREE_PRECISION if places is None else places) for places in precisions.values()]
     parameters = widened(table.parameters(), np.array(list(widening.values()), dtype=np.float64))
     return Market(
-        parameters=parameters._replace(asset_scale=np.array(scales, dtype=np.float64)),
+        parameters=parameters._replace(
+            asset_scale=np.array(scales, dtype=np.float64), index_price=_indexes(given, prices, list(marks.values()))
+        ),
         names=names,
         instruments={name: at for at, name in enumerate(names)},
         assets={name: at for at, name in enumerate(asset_records)},
@@ -110,6 +123,22 @@ def _priced(field: Field, name: str) -> _Priced:
     price, check = float(field(name).positive()), field("check_price")
     state = PRICE_STATES.index(field("state").choice(PRICE_STATES, "ok"))
     return _Priced(price, state, float(check.positive()) if check.given else np.nan)
+
+
+def _indexes(hang: Sequence[_Hangs], prices: Mapping[str, _Priced], marks: Sequence[_Priced]) -> F64:
+    """The price of each option's underlying: what it states itself, else the price of the asset of that name, else the
+    mark of the first perpetual on it."""
+    known = {name: priced.price for name, priced in prices.items()}
+    for instrument, mark in zip(hang, marks, strict=True):
+        if instrument.type in PERPETUAL_TYPES:
+            known.setdefault(instrument.underlying, mark.price)
+    found = np.full(len(hang), np.nan)
+    for at, instrument in enumerate(hang):
+        if instrument.type == "option":
+            stated = instrument.index_price
+            own = stated.given or instrument.underlying not in known
+            found[at] = float(stated.positive()) if own else known[instrument.underlying]
+    return found
 
 
 def _widening(node: Node) -> float:
@@ -181,7 +210,10 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
             quantity_precision=quantity_precision or 0,
             tiers=tuple(MarginTier(**{rate: row(rate).digits() for rate in _TIER}) for row in rows),
             tier_method=method,  # type: ignore[arg-type]
-            expiry=0 if kind in FUTURE_TYPES else None,
+            expiry=0 if kind in DATED_TYPES else None,
+            option_type=field("option_type").choice(("call", "put")) if field("option_type").given else None,  # type: ignore[arg-type]
+            strike=field("strike").digits_or_none(),
+            option_margin=_option_margin(field("option_margin"), unknown),
             **rates,
         ),
     )
@@ -193,6 +225,13 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
         quantity_precision=quantity_precision,
     )
     return {**record, "underlying": field("underlying").text(), "settlement": field("settlement").text()}, names
+
+
+def _option_margin(node: Node, unknown: list[str]) -> OptionMargin | None:
+    if not node.given:
+        return None
+    field = node.record(_OPTION_MARGIN, unknown)
+    return OptionMargin(**{name: field(name).digits() for name in _OPTION_MARGIN if field(name).given})
 
 
 def _checked(node: Node, record: Asset | Instrument) -> TermsRecord:

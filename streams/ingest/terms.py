@@ -20,12 +20,11 @@ from schemas.codec import Reader
 from schemas.dead_letters import Refused
 from schemas.fields import shown
 from schemas.instruments import (
-    ASSET_IDENTITY,
-    INSTRUMENT_IDENTITY,
     INVERSE_TYPES,
     PERPETUAL_TYPES,
     EngineRules,
     TermsMessage,
+    identity_fields,
     unit_value,
 )
 from schemas.oracle_terms import ORACLE_ID, ORACLE_PREFIX, SOURCE_PREFIX
@@ -174,6 +173,11 @@ class Terms:
             self._make_usable(record)
         for record in [record for record in records if record["kind"] in _ORACLE_KINDS]:
             self._keep_for_oracle(record)
+
+    def marked_by_index(self) -> list[tuple[str, str]]:
+        """Each instrument, by id, whose mark is the index of a symbol and a basis, and that symbol: all but options."""
+        records = {id: found.records[1] for id, found in sorted(self.instruments.items())}
+        return [(id, record["underlying"]) for id, record in records.items() if record["type"] != "option"]
 
     def find_instrument(self, id: str, field: str = "instrument") -> InstrumentTerms:
         """The instrument; raises `Refused` unknown_instrument, unknown_asset (its settlement), bad_terms."""
@@ -339,8 +343,7 @@ def check_size(value: bytes, bytes_max: int) -> None:
 
 
 def _check_identity(before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    fields = {"instrument": INSTRUMENT_IDENTITY, "asset": ASSET_IDENTITY}.get(before["kind"], ("kind",))
-    for field in fields:
+    for field in identity_fields(before):
         if before[field] != record.get(field):
             raise Refused(
                 "identity_changed",
