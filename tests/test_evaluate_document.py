@@ -94,7 +94,7 @@ FAULTS = [
     ("assets", [], "assets must be an object, found an array"),
     # instruments
     ("instruments.BTC-PERP.type", ABSENT, "instruments.BTC-PERP.type must be given, found nothing"),
-    ("instruments.BTC-PERP.type", "option", "type must be one of perpetual, inverse_perpetual, future, inverse_future"),
+    ("instruments.BTC-PERP.type", "swap", "one of perpetual, inverse_perpetual, future, inverse_future, option, found"),
     ("instruments.BTC-PERP.underlying", ABSENT, "instruments.BTC-PERP.underlying must be given, found nothing"),
     ("instruments.BTC-PERP.underlying", 5, "underlying must be a string that is not empty, found 5"),
     ("instruments.BTC-PERP.settlement", "EUR", "settlement must be one of the document's assets, found 'EUR'"),

@@ -20,7 +20,7 @@ from streams.margin.parameters import I64, Parameters
 @lru_cache(maxsize=4096)
 def exact(number: float) -> Fraction:
     """The decimal that a float64 prints as; remembered, since all books of a block meet the same marks."""
-    return Fraction(repr(number))
+    return Fraction(Decimal(repr(number)))
 
 
 @dataclass(frozen=True, kw_only=True)
