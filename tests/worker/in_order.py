@@ -54,7 +54,7 @@ class InOrder:
         for topic, run in groupby(events, key=lambda event: event.topic):
             messages = [(self._next(), event.key.encode(), event.value(), event.time) for event in run]
             if topic == "oracle-prices":
-                rows, refused, _ = self._quotes.take(messages, self._terms, now_ms, final=True)
+                rows, refused, *_ = self._quotes.take(messages, self._terms, now_ms, final=True)
                 self._oracle.quotes([Quote(*row) for row in rows])
             else:
                 result = self._ingest[topic].take(messages, self._terms, now_ms, final=True)
