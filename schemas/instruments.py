@@ -1,6 +1,6 @@
 """`instruments`: instruments, collateral assets, controls and engine rules, and the scale of amounts.
 
-The records that are the oracle's alone are in `oracle_terms`.
+The records that are the oracle's alone are in `oracle_terms`, those of portfolio margin in `risk_terms`.
 """
 
 from decimal import Decimal
@@ -11,6 +11,7 @@ import msgspec
 
 from schemas.fields import Id, Name, Number, Record, Time
 from schemas.oracle_terms import OracleRules, Source
+from schemas.risk_terms import Correlations, RiskUnit
 
 PERPETUAL_TYPES = ("perpetual", "inverse_perpetual")
 FUTURE_TYPES = ("future", "inverse_future")
@@ -183,7 +184,7 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
 
 
 #: Any record of the topic, told apart by `kind`.
-TermsMessage = Instrument | Asset | Control | EngineRules | Source | OracleRules
+TermsMessage = Instrument | Asset | Control | EngineRules | Source | OracleRules | RiskUnit | Correlations
 
 
 def unit_value(

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.dead_letters import Refused
-from schemas.instruments import FUTURE_TYPES, Asset, HaircutTier, Instrument, MarginTier
+from schemas.instruments import FUTURE_TYPES, PERPETUAL_TYPES, Asset, HaircutTier, Instrument, MarginTier
 from schemas.journal import PRICE_STATES
 from streams.engine.book_view import InstrumentNames
 from streams.engine.orders import FREE_PRECISION
+from streams.engine.risk_model import RiskView
 from streams.engine.terms import TermsTable
 from streams.engine.trust import SUSPECT, Trust
 from streams.evaluate.document import BadDocument, Field, Node
+from streams.evaluate.risk import NO_OPTION, OPTION_MARKET, option_market, read_risk_terms, risk_view
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import PRECISION_MAX, normalised
 from streams.margin.parameters import Parameters, widened
@@ -36,6 +38,7 @@ _INSTRUMENT = (
     *("id", "kind", "closed", "type", "underlying", "settlement", "multiplier", "mark_price"),
     *("price_precision", "quantity_precision", "expiry", "settlement_price", "tiers", "tier_method"),
     *("state", "check_price"),
+    *OPTION_MARKET,
     *_RATES,
 )
 _TIER = ("notional_from", "initial_margin", "maintenance_margin")
@@ -55,6 +58,7 @@ class Market:
     marks: Sequence[float]
     prices: Sequence[float]
     trust: Trust | None
+    risk: RiskView | None
 
 
 class _Priced(NamedTuple):
@@ -65,8 +69,9 @@ class _Priced(NamedTuple):
     check: float
 
 
-def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
-    """The objects `assets` and `instruments` of a document; paths of fields without a meaning go to `unknown`.
+def read_market(document: Field, unknown: list[str]) -> Market:
+    """What the objects `assets`, `instruments`, `risk_units` and `correlations` of a document say, at its `time`; paths
+    of fields without a meaning go to `unknown`.
 
     Raises
     ------
@@ -74,16 +79,17 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
         with the path of the first field that is wrong.
     """
     asset_records, prices, precisions, widening = {}, {}, {}, {}
-    for name, node in _named(assets):
+    for name, node in _named(document("assets")):
         field = node.record(_ASSET, unknown)
         prices[name] = _priced(field, "price")
         widening[name] = _widening(field("widening"))
         precisions[name] = field("precision").integer(0, PRECISION_MAX)
         asset_records[name] = _asset(node, field, precisions[name], unknown)
-    instrument_records, names, marks = {}, {}, {}
-    for name, node in _named(instruments):
+    instrument_records, names, marks, options = {}, {}, {}, []
+    for name, node in _named(document("instruments")):
         field = node.record(_INSTRUMENT, unknown)
         marks[name] = _priced(field, "mark_price")
+        options.append(option_market(field) if field("type").value == "option" else NO_OPTION)
         instrument_records[name], names[name] = _instrument(name, node, field, unknown)
         if field("settlement").text() not in asset_records:
             raise field("settlement").refuse("be one of the document's assets")
@@ -91,8 +97,10 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
     table.apply([{**record, "id": name, "version": 0} for name, record in asset_records.items()])
     # an instrument may be called as an asset is; in the table a line end, which no name has, tells it apart
     table.apply([{**record, "id": f"{name}\n", "version": 0} for name, record in instrument_records.items()])
+    table.apply([{**r, "version": 0} for r in read_risk_terms(document("risk_units"), document("correlations"), unknown)])
     scales = [10.0 ** (FREE_PRECISION if places is None else places) for places in precisions.values()]
-    parameters = widened(table.parameters(), np.array(list(widening.values()), dtype=np.float64))
+    widenings = np.array(list(widening.values()), dtype=np.float64)
+    parameters = widened(table.parameters(), widenings)
     return Market(
         parameters=parameters._replace(asset_scale=np.array(scales, dtype=np.float64)),
         names=names,
@@ -103,7 +111,23 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
         marks=[mark.price for mark in marks.values()],
         prices=[price.price for price in prices.values()],
         trust=_trust(list(marks.values()), list(prices.values())),
+        risk=risk_view(
+            table,
+            options=options,
+            indexes=_indexes(table, prices, list(marks.values())),
+            time=document("time").time() or 0,
+            widening=widenings,
+        ),
     )
+
+
+def _indexes(table: TermsTable, prices: Mapping[str, _Priced], marks: Sequence[_Priced]) -> dict[str, float]:
+    """Price of each underlying: of the asset so named; else the mark of the first instrument on it that never expires."""
+    found = {name: price.price for name, price in prices.items()}
+    for at, identity in enumerate(table.instruments):
+        if table.records[identity]["type"] in PERPETUAL_TYPES:
+            found.setdefault(table.underlying(at), marks[at].price)
+    return found
 
 
 def _priced(field: Field, name: str) -> _Priced:

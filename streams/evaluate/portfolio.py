@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any, get_args
 
 import numpy as np
 
 from schemas.accounts import Levels
 from schemas.dead_letters import Refused
-from streams.engine.book_view import BookView, Leg
+from streams.engine.book_view import BookView, Leg, MarginModel
 from streams.engine.posting import LOTS_LIMIT
+from streams.engine.risk_model import RiskView
 from streams.engine.standing import LevelSet
 from streams.engine.terms import Rules
 from streams.engine.valuation import STATUSES
@@ -24,13 +26,14 @@ from streams.ingest.term_rules import checked_levels
 #: Significant digits that a liquidation size has where the document states no lot.
 SIZE_DIGITS = 15
 
-_DOCUMENT = ("time", "assets", "instruments", "accounts", "levels", "previous_status")
+_DOCUMENT = ("time", "assets", "instruments", "risk_units", "correlations", "accounts", "levels", "previous_status")
 _ACCOUNT = ("account", "mode", "margin_model", "levels", "balances", "positions", "previous_status")
 _POSITION = (
     *("instrument", "quantity", "entry_price", "accrued_funding"),
     *("margin_mode", "isolated_margin", "previous_status"),
 )
 _MODES = ("cross", "isolated")
+MARGIN_MODELS = get_args(MarginModel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +72,7 @@ def read_portfolio(data: bytes) -> Portfolio:
     """
     unknown: list[str] = []
     field = parse(data).record(_DOCUMENT, unknown)
-    field("time").time()
-    market = read_market(field("assets"), field("instruments"), unknown)
+    market = read_market(field, unknown)
     if not field("accounts").given:
         raise BadDocument("accounts must be given, found nothing")
     rules = Rules()
@@ -92,7 +94,9 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
     """One account; `levels` and `previous` hold where it states none."""
     field = node.record(_ACCOUNT, unknown)
     mode = field("mode").choice(_MODES, "cross")
-    field("margin_model").choice(("standard",), "standard")
+    model: Any = field("margin_model").choice(MARGIN_MODELS, "standard")
+    if model == "portfolio" and market.risk is None:
+        raise field("margin_model").refuse("be standard where the document has no risk_units")
     balances: dict[int, Fraction] = {}
     for name, amount in field("balances").fields() if field("balances").given else ():
         if name not in market.assets:
@@ -119,7 +123,7 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
     return Account(
         name=field("account").text(),
         levels=_levels(field("levels"), levels, unknown),
-        cross=HeldBook(view=_view(market, cross, balances), previous_status=_previous(field, previous)),
+        cross=HeldBook(view=_view(market, cross, balances, model, market.risk), previous_status=_previous(field, previous)),
         isolated=isolated,
     )
 
@@ -183,7 +187,13 @@ def _cost(size: Fraction, entry: Fraction, *, inverse: bool, precision: int | No
     return cost if precision is None else round(cost * 10**precision) / Fraction(10**precision)
 
 
-def _view(market: Market, legs: list[Leg], balances: dict[int, Fraction]) -> BookView:
+def _view(
+    market: Market,
+    legs: list[Leg],
+    balances: dict[int, Fraction],
+    model: MarginModel = "standard",
+    risk: RiskView | None = None,
+) -> BookView:
     """A book as the engine would hold it: legs by instrument, balances by asset, both in order of id."""
     legs = sorted(legs, key=lambda leg: leg.names.id)
     settlements = {int(market.parameters.settlement[leg.index]) for leg in legs}
@@ -200,6 +210,8 @@ def _view(market: Market, legs: list[Leg], balances: dict[int, Fraction]) -> Boo
         marks=market.marks,
         prices=market.prices,
         trust=market.trust,
+        margin_model=model,
+        risk=risk,
     )
 
 

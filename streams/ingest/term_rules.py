@@ -19,7 +19,9 @@ from schemas.instruments import (
     TermsMessage,
 )
 from schemas.oracle_terms import OracleRules, Source
+from schemas.risk_terms import Correlations, RiskUnit
 from streams.ingest.oracle_rules import oracle_record, source_record
+from streams.ingest.risk_rules import correlations_record, risk_unit_record
 from streams.ingest.term_checks import TermsRecord, few, fraction, integer, number, positive
 
 TIERS_MAX = 100
@@ -51,6 +53,10 @@ def normalised(record: TermsMessage) -> TermsRecord:
             return source_record(record)
         case OracleRules():
             return oracle_record(record)
+        case RiskUnit():
+            return risk_unit_record(record)
+        case Correlations():
+            return correlations_record(record)
 
 
 def _instrument(record: Instrument) -> TermsRecord:
