@@ -51,8 +51,9 @@ class VolatilityRules(Record, frozen=True, kw_only=True):
 
 
 class SkewRules(Record, frozen=True, kw_only=True):
-    """Tilt of the smile in a scenario that skews it: volatility times 1 + min(cap, k cap / k*), k = ln(strike / forward),
-    cap = base cap + slope x sqrt(years), k* = max(least, sqrt(years) x width x (static + scale x sqrt(years))).
+    """Tilt of the smile in a scenario that skews it: volatility times 1 + min(cap, k cap / k*), where
+    k = ln(strike / forward), cap = base cap + slope x sqrt(years) and
+    k* = max(least, sqrt(years) x width x (static + scale x sqrt(years))).
 
     Parameters
     ----------
@@ -77,9 +78,9 @@ class SkewRules(Record, frozen=True, kw_only=True):
 
 
 class ExpiryRules(Record, frozen=True, kw_only=True):
-    """How an expiry counts: a positive value of its options times long_base x exp(-T (rate x long_multiply + long_add)),
-    a negative one times short_base x exp(T (rate x short_multiply + short_add)), its loss in the basis test
-    times basis_add + basis_multiply x T.
+    """How an expiry counts: a positive value of its options times long_base x exp(-T (rate x long_multiply
+    + long_add)), a negative one times short_base x exp(T (rate x short_multiply + short_add)), its loss in the
+    basis test times basis_add + basis_multiply x T.
 
     Parameters
     ----------

@@ -99,7 +99,7 @@ _TABLE = (
         partitions="one",
         cleanup="compact",
         records=(Instrument, Asset, Control, EngineRules, Source, OracleRules, RiskUnit, Correlations),
-        carries="an instrument or asset with its risk parameters, an order, rules of engine, oracle and portfolio margin, a source",
+        carries="an instrument or asset, how it is margined, an order, rules of engine and oracle, or a source",
     ),
     Topic(
         name="accounts",

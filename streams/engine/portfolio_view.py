@@ -48,7 +48,8 @@ def risk_book(view: BookView) -> RiskBook:
         raise ValueError("a book must have risk units to be seen by the portfolio model, found none")
     risk, model, book = view.risk, view.risk.model, view.book()
     marks, prices = np.array(view.marks, dtype=np.float64), np.array(view.prices, dtype=np.float64)
-    rows = model.rows(RiskMarket(marks, prices, risk.volatility, risk.forward, risk.discount, risk.index, risk.time))
+    options = risk.volatility, risk.forward, risk.discount
+    rows = model.rows(RiskMarket(marks, prices, *options, risk.index_price, risk.time))
     coins = model.coin[book.asset]
     which = np.union1d(book.instrument, coins[coins >= 0]).astype(np.int32)
     cut_no_coin = uncut(view.parameters, model.coin)
@@ -203,8 +204,8 @@ def portfolio_sizes(view: BookView, closable: npt.NDArray[np.bool_], target: flo
 
 
 def leg_losses(view: BookView) -> list[float]:
-    """What each leg of a priced book can lose by itself: its worst scenario, or its standard maintenance margin where it
-    belongs to no unit."""
+    """What each leg of a priced book can lose by itself: in its worst scenario, or where it belongs to no unit its
+    standard maintenance margin."""
     of = risk_book(view)
     return [
         leg_loss(of.table, of.model.units, int(row), float(quantity))

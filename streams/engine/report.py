@@ -14,6 +14,7 @@ from streams.margin.equity import TIE, Book, book_requirement, equity_of, net_as
 from streams.margin.liquidation_price import liquidation_factor
 from streams.margin.parameters import F64, Parameters
 from streams.margin.requirements import notional, requirement
+from streams.margin.scenarios import OPTION
 
 #: Digits enough for any price to any precision.
 LONG = Context(prec=120)
@@ -218,9 +219,11 @@ def margin_report(view: BookView, status: int) -> dict[str, Any]:
 
 
 def _models(view: BookView) -> dict[str, Any]:
-    """What the report says of the models: why the portfolio model requires what it does, and what the other one would."""
+    """What a report says of the models: why the portfolio model requires what it does, what the other one would."""
     own = view.margin_model == "portfolio"
-    other = numbers_by(view, "standard" if own else "portfolio")
+    options = view.risk is not None and any(view.risk.model.kind[leg.index] == OPTION for leg in view.legs)
+    # the standard model knows no options yet
+    other = (np.nan,) * 5 if own and options else numbers_by(view, "standard" if own else "portfolio")
     found = {"initial_margin": number_text(other[3]), "maintenance_margin": number_text(other[4])}
     return {**({"portfolio": _texts(portfolio_section(view))} if own else {}), "other_model": found}
 

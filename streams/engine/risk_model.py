@@ -83,7 +83,7 @@ class RiskMarket(NamedTuple):
     """What rows are valued at; nan where not known.
 
     `volatility`, `forward` and `discount` are of options, by instrument; `marks` by instrument, `prices` by asset,
-    `index` by unit; `time` is epoch ms.
+    `index_price` of the underlying by unit; `time` is epoch ms.
     """
 
     marks: F64
@@ -91,7 +91,7 @@ class RiskMarket(NamedTuple):
     volatility: F64
     forward: F64
     discount: F64
-    index: F64
+    index_price: F64
     time: int
 
 
@@ -105,7 +105,7 @@ class RiskView(NamedTuple):
     volatility: F64
     forward: F64
     discount: F64
-    index: F64
+    index_price: F64
     time: int
     widening: F64
 
@@ -160,7 +160,7 @@ class RiskModel:
         for asset in np.nonzero(self.coin >= 0)[0]:
             coins[self.coin[asset] - n] = market.prices[asset]
         paid_in = np.where(self.settlement >= 0, market.prices[np.maximum(self.settlement, 0)], np.nan)
-        index_price = np.where(self.unit >= 0, market.index[known], np.nan)
+        index_price = np.where(self.unit >= 0, market.index_price[known], np.nan)
         index_price[n:] = coins
         of = Instruments(
             kind=self.kind,
@@ -226,8 +226,8 @@ def risk_model(terms: TermsTable) -> RiskModel | None:
     coins = [-1] * len(terms.assets)
     asset_of = [-1] * len(symbols)
     for asset, identity in enumerate(terms.assets):
-        if (unit := number.get(identity)) is not None:
-            coins[asset], asset_of[unit] = len(instruments) + unit, asset
+        if identity in number:
+            coins[asset], asset_of[number[identity]] = len(instruments) + number[identity], asset
     unit = np.array([*(number.get(i["underlying"], -1) for i in instruments), *range(len(symbols))], dtype=np.int32)
     expires = [np.inf if i["expiry"] is None else float(i["expiry"]) for i in instruments] + [np.inf] * len(symbols)
     strike = [float(i.get("strike") or 0.0) for i in instruments] + [0.0] * len(symbols)

@@ -19,7 +19,16 @@ from streams.engine.risk_model import RiskView
 from streams.engine.terms import TermsTable
 from streams.engine.trust import SUSPECT, Trust
 from streams.evaluate.document import BadDocument, Field, Node
-from streams.evaluate.risk import NO_OPTION, OPTION_MARKET, option_market, read_risk_terms, risk_view
+from streams.evaluate.risk import (
+    NO_OPTION,
+    OPTION_MARKET,
+    OPTION_TERMS,
+    OptionMarket,
+    option_market,
+    option_terms,
+    read_risk_terms,
+    risk_view,
+)
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import PRECISION_MAX, normalised
 from streams.margin.parameters import Parameters, widened
@@ -38,11 +47,12 @@ _INSTRUMENT = (
     *("id", "kind", "closed", "type", "underlying", "settlement", "multiplier", "mark_price"),
     *("price_precision", "quantity_precision", "expiry", "settlement_price", "tiers", "tier_method"),
     *("state", "check_price"),
+    *OPTION_TERMS,
     *OPTION_MARKET,
     *_RATES,
 )
 _TIER = ("notional_from", "initial_margin", "maintenance_margin")
-_TYPES = ("perpetual", "inverse_perpetual", "future", "inverse_future")
+_TYPES = ("perpetual", "inverse_perpetual", "future", "inverse_future", "option")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +99,7 @@ def read_market(document: Field, unknown: list[str]) -> Market:
     for name, node in _named(document("instruments")):
         field = node.record(_INSTRUMENT, unknown)
         marks[name] = _priced(field, "mark_price")
-        options.append(option_market(field) if field("type").value == "option" else NO_OPTION)
+        options.append(_option(document, field) if field("type").value == "option" else NO_OPTION)
         instrument_records[name], names[name] = _instrument(name, node, field, unknown)
         if field("settlement").text() not in asset_records:
             raise field("settlement").refuse("be one of the document's assets")
@@ -97,7 +107,9 @@ def read_market(document: Field, unknown: list[str]) -> Market:
     table.apply([{**record, "id": name, "version": 0} for name, record in asset_records.items()])
     # an instrument may be called as an asset is; in the table a line end, which no name has, tells it apart
     table.apply([{**record, "id": f"{name}\n", "version": 0} for name, record in instrument_records.items()])
-    table.apply([{**r, "version": 0} for r in read_risk_terms(document("risk_units"), document("correlations"), unknown)])
+    table.apply(
+        [{**r, "version": 0} for r in read_risk_terms(document("risk_units"), document("correlations"), unknown)]
+    )
     scales = [10.0 ** (FREE_PRECISION if places is None else places) for places in precisions.values()]
     widenings = np.array(list(widening.values()), dtype=np.float64)
     parameters = widened(table.parameters(), widenings)
@@ -121,8 +133,18 @@ def read_market(document: Field, unknown: list[str]) -> Market:
     )
 
 
+def _option(document: Field, field: Field) -> OptionMarket:
+    """The market of an option, which portfolio margin alone knows."""
+    if not document("time").given:
+        raise document("time").refuse("be given where an instrument is an option")
+    units = document("risk_units")
+    if not units.given or field("underlying").text() not in dict(units.fields()):
+        raise field("underlying").refuse("be one of the document's risk_units where the type is option")
+    return option_market(field)
+
+
 def _indexes(table: TermsTable, prices: Mapping[str, _Priced], marks: Sequence[_Priced]) -> dict[str, float]:
-    """Price of each underlying: of the asset so named; else the mark of the first instrument on it that never expires."""
+    """Price of each underlying: of the asset so named, else the mark of the first perpetual on it."""
     found = {name: price.price for name, price in prices.items()}
     for at, identity in enumerate(table.instruments):
         if table.records[identity]["type"] in PERPETUAL_TYPES:
@@ -192,12 +214,15 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
     price_precision = field("price_precision").integer(0, PRECISION_MAX)
     quantity_precision = field("quantity_precision").integer(0, PRECISION_MAX)
     rows = [row.record(_TIER, unknown) for row in field("tiers").items()]
-    rates: dict[str, Any] = {rate: field(rate).digits() for rate in _RATES if field(rate).given}
+    option = kind == "option"
+    rates: dict[str, Any] = {"initial_margin": "0", "maintenance_margin": "0"} if option else {}
+    rates |= {rate: field(rate).digits() for rate in _RATES if field(rate).given}
     record = _checked(
         node,
         Instrument(
             id="-",
-            type=kind,  # type: ignore[arg-type]
+            # portfolio margin alone knows options: no rule of the topic does yet, and their rates are never read
+            type="future" if option else kind,  # type: ignore[arg-type]
             underlying="-",
             settlement="-",
             multiplier=field("multiplier").digits("1"),
@@ -205,7 +230,7 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
             quantity_precision=quantity_precision or 0,
             tiers=tuple(MarginTier(**{rate: row(rate).digits() for rate in _TIER}) for row in rows),
             tier_method=method,  # type: ignore[arg-type]
-            expiry=0 if kind in FUTURE_TYPES else None,
+            expiry=field("expiry").time() or 0 if option or kind in FUTURE_TYPES else None,
             **rates,
         ),
     )
@@ -216,7 +241,8 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
         price_precision=price_precision,
         quantity_precision=quantity_precision,
     )
-    return {**record, "underlying": field("underlying").text(), "settlement": field("settlement").text()}, names
+    record |= {"type": kind, "underlying": field("underlying").text(), "settlement": field("settlement").text()}
+    return record | (option_terms(field) if option else {}), names
 
 
 def _checked(node: Node, record: Asset | Instrument) -> TermsRecord:

@@ -22,6 +22,7 @@ from streams.engine.valuation import STATUSES
 from streams.evaluate.document import BadDocument, Field, Node, parse
 from streams.evaluate.market import Market, read_market
 from streams.ingest.term_rules import checked_levels
+from streams.margin.scenarios import OPTION
 
 #: Significant digits that a liquidation size has where the document states no lot.
 SIZE_DIGITS = 15
@@ -115,6 +116,8 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
                 f"{position.path}.instrument must be held once in the {bucket} book, found {leg.names.id!r} again"
             )
         held.add((bucket, leg.index))
+        if (bucket, model) != ("cross", "portfolio") and _is_option(leg, market):
+            raise own("instrument").refuse("be in the cross book of a portfolio account, being an option")
         if bucket == "cross":
             _no_isolated_fields(own)
             cross.append(leg)
@@ -123,9 +126,15 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
     return Account(
         name=field("account").text(),
         levels=_levels(field("levels"), levels, unknown),
-        cross=HeldBook(view=_view(market, cross, balances, model, market.risk), previous_status=_previous(field, previous)),
+        cross=HeldBook(
+            view=_view(market, cross, balances, model, market.risk), previous_status=_previous(field, previous)
+        ),
         isolated=isolated,
     )
+
+
+def _is_option(leg: Leg, market: Market) -> bool:
+    return market.risk is not None and market.risk.model.kind[leg.index] == OPTION
 
 
 def _no_isolated_fields(own: Field) -> None:

@@ -20,7 +20,8 @@ from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import normalised
 from streams.margin.parameters import F64
 
-#: Fields that say what the market of an option is.
+#: Fields that say what an option is, besides those of every instrument, and what its market is.
+OPTION_TERMS = ("option_type", "strike")
 OPTION_MARKET = ("volatility", "forward", "discount")
 
 
@@ -38,17 +39,31 @@ class OptionMarket(NamedTuple):
 NO_OPTION = OptionMarket(np.nan, np.nan, np.nan)
 
 
-def option_market(field: Field) -> OptionMarket:
-    """The market of one option of the document.
+def option_terms(field: Field) -> TermsRecord:
+    """What an option is, besides what every instrument states.
 
     Raises
     ------
     BadDocument
-        where a number is not above 0.
+        with the path of the first field that is wrong.
+    """
+    if not field("expiry").given:
+        raise field("expiry").refuse("be given where the type is option")
+    option_type = field("option_type").choice(("call", "put"))
+    return {"option_type": option_type, "strike": str(field("strike").positive())}
+
+
+def option_market(field: Field) -> OptionMarket:
+    """The market of an option.
+
+    Raises
+    ------
+    BadDocument
+        where a number is not above 0, or no volatility is given.
     """
     volatility, forward, discount = (field(name) for name in OPTION_MARKET)
     return OptionMarket(
-        volatility=float(volatility.positive()) if volatility.given else np.nan,
+        volatility=float(volatility.positive()),
         forward=float(forward.positive()) if forward.given else np.nan,
         discount=float(discount.positive()) if discount.given else 1.0,
     )
@@ -102,13 +117,15 @@ def risk_view(
     if model is None:
         return None
     of_instrument = [indexes.get(terms.underlying(i), np.nan) for i in range(len(terms.instruments))]
-    forward = [index if np.isnan(own.forward) else own.forward for own, index in zip(options, of_instrument, strict=True)]
+    forward = [
+        index if np.isnan(own.forward) else own.forward for own, index in zip(options, of_instrument, strict=True)
+    ]
     return RiskView(
         model=model,
         volatility=np.array([own.volatility for own in options], dtype=np.float64),
         forward=np.array(forward, dtype=np.float64),
         discount=np.array([own.discount for own in options], dtype=np.float64),
-        index=np.array([indexes.get(symbol, np.nan) for symbol in model.symbols], dtype=np.float64),
+        index_price=np.array([indexes.get(symbol, np.nan) for symbol in model.symbols], dtype=np.float64),
         time=time,
         widening=widening,
     )

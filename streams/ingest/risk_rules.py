@@ -84,7 +84,10 @@ def risk_unit_record(record: RiskUnit) -> TermsRecord:
         "scenarios": _scenarios(record.scenarios),
         "basis_move": plain(price_range / 4 if basis is None else fraction(basis, "basis_move")),
         "volatility": {
-            **{name: plain(number(getattr(volatility, name), f"volatility.{name}", 0, m)) for name, m in _VOLATILITY.items()},
+            **{
+                name: plain(number(getattr(volatility, name), f"volatility.{name}", 0, m))
+                for name, m in _VOLATILITY.items()
+            },
             "days_least": plain(positive(volatility.days_least, "volatility.days_least", 365)),
         },
         "smile": {**smile, "least": plain(positive(record.smile.least, "smile.least", 10))},
@@ -151,7 +154,7 @@ def _move(value: object, field: str, *, zero: bool) -> Decimal:
 
 def _pairs(pairs: Sequence[PairCorrelation]) -> list[TermsRecord]:
     few(pairs, "pairs", PAIRS_MAX)
-    found = []
+    found: list[TermsRecord] = []
     for index, pair in enumerate(pairs):
         path = f"pairs[{index}]."
         units = sorted(legal_id(unit, f"{path}units", NAME_CHARS_MAX) for unit in pair.units)

@@ -92,8 +92,10 @@ def portfolio_risk(
         risk = unit_risk(table, grid_of_unit(units, unit), rates, unit, instrument[held], quantity[held], room.columns)
         room.unit[count], room.up[count], room.down[count] = unit, risk.up, risk.down
         more, less = charges(risk, rates)
-        initial += more
-        maintenance += less
+        # options bought cost no more than they are worth, whatever is added up
+        room_left = max(risk.most - max(risk.scan, min(risk.floor, risk.most)), 0.0)
+        initial += min(more, room_left)
+        maintenance += min(less, room_left)
         unsure += risk.unsure
         lifted += max(min(risk.floor, risk.most) - risk.scan, 0.0)
         most += risk.most
@@ -113,8 +115,9 @@ def portfolio_risk(
         initial_margin = common.initial_factor * (core + initial) + unsure
     else:
         initial_margin = common.initial_factor * core + initial + unsure
+    maintenance_margin = min(maintenance_margin, most)
     return PortfolioRisk(
-        max(initial_margin, maintenance_margin),
+        min(max(initial_margin, maintenance_margin), most),
         maintenance_margin,
         core,
         grid_loss,

@@ -13,7 +13,7 @@ from numba import njit
 from streams.margin.equity import TIE, Book, position_value
 from streams.margin.liquidation import fee_of
 from streams.margin.offsets import Correlations
-from streams.margin.parameters import F64, I32, I64, Parameters
+from streams.margin.parameters import I32, I64, Parameters
 from streams.margin.portfolio import Room
 from streams.margin.portfolio_book import book_risk
 from streams.margin.risk_table import RiskTable
@@ -73,9 +73,7 @@ def after_close(p: Parameters, book: Book, sizes: I64) -> Book:
         cost[j] -= position_value(p, i, closed, book.mark[j])
         balance[book.slot[j]] -= fee_of(p, i, closed, book.mark[j])
         quantity[j] -= closed
-    return Book(
-        book.instrument, quantity, cost, book.accrued, book.mark, book.slot, book.asset, balance, book.price
-    )
+    return Book(book.instrument, quantity, cost, book.accrued, book.mark, book.slot, book.asset, balance, book.price)
 
 
 @njit(cache=True, error_model="numpy")
@@ -113,7 +111,7 @@ def share_sizes(
         return share_of_lots(lots, allowed, min(1.0, share_most))
     for _ in range(60):
         middle = 0.5 * (low + high)
-        if middle == low or middle == high:
+        if middle in (low, high):
             break
         if reaches(p, table, units, correlations, coin, book, share_of_lots(lots, allowed, middle), target, room):
             high = middle

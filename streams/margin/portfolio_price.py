@@ -80,9 +80,7 @@ def price_search(
         book=book,
         moved_book=book._replace(mark=book.mark.copy(), price=book.price.copy()),
         of=of,
-        moved=of._replace(
-            price=of.price.copy(), fixed=of.fixed.copy(), settlement_price=of.settlement_price.copy()
-        ),
+        moved=of._replace(price=of.price.copy(), fixed=of.fixed.copy(), settlement_price=of.settlement_price.copy()),
         index_price=index_price,
         moved_index=index_price.copy(),
         holding=holding,
@@ -161,7 +159,7 @@ def crossing(s: PriceSearch, safe: float, unsafe: float) -> float:
     """The factor between one without and one with a lack where the lack begins, to the last bit."""
     for _ in range(60):
         middle = 0.5 * (safe + unsafe)
-        if middle == safe or middle == unsafe:
+        if middle in (safe, unsafe):
             break
         if excess_at(s, middle) < 0.0:
             unsafe = middle
