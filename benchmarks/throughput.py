@@ -34,7 +34,7 @@ from benchmarks.subjects import OURS, SUBJECTS, Peer, subject
 from streams.bench.usage import frozen, memory_mib, process_seconds, tree_seconds
 from streams.kafka.broker import LocalBroker
 
-RUNS = ("check", "warm", "warmer", "measured")
+RUNS = ("check", "warm", "warmer", "measured", "longer")
 BATCH_ROWS = 1_000
 BATCH_BYTES = 600_000
 PART_SECONDS_MAX = 240.0
@@ -124,7 +124,11 @@ async def measure(name: str, broker: LocalBroker, folder: Path, pool: Pool, size
         await wire.check(job, size.check)
         warm = await wire.pass_through(job.part("warm", size.warm))
         warmer = await wire.pass_through(job.part("warmer", int(warm.per_cpu_second * size.warm_seconds)))
-        return await wire.pass_through(job.part("measured", int(warmer.per_cpu_second * size.seconds)))
+        found = await wire.pass_through(job.part("measured", int(warmer.per_cpu_second * size.seconds)))
+        if found.worker > size.seconds / 2:
+            return found
+        # Its compiler was still at work when it was warmed up: it gets as many fills as it can take now.
+        return await wire.pass_through(job.part("longer", int(found.per_cpu_second * size.seconds)))
 
 
 class Wire:
