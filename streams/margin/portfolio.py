@@ -110,14 +110,13 @@ def portfolio_risk(
     if grid_loss + lifted > core:
         core, binds = grid_loss + lifted, FLOOR
     common = units.common
-    maintenance_margin = common.maintenance_factor * core + maintenance
+    maintenance_margin = min(common.maintenance_factor * core + maintenance, most)
     if common.factor_on_charges:
         initial_margin = common.initial_factor * (core + initial) + unsure
     else:
-        initial_margin = common.initial_factor * core + initial + unsure
-    maintenance_margin = min(maintenance_margin, most)
+        initial_margin = min(common.initial_factor * core + initial, most) + unsure
     return PortfolioRisk(
-        min(max(initial_margin, maintenance_margin), most),
+        max(initial_margin, maintenance_margin),
         maintenance_margin,
         core,
         grid_loss,
