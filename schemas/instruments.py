@@ -169,6 +169,7 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
     duplicate_window : latest fill and transfer ids remembered per account, 1 to 65536
     summary_interval_ms : shard time between sweeps of all summaries
     reporting_currency : the asset that is worth 1 by definition
+    portfolio_equity_min : least equity of an account that goes over to portfolio margin
     """
 
     id: Literal["~engine"] = "~engine"
@@ -181,6 +182,7 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
     duplicate_window: int = 256
     summary_interval_ms: int = 60000
     reporting_currency: Name = "USD"
+    portfolio_equity_min: Number = "0"
 
 
 #: Any record of the topic, told apart by `kind`.

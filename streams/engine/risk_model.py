@@ -195,11 +195,18 @@ class RiskModel:
         for unit, rules in enumerate(self.rules):
             table.daily_volatility[unit] = rules.daily_volatility
             table.daily_volume[unit] = rules.daily_volume
+        self.write(table, rows, which)
+        return table
+
+    def write(self, table: RiskTable, rows: Rows, which: I32) -> None:
+        """Write the rows `which` of a table anew."""
+        for unit, rules in enumerate(self.rules):
             own = which[self.unit[which] == unit]
+            if not own.size:
+                continue
             self._write_expiries(table, rows.of, rules.expiries, own)
             written = grid_of_unit(self.units, unit), rules.shock, rules.skew
             write_rows(table, own, rows.of, rows.index_price, rows.holding, *written)
-        return table
 
     def _write_expiries(self, table: RiskTable, of: Instruments, rules: ExpiryRules, own: I32) -> None:
         """Discounts and basis rates of the expiries of these rows; the rate is that of its first option."""

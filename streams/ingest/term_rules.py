@@ -224,6 +224,7 @@ def _engine(record: EngineRules) -> TermsRecord:
         "duplicate_window": window,
         "summary_interval_ms": integer(record.summary_interval_ms, "summary_interval_ms", 1, _DAY_MS),
         "reporting_currency": record.reporting_currency,
+        "portfolio_equity_min": plain(number(record.portfolio_equity_min, "portfolio_equity_min", 0)),
     }
 
 
