@@ -3,9 +3,10 @@
 The records that are the oracle's alone are in `oracle_terms`, those of portfolio margin in `risk_terms`.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,6 +17,8 @@ from schemas.risk_terms import Correlations, RiskUnit
 PERPETUAL_TYPES = ("perpetual", "inverse_perpetual")
 FUTURE_TYPES = ("future", "inverse_future")
 INVERSE_TYPES = ("inverse_perpetual", "inverse_future")
+#: Types that end at `expiry`.
+DATED_TYPES = (*FUTURE_TYPES, "option")
 
 #: Fields that never change once an id was published.
 INSTRUMENT_IDENTITY = (
@@ -27,6 +30,8 @@ INSTRUMENT_IDENTITY = (
     "price_precision",
     "quantity_precision",
 )
+#: Of an option as well.
+OPTION_IDENTITY = ("option_type", "strike", "expiry")
 ASSET_IDENTITY = ("kind", "precision")
 
 
@@ -43,6 +48,31 @@ class MarginTier(Record, frozen=True, kw_only=True):
     notional_from: Number
     initial_margin: Number
     maintenance_margin: Number
+
+
+class OptionMargin(Record, frozen=True, kw_only=True):
+    """Standard margin of options sold, on top of their value; options bought require none and lend none.
+
+    Initial: max(most - out of the money / index, least) x index x units. Maintenance of a call: call x index x units;
+    of a put: max(put x index x units, put_value x value). Initial margin and value of a put are at least put_offset x
+    its maintenance margin and value. The defaults are Derive's.
+
+    Parameters
+    ----------
+    most : initial rate at the money, 0 to 1
+    least : initial rate far out of the money, 0 to most
+    call : maintenance rate of a call, 0 to least
+    put : maintenance rate of a put, 0 to least
+    put_value : maintenance rate of a put on its own value, 0 to 1
+    put_offset : 1 to 10
+    """
+
+    most: Number = "0.15"
+    least: Number = "0.13"
+    call: Number = "0.09"
+    put: Number = "0.09"
+    put_value: Number = "0.09"
+    put_offset: Number = "1.05"
 
 
 class HaircutTier(Record, frozen=True, kw_only=True):
@@ -62,20 +92,22 @@ class HaircutTier(Record, frozen=True, kw_only=True):
 
 class Instrument(Record, frozen=True, kw_only=True, tag_field="kind", tag="instrument"):
     """An instrument with its risk parameters, replacing those before; the message key is its id. Type,
-    underlying, settlement, multiplier and precisions of an id never change. To end an instrument send
-    `closed: true`, or a tombstone, which closes it under its last terms.
+    underlying, settlement, multiplier and precisions of an id never change, nor do the type, strike and expiry of an
+    option. To end an instrument send `closed: true`, or a tombstone, which closes it under its last terms.
 
     Parameters
     ----------
     kind : always instrument
     id : does not begin with ~, is not cross
-    type : perpetual and future pay P&L in quote currency, inverse types pay it in coins of the underlying
+    type : perpetual and future pay P&L in quote currency, inverse types pay it in coins of the underlying; an
+        option is European, and priced in what it settles in: in coins where that is the underlying
     underlying : oracle symbol whose price moves the instrument
     settlement : id of the asset that P&L, fees and funding are paid in
     multiplier : units of the underlying in one unit of quantity; of inverse types, units of quote currency
     price_precision : decimals of a price, 0 to 9; one tick is 10**-price_precision
     quantity_precision : decimals of a quantity, 0 to 9; one lot is 10**-quantity_precision
-    initial_margin : fraction of notional, at least maintenance_margin; may be left out where tiers are given
+    initial_margin : fraction of notional, at least maintenance_margin; may be left out where tiers are given;
+        options have option_margin in place of all rates and tiers
     maintenance_margin : fraction of notional, 0 to 1; may be left out where tiers are given
     tiers : rates by position notional, ascending; where given they replace the two flat rates
     tier_method : marginal charges each slice at its own rate, whole the whole position at the tier reached
@@ -84,8 +116,12 @@ class Instrument(Record, frozen=True, kw_only=True, tag_field="kind", tag="instr
     open_interest : notional of all open positions, in the reporting currency
     open_interest_lower : where the initial rate begins to rise with open interest
     open_interest_upper : where it has reached 1
-    expiry : of futures: they settle at the first mark at or after it
-    settlement_price : of futures: the exact price to settle at, above zero
+    expiry : of futures: they settle at the first mark at or after it; of options: they pay out at the first index at
+        or after it
+    settlement_price : of futures: the exact price to settle at, above zero; of options: that of the underlying
+    option_type : of options: call or put
+    strike : of options: in quote currency, above zero
+    option_margin : of options: their standard margin; null: its defaults
     closed : true: no new positions
     """
 
@@ -107,6 +143,9 @@ class Instrument(Record, frozen=True, kw_only=True, tag_field="kind", tag="instr
     open_interest_upper: Number | None = None
     expiry: Time | None = None
     settlement_price: Number | None = None
+    option_type: Literal["call", "put"] | None = None
+    strike: Number | None = None
+    option_margin: OptionMargin | None = None
     closed: bool = False
 
 
@@ -189,12 +228,21 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
 TermsMessage = Instrument | Asset | Control | EngineRules | Source | OracleRules | RiskUnit | Correlations
 
 
+def identity_fields(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of a published record (in normal form) that a later one of its id must repeat."""
+    if record["kind"] == "asset":
+        return ASSET_IDENTITY
+    if record["kind"] == "instrument":
+        return INSTRUMENT_IDENTITY + (OPTION_IDENTITY if record["type"] == "option" else ())
+    return ("kind",)
+
+
 def unit_value(
     *, type: str, multiplier: Decimal, price_precision: int, quantity_precision: int, asset_precision: int
 ) -> Fraction:
     """Minor units of the settlement asset that scale a product of lots and ticks.
 
-    Linear: cash = lots x ticks x unit, unit = multiplier x 10**(asset - price - quantity precision).
+    Linear, and options: cash = lots x ticks x unit, unit = multiplier x 10**(asset - price - quantity precision).
     Inverse: coins = lots x unit / ticks, unit = multiplier x 10**(asset + price - quantity precision).
 
     Examples

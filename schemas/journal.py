@@ -81,8 +81,11 @@ COLUMNS: dict[str, dict[str, str]] = {
 #: Columns at the end that blocks of older releases lack, by kind: such a block is whole without them.
 LATER_COLUMNS = {"marks": 1}
 
-#: The same as numpy's types, which takes longer to make than to read a short column.
-_TYPES = {kind: {name: np.dtype(text) for name, text in columns.items()} for kind, columns in COLUMNS.items()}
+#: The same as numpy's types, with the bytes that an item takes: making them takes longer than reading a short column.
+_TYPES = {
+    kind: [(name, np.dtype(text), np.dtype(text).itemsize) for name, text in columns.items()]
+    for kind, columns in COLUMNS.items()
+}
 
 FILL_KINDS = ("trade", "opening", "bust")
 TRANSFER_TYPES = ("deposit", "withdrawal", "transfer", "adjustment", "opening", "conversion")
@@ -176,10 +179,10 @@ class Block:
             raise CorruptBlock(
                 f"a block of {header['kind']} must have {len(expected)} columns, found {len(header['lengths'])}"
             )
-        for (name, kind), length in zip(expected.items(), header["lengths"], strict=False):
+        for (name, kind, size), length in zip(expected, header["lengths"], strict=False):
             position += -position % 8
-            column = columns[name] = np.frombuffer(data, kind, length, position)
-            position += column.nbytes
+            columns[name] = np.frombuffer(data, kind, length, position)
+            position += length * size
         return cls(
             kind=header["kind"],
             source=header["source"],

@@ -32,7 +32,8 @@ class Mark(Record, frozen=True, kw_only=True):
     symbol : what is priced
     index : of the live sources by the symbol's rules, in the reporting currency; null: never seen
     confidence : half-width of the uncertainty of the index, same unit
-    check : what a suspect index is checked against: the check source, else the last trusted index; null: none
+    check : what a suspect index is checked against: what it would be by the check source, or else by the spot price
+        that was last trusted; null: none
     state : how far the index is to be trusted
     reasons : why the state is not ok, in order, such as band, check, drift:<source>, source_missing:<source>
     widening : fraction that haircuts of the asset widen by

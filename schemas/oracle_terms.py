@@ -62,18 +62,19 @@ class SourceWeight(Record, frozen=True, kw_only=True):
 
 
 class Redemption(Record, frozen=True, kw_only=True):
-    """What a wrapped or staked asset is redeemed for. Its index is never above that.
+    """What a wrapped or staked asset is redeemed for.
 
     Parameters
     ----------
     of : symbol that one unit of it is redeemed for, times the rate
     rate_source : source whose quotes of the asset are the redemption rate; never a source of its market price
-    method : min: the index is the lower of market and redemption value
+    method : min: the index is the lower of market and redemption value; check: the market price is checked against the
+        redemption value where no check source does it
     """
 
     of: Name
     rate_source: Name
-    method: Literal["min"] = "min"
+    method: Literal["min", "check"] = "min"
 
 
 class MarkMethod(Record, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ class Adder:
     def __init__(self, restored: int | None = None) -> None:
         self.restored = restored
         self.ticks = 0
+        self.let_go = False
         self._rows: list[Record] = []
 
     async def open(self, opening: Opening) -> int | None:
@@ -55,6 +56,9 @@ class Adder:
 
     def committed(self) -> None:
         pass
+
+    def closed(self) -> None:
+        self.let_go = True
 
 
 class FakeWriter:
@@ -285,11 +289,14 @@ def test_closing_writes_what_was_taken_and_no_more(writer: FakeWriter) -> None:
     """A partition that moves takes along what is committed; the rest is done again by its next owner."""
 
     async def check() -> None:
-        async with opened(writer, Adder()) as feed:
+        role = Adder()
+        async with opened(writer, role) as feed:
             feed.put(b"1")
             await until(lambda: feed.task.applied == 4)
+            assert not role.let_go
         assert writer.commits == [([b"1"], 4)]
         assert writer.stopped
+        assert role.let_go
 
     asyncio.run(check())
 

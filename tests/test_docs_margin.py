@@ -140,3 +140,12 @@ def test_halted_t5_t6() -> None:
 def test_limit_q2() -> None:
     report = evaluate({}, {"USDC": "1500"}, "1", "50000")
     assert float(report["liquidation"]["orders"][0]["limit_price"]) == 48500
+
+
+def test_options_e4_and_m5() -> None:
+    call = {"type": "option", "underlying": "BTC", "option_type": "call", "strike": "66000", "index_price": "60000"}
+    terms = call | {"mark_price": "1200", "initial_margin": None, "maintenance_margin": None}
+    bought = evaluate(terms, {"USDC": "3000"}, "2", "1000")
+    assert (bought["equity"], bought["adjusted_equity"]) == ("3400", "1000")
+    sold = evaluate(terms, {"USDC": "100000"}, "-2", "1000")
+    assert (sold["initial_margin"], sold["maintenance_margin"]) == ("15600", "10800")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import pytest
 
-from streams.engine.columns import Positions, empty, position_entry, with_room, with_rows
+from streams.engine.columns import LARGE_ARRAY, Positions, empty, grown, position_entry, with_room, with_rows, zeros
 from tests.builders import STANDARD, Fill, Json, Leg, Market, asset, instrument
 
 
@@ -149,3 +150,35 @@ def test_a_table_of_mostly_holes_is_packed() -> None:
         run = slice(int(packed.start[book]), int(packed.start[book]) + 32)
         assert packed.key[run].tolist() == list(range(32))
         assert packed.lots[run].tolist() == [100 * book + key for key in range(32)]
+
+
+@pytest.mark.parametrize("length", [0, 1, LARGE_ARRAY // 8 - 1, LARGE_ARRAY // 8, LARGE_ARRAY])
+def test_zeros_are_zero_and_can_be_written(length: int) -> None:
+    """On large pages or not, a column is a column."""
+    column = zeros(length, np.int64)
+    assert (column.shape, column.dtype, column.any()) == ((length,), np.int64, np.False_)
+    column[:] = 7
+    longer = grown(column, 2 * length + 1)
+    assert (longer[:length] == 7).all()
+    assert not longer[length:].any()
+
+
+def test_what_the_house_is_owed_is_added_up_over_many_blocks() -> None:
+    """Its sums are looked at when state is written: all that came before, of old terms and new, must be in them."""
+    market = ledger()
+    new = instrument("NEW-PERP")
+    for turn in range(3):
+        rows = [
+            Fill(f"{turn}-1", "alice", "BTC-PERP", "2", "50000", fee="5000"),
+            Fill(f"{turn}-2", "bob", "BTC-PERP", "-3", "50000", fee="-1"),
+            *([Fill(f"{turn}-3", "alice", "NEW-PERP", "1", "7", fee="0.25")] if turn else []),
+        ]
+        block = market.fills_block(rows, [new] if turn == 1 else ())
+        market.shard.apply(market.shard.next_offset, block.encode())
+    # BTC: three times (2 - 3) x 50,000, NEW: twice 1 x 7; fees: three times 4,999 (past 32 bits of minor units) and 0.5
+    assert (market.house("~market:BTC-PERP"), market.house("~fees")) == ("-150000", "14997.5")
+    index = market.shard.terms.instrument_index["NEW-PERP"]
+    usdc = market.shard.terms.asset_index["USDC"]
+    assert market.shard.ledger.house_assets[f"~market:{index}", usdc] == 14_000_000
+    assert market.shard.ledger.house_lots["~market", index] == -2 * 10 ** new["quantity_precision"]
+    market.shard.ledger.check(market.shard.terms.assets, market.shard.terms.instruments, market.shard.posting.settlement)

@@ -143,6 +143,24 @@ def test_slots_never_run_out() -> None:
     assert slots.live.sum() == np.count_nonzero(slots.slot_of >= 0)
 
 
+def test_no_book_is_nearer_than_the_nearest_of_its_slot() -> None:
+    """A slot whose nearest radius were too large would be passed over while a price crosses an account's line."""
+    market = long_one("5000")
+    for number in range(20):
+        market.deposit(f"user-{number}", f"{5_000 + 500 * number}")
+        market.fills(Fill(f"f{number}", f"user-{number}", "BTC-PERP", "0.9", "50000"))
+    for price in (49_990.0, 49_000.0, 51_000.0, 48_100.0):
+        market.deposit("user-7", "1")
+        market.marks({"BTC": price}, after=1)
+        slots, seen = market.shard.slack.slots, 0
+        for slot, kind in np.ndindex(slots.nearest.shape):
+            books = slice(slots.start[slot, kind], slots.end[slot, kind])
+            radii = slots.reaches[books][slots.slot_of[slots.entry[books]] == slot]
+            assert slots.nearest[slot, kind] <= radii.min(initial=np.inf)
+            seen += len(radii)
+        assert seen >= 20
+
+
 @pytest.mark.parametrize("day", DAYS)
 def test_real_crashes_are_decided_as_by_judging_everything(day: str) -> None:
     """Real gaps, wicks and assets that part: what no seeded market has."""

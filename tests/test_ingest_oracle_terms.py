@@ -328,6 +328,17 @@ def test_what_a_key_id_names_never_changes():
     assert [key["valid_until"] for key in terms.sources["one"]["keys"]] == [9, None]
 
 
+def test_a_key_id_that_was_left_out_names_its_key_still():
+    """A lost key is left out; who has it must not come back under the id that others remember, restart or not."""
+    terms, restored = Terms(BYTES_MAX), Terms(BYTES_MAX)
+    records = [{**SOURCE, "keys": keys} for keys in ([K1], [K2], [K2])]
+    rows = [(offset, b"~source:one", encoded(record), 0) for offset, record in enumerate(records)]
+    restored.restore(partition("instruments").take(rows, terms, NOW_MS, final=True).changelog)
+    for table in (terms, restored):
+        assert code_of(table, {**SOURCE, "keys": [K2, {**K1, "public_key": OTHER_KEY}]}) == "identity_changed"
+        assert table.add(table.next_offset, b"~source:one", encoded({**SOURCE, "keys": [K2, K1]})) == []
+
+
 def test_kinds_keep_their_ids():
     """An id that was a source cannot become a rule, nor the other way round."""
     assert code_of(published(), {**SOURCE, "id": "~oracle:BTC"}) == "illegal_id"

@@ -325,3 +325,12 @@ def test_a_wrong_signature_is_not_looked_up():
     """A flood of forged quotes must not make the oracle wait for the broker again and again."""
     result = take(QUOTES["stranger"], terms=table(source(key("k1"))), final=False)
     assert (codes(result), result.unknown_ids) == (["bad_signature"], frozenset())
+
+
+def test_unknown_fields_count_once():
+    """A batch that waits for terms is read twice; a mistyped field in it came once."""
+    reader = QuotePartition(topic="quotes", partition=0, message_bytes_max=BYTES_MAX, max_future_ms=60_000)
+    misspelt, unknown = changed(confidance="1"), of_instrument(instrument="X")
+    messages = [(offset, b"BTC", encoded(record), 0) for offset, record in enumerate((misspelt, unknown))]
+    found = [reader.take(messages, published(*TERMS), NOW_MS, final=final) for final in (False, True, True)]
+    assert [(len(result.rows), result.unknown_fields) for result in found] == [(0, 0), (1, 1), (1, 1)]

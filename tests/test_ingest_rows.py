@@ -4,9 +4,11 @@ import pytest
 
 from schemas.journal import FILL_KINDS, TRANSFER_TYPES, Block, liquidation_id
 from schemas.sharding import shard_of
+from streams.ingest.terms import Terms
 from tests.ingest_samples import (
     BTC_FUTURE,
     BTC_PERP,
+    BYTES_MAX,
     DEPOSIT,
     ETH,
     FILL,
@@ -16,6 +18,7 @@ from tests.ingest_samples import (
     SHARDS,
     USDC,
     all_terms,
+    encoded,
     messages,
     partition,
     published,
@@ -263,3 +266,12 @@ def test_counts():
     assert (result.rows, result.unknown_fields, result.newest_ms) == (3, 2, NOW_MS)
     empty = partition("fills").take([], all_terms(), NOW_MS)
     assert (empty.rows, empty.blocks, empty.dead_letters) == (0, [], [])
+
+
+def test_unknown_fields_of_terms_count_once():
+    """A field that a writer mistyped must show as one: the table reads each record more than once."""
+    terms, reader = Terms(BYTES_MAX), partition("instruments")
+    result = reader.take([(0, b"USDC", encoded({**USDC, "hair_cut": "0.1"}), 0)], terms, NOW_MS)
+    assert result.unknown_fields == 1
+    again = partition("instruments").take([(0, b"USDC", encoded({**USDC, "hair_cut": "0.1"}), 0)], terms, NOW_MS)
+    assert again.unknown_fields == 1

@@ -34,7 +34,6 @@ def refusal(record, terms=None):
 
 
 BROKEN = [
-    ("bad_value", {**BTC_PERP, "type": "option"}, "options are not margined yet"),
     ("bad_value", {**BTC_PERP, "type": "swap"}, "type must be"),
     ("illegal_id", {**BTC_PERP, "id": "cross"}, "the name of the cross bucket"),
     ("illegal_id", {**BTC_PERP, "id": "~market:BTC"}, "id must not begin with ~"),
@@ -70,7 +69,7 @@ BROKEN = [
         {**BTC_PERP, "open_interest_lower": "5", "open_interest_upper": "5"},
         "open_interest_upper must be above 5, found 5",
     ),
-    ("bad_terms", {**BTC_PERP, "expiry": 1}, "expiry must be given for futures and for nothing else"),
+    ("bad_terms", {**BTC_PERP, "expiry": 1}, "expiry must be given for futures and options and for nothing else"),
     ("bad_terms", {**BTC_FUTURE, "expiry": None}, "expiry must be given for futures"),
     ("bad_terms", {**BTC_PERP, "settlement_price": "1"}, "settlement_price must be null with type perpetual"),
     ("non_positive_price", {**BTC_FUTURE, "settlement_price": "0"}, "settlement_price must be above 0"),

@@ -22,6 +22,7 @@ class Market:
     """An oracle partition whose sources quote each second; the rows told are kept."""
 
     def __init__(self, records: dict[str, Record], *, halted: tuple[str, ...] = ()) -> None:
+        self._records = records
         self.oracle = OraclePartition(0, 1, heartbeat_ms=1_000, quote_age_ms_max=10_000, max_source_skew_ms=2_000)
         self.oracle.rules(records.get, halted)
         self.oracle.terms([("BTC-PERP", "BTC")])
@@ -37,6 +38,18 @@ class Market:
         self.told |= {row.symbol: row for row in update.rows} if update else {}
         self.changelog |= self.oracle.dirty()
         return self.told.get("BTC")
+
+    def restarted(self) -> "Market":
+        """The same after a restart from its changelog."""
+        found = Market(self._records)
+        found.oracle.restore(self.changelog.items())
+        found.told, found.changelog = self.told, self.changelog
+        return found
+
+    def sampled(self) -> dict[str, int]:
+        """By source of BTC the time of the quote that it was last held against the others with."""
+        held = json.loads(self.changelog[b"symbol:BTC"])["judged"]["drift"][3]
+        return {source: values[0] for source, values in held.items()}
 
     def over(self, from_ms: int, to_ms: int, **prices: float) -> SymbolMark | None:
         """The same prices by source once a second, to the end; what was told of BTC last."""
@@ -258,6 +271,42 @@ class TestRedemption:
         assert judged(row) == (pytest.approx(expected[0]), *expected[1:])
         assert row.sources == ("a", "b")
 
+    @pytest.mark.parametrize(
+        ("rate", "eth", "expected"),
+        [
+            pytest.param(1.1, 2_000.0, (1_400.0, SUSPECT, ("check",), 2_200.0), id="market far below redemption"),
+            pytest.param(0.705, 2_000.0, (1_400.0, OK, (), None), id="less than 1 % below"),
+            pytest.param(
+                None,
+                2_000.0,
+                (1_400.0, DEGRADED, ("check_missing", "source_missing:lido"), None),
+                id="rate never seen",
+            ),
+            pytest.param(
+                1.1, None, (1_400.0, DEGRADED, ("check_missing",), None), id="what it is redeemed for unknown"
+            ),
+        ],
+    )
+    def test_redemption_as_check(
+        self, rate: float | None, eth: float | None, expected: tuple[float, int, tuple[str, ...], float | None]
+    ) -> None:
+        """A stablecoin or staked coin crashes on thin books while it is redeemed at par, as on 10 October 2025: its
+        holders borrow by the market, and are liquidated only if they would be by its redemption too."""
+        by_check = {"redemption": {"of": "ETH", "rate_source": "lido", "method": "check"}, "check_ms": 0}
+        market = Market({"BTC": PLAIN | by_check, "ETH": PLAIN})
+        rates = [] if rate is None else [quote(rate, source="lido")]
+        ether = [] if eth is None else [quote(eth, symbol="ETH", source=source) for source in "ab"]
+        row = told(market.at(0, quote(1_400.0), quote(1_400.0, source="b"), *ether, *rates))
+        assert (*judged(row), row.check) == expected
+
+    def test_check_is_no_more_than_redemption(self) -> None:
+        """A check source that sees a higher market must not hold a liquidation back: redemption is less by either."""
+        market = Market({"BTC": self.WRAPPED | {"check_source": "c", "check_ms": 0}, "ETH": PLAIN})
+        eth = [quote(2_000.0, symbol="ETH", source=source) for source in "ab"]
+        btc = [quote(2_300.0, source=source) for source in "ab"]
+        row = told(market.at(0, *eth, *btc, quote(1.1, source="lido"), quote(2_400.0, source="c")))
+        assert (row.state, row.index_price, row.check) == (SUSPECT, pytest.approx(2_200.0), row.index_price)
+
     def test_no_price_of_the_underlying(self) -> None:
         """Whether redemption is lower cannot be known: the market price counts, and is suspect."""
         market = Market({"BTC": self.WRAPPED})
@@ -282,6 +331,18 @@ class TestMeansAndMarks:
         market.over(0, 30_000, a=100.0, b=100.0)
         assert told(market.over(31_000, 60_000, a=110.0, b=110.0)).index_price == pytest.approx(104.833, abs=0.02)
 
+    @pytest.mark.parametrize("mean", ["index_half_life_ms", "twap_ms"])
+    def test_check_of_a_mean(self, mean: str) -> None:
+        """The market fell by 10 %, the mean has hardly begun to follow, and the check is 2 % above the market. Beside
+        the mean it must say 2 %: by its bare price collateral would be judged 9 % too low, and marks as much."""
+        market = Market({"BTC": PLAIN | {"check_source": "c", "check_ms": 0, mean: 60_000}})
+        market.over(0, 60_000, a=100.0, b=100.0, c=100.0)
+        row = told(market.over(61_000, 61_000, a=90.0, b=90.0, c=91.8))
+        assert (row.state, row.index_price, row.marks) == (SUSPECT, 100.0, (("BTC-PERP", 90.0),))
+        assert row.check == pytest.approx(102.0)
+        row = told(market.over(62_000, 200_000 if mean == "twap_ms" else 1_600_000, a=90.0, b=90.0, c=91.8))
+        assert (row.index_price, row.check) == (90.0, 91.8)
+
     def test_mark_from_the_book_of_the_instrument(self) -> None:
         """Quotes of an instrument move its mark and nothing else."""
         rules = PLAIN | {"marks": {"BTC-PERP": {"method": "smoothed_basis", "basis_half_life_ms": 1_000}}}
@@ -292,6 +353,22 @@ class TestMeansAndMarks:
         other = perp._replace(instrument="ETH-PERP")
         assert market.oracle.quotes([other]) == 0
         assert market.oracle.refused["unknown_instrument"] == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_sources_are_compared_whoever_looks_in_between(restarted: bool) -> None:
+    """A quote waits for the next second to be held against the others. A look between the two, here for a quote of a
+    clock that is a little behind, must not have it forgotten until the next quote: so long a drift would go unseen."""
+    market = Market({"BTC": PLAIN | {"cusum_h": "5"}})
+    market.at(0, quote(100.0), quote(100.0, source="b"))
+    market.at(100, quote(101.0))
+    market.at(200, quote(101.0, source="b", time=T + 50))
+    if restarted:
+        market = market.restarted()
+    market.at(999)
+    assert market.sampled() == {"a": T, "b": T}
+    market.at(1_000)
+    assert market.sampled() == {"a": T + 100, "b": T + 50}
 
 
 def test_old_changelog_records_restore() -> None:

@@ -18,6 +18,7 @@ RECORDS: list[dict[str, dict[str, Any]]] = [
     {"BTC": QUICK | SMOOTH, "USDT": QUICK | {"method": "median"}},
     {"BTC": QUICK | {"method": "confidence", "check_source": "c", "check_ms": 200, "version": 7}},
     {"BTC": QUICK | BOOKISH | {"redemption": {"of": "USDT", "rate_source": "c", "method": "min"}}},
+    {"BTC": QUICK | BOOKISH | {"redemption": {"of": "USDT", "rate_source": "c", "method": "check"}}},
     {"BTC": QUICK | {"sources": {"a": {"weight": "3"}, "b": {}}, "method": "weighted_median"}, "USDT": QUICK},
     {},
 ]

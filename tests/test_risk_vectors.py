@@ -40,7 +40,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "vectors" / "risk_cases.json"
 NOT_COVERED = {
     "drift_asset_weight": "EQ4: a weight by the square root of the whole holding; haircuts here go by slice",
     "kinked_borrow": "EQ6: interest on loans is a booking of the venue (an adjustment), no margin rule",
-    "option_equity": "EQ5: options are not margined yet",
+    "option_equity": "EQ5: an option's value counts once in equity, in test_evaluate_options",
     "derive_std_option": "G6: a formula, in test_margin_standard_options",
     "deribit_std_option": "G7: a formula, in test_margin_standard_options",
     "status": "L4: a venue's five statuses, each line on its unsafe side; here exactly at a line is safe",

@@ -73,6 +73,9 @@ class Role(Protocol):
     def committed(self) -> None:
         """Called once what `flush` returned last is in the log."""
 
+    def closed(self) -> None:
+        """Called last of all, when the partition has been let go."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSpec:
@@ -194,6 +197,7 @@ class PartitionTask:
                 await asyncio.wait_for(self._finish(self._runner), self._flushing.close_seconds_max)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._writer.stop(), self._flushing.close_seconds_max)
+        self.role.closed()
 
     async def _finish(self, runner: asyncio.Task[None]) -> None:
         await runner  # a block is taken whole or not at all

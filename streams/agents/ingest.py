@@ -70,6 +70,9 @@ class Ingest:
     def committed(self) -> None:
         """Nothing waits for it."""
 
+    def closed(self) -> None:
+        """Nothing is held that ends with the partition."""
+
     def flush(self) -> Mapping[TopicPartition, Sequence[Record]]:
         """Blocks and dead letters of all messages taken since the last flush."""
         records, self._records = self._records, defaultdict(list)

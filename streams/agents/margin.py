@@ -108,3 +108,7 @@ class Margin:
         for quoted in self._sent:
             QUOTE_AGE.labels("publication").observe(now - quoted / 1000)
         self._sent = []
+
+    def closed(self) -> None:
+        """Its accounts are another worker's from now on."""
+        ACCOUNTS.remove(self._changelog.partition)

@@ -21,15 +21,25 @@ from streams.ingest.messages import Message
 from streams.ingest.quotes import QuotePartition, QuoteResult
 from streams.kafka.batches import Record
 from streams.kafka.leases import Block
-from streams.metrics import DEAD_LETTERS, PRICE_REASONS, PRICE_STATE, QUOTE_AGE, QUOTES_REFUSED, SOURCE_ROWS
+from streams.metrics import (
+    DEAD_LETTERS,
+    PRICE_REASONS,
+    PRICE_STATE,
+    QUOTE_AGE,
+    QUOTES_REFUSED,
+    SOURCE_ROWS,
+    UNKNOWN_FIELDS,
+)
 from streams.oracle.marks import MarksUpdate, SymbolMark
 from streams.oracle.partition import OraclePartition
-from streams.oracle.quotes import Quote
+from streams.oracle.quotes import REFUSALS, Quote
 
 #: How often the oracle looks whether something falls due by time alone: a heartbeat, a source gone stale.
 TICK_MS = 50
 #: So many quotes are read between two passes of the event loop: signed ones take 13 ms.
 QUOTES_AT_ONCE = 100
+#: Logical name of the topic that quotes come on.
+SOURCE = "oracle-prices"
 #: Header of a marks block in the journal: when it was told by the worker's clock, epoch ms.
 WALL_HEADER = "told_ms"
 
@@ -57,7 +67,7 @@ class Oracle:
         )
         self._newest_ms = 0  # the event clock
         self._terms_read = -1
-        self._marks_read = -1
+        self._rates_read: tuple[int, list[str]] = (-1, [])  # edition of the marks, and what was wanted of them
         self._told: set[str] = set()  # instruments whose terms this producer has put into the journals
         self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self._reasons: dict[str, set[str]] = {}  # last told, by symbol
@@ -93,7 +103,7 @@ class Oracle:
             target = self._context.partition("dead-letters", self._tp.partition)
             self._records[target].append(Record(letter.key, letter.value, letter.headers))
             DEAD_LETTERS.labels(letter.code).inc()
-        SOURCE_ROWS.labels("oracle-prices").inc(len(messages))
+        SOURCE_ROWS.labels(SOURCE).inc(len(messages))
         for reason, number in self._fold.refused.items():
             QUOTES_REFUSED.labels(self._tp.partition, reason).set(number)
         return True
@@ -112,6 +122,7 @@ class Oracle:
                 result = self._quotes.take(part, terms.terms, now_ms, final=True)
             read.rows.extend(result.rows)
             read.dead_letters.extend(result.dead_letters)
+            UNKNOWN_FIELDS.labels(SOURCE).inc(result.unknown_fields)
         return read
 
     def tick(self) -> bool:
@@ -136,6 +147,13 @@ class Oracle:
     def committed(self) -> None:
         """Nothing waits for it."""
 
+    def closed(self) -> None:
+        """Whoever takes the partition over tells its numbers from now on."""
+        for symbol in self._reasons:
+            PRICE_STATE.remove(symbol)
+        for reason in REFUSALS:
+            QUOTES_REFUSED.remove(self._tp.partition, reason)
+
     def _now_ms(self) -> int:
         return int(time.time() * 1000) if self._context.settings.clock == "wall" else self._newest_ms
 
@@ -144,9 +162,7 @@ class Oracle:
         if terms.next_offset != self._terms_read:
             self._terms_read = terms.next_offset
             self._learn_rules()
-            self._fold.terms(
-                [(name, known.records[1]["underlying"]) for name, known in sorted(terms.instruments.items())]
-            )
+            self._fold.terms(terms.marked_by_index())
 
     def _learn_rules(self) -> None:
         terms = self._context.terms.terms
@@ -154,10 +170,10 @@ class Oracle:
 
     def _learn_rates(self) -> None:
         """What other partitions told of the symbols that prices here are stated in."""
-        marks = self._context.marks
-        if marks.edition != self._marks_read:
-            self._marks_read = marks.edition
-            self._fold.rates(marks.rows.values())
+        marks, legs = self._context.marks, self._fold.foreign_legs()
+        if (marks.edition, legs) != self._rates_read:
+            self._rates_read = marks.edition, legs
+            self._fold.rates(marks.rows[leg] for leg in legs if leg in marks.rows)
 
     def _tell(self, update: MarksUpdate) -> None:
         names, columns, extra = update.block()

@@ -44,7 +44,7 @@ class Books(NamedTuple):
     recent: Recent
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def put(out: U8, at: int, value: int) -> int:
     """Write an integer; where the next one goes."""
     rest = uint64((value << 1) ^ (value >> 63))
@@ -56,7 +56,7 @@ def put(out: U8, at: int, value: int) -> int:
     return at + 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def put_word(out: U8, at: int, word: int) -> int:
     """Write 8 bytes; where the next ones go."""
     for k in range(8):
@@ -64,7 +64,7 @@ def put_word(out: U8, at: int, word: int) -> int:
     return at + 8
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def get(data: U8, at: int, end: int) -> tuple[int, int]:
     """An integer and where the next one is; -1 where the bytes end before it does, or `at` was -1."""
     value, shift, following = uint64(0), 0, -1
@@ -78,7 +78,7 @@ def get(data: U8, at: int, end: int) -> tuple[int, int]:
     return int64(value >> uint64(1)) ^ -int64(value & uint64(1)), following
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def get_word(data: U8, at: int) -> int:
     """8 bytes that are known to be there."""
     word = uint64(0)
@@ -87,7 +87,7 @@ def get_word(data: U8, at: int) -> int:
     return word
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def room(accounts: I64, b: Books) -> int:
     """Bytes that the records of `accounts` take at most, without their settings."""
     size = 0
@@ -100,7 +100,7 @@ def room(accounts: I64, b: Books) -> int:
     return size
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def write(accounts: I64, b: Books, settings: U8, settings_end: I64, out: U8, ends: I64) -> None:
     """Write the record of each of `accounts` into `out`, one after another, and where each ends into `ends`."""
     at = 0
@@ -127,7 +127,7 @@ def write(accounts: I64, b: Books, settings: U8, settings_end: I64, out: U8, end
         ends[row] = at
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def write_ring(out: U8, at: int, r: Recent, account: int) -> int:
     """Write an account's remembered ids; where the next bytes go."""
     size, first, here = int64(r.size[account]), 0, int64(r.start[account])
@@ -143,7 +143,7 @@ def write_ring(out: U8, at: int, r: Recent, account: int) -> int:
     return at
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def write_book(out: U8, at: int, b: Books, book: int) -> int:
     """Write one book; where the next one goes."""
     at = put(out, at, int64(b.instrument[book]))
@@ -182,7 +182,7 @@ class Found(NamedTuple):
     settings_size: I64
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def check(data: U8, starts: I64, ends: I64, found: Found) -> tuple[int, int, int, int, int, int]:
     """Walk through every record, storing nothing.
 
@@ -222,7 +222,7 @@ def check(data: U8, starts: I64, ends: I64, found: Found) -> tuple[int, int, int
     return bad, wrong, isolated, positions, balances, taken
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def check_book(data: U8, at: int, end: int) -> tuple[int, int, int]:
     """Where the book behind its instrument ends, -1 where it cannot be read; its numbers of positions and balances."""
     _, at = get(data, at, end)  # journal offset of the last take-over

@@ -12,7 +12,7 @@ from streams.engine.columns import Balances, Positions
 from streams.engine.posting import Terms
 from streams.engine.trust import Trust
 from streams.engine.valuation import gather, scratch
-from streams.margin.equity import book_requirement, equity_of, net_assets
+from streams.margin.equity import book_requirement, net_assets, standard_equity
 from streams.margin.parameters import F64, I64, Parameters
 
 
@@ -57,7 +57,7 @@ def cautious_books(
         for k in range(book.asset.shape[0]):
             if net[k] < 0.0:
                 book.price[k] = sides.high_prices[book.asset[k]]
-        initial_equity[at] = equity_of(p, book, net)[2]
+        initial_equity[at] = standard_equity(p, book, net)[2]
         initial[at] = book_requirement(p, book)[0]
         if not priced:
             initial_equity[at] = initial[at] = np.nan

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
-from streams.engine.columns import Positions
+from streams.engine.columns import Positions, zeros
 from streams.engine.posting import Terms
 from streams.engine.prefetch import FAR, NEAR, prefetch
 from streams.margin.parameters import F64, I64, Parameters
@@ -77,7 +77,7 @@ class Exposures:
         table = shard.ledger.positions
         if self._table is not table:
             if len(self._held.units) != len(table.key):
-                self._held = Held(np.zeros(len(table.key)), np.zeros(len(table.key)))
+                self._held = Held(zeros(len(table.key), np.float64), zeros(len(table.key), np.float64))
             books = np.arange(shard.ledger.books, dtype=np.int64)
             write(shard.parameters, table, shard.posting, books, *self._held)
             self._table = table

@@ -54,8 +54,11 @@ class Ledger:
         self.positions: Positions = empty(Positions)
         self.balances: Balances = empty(Balances)
         self.recent: Recent = no_rings()
-        self.house_assets: defaultdict[tuple[str, int], int] = defaultdict(int)  # (account, asset) -> minor units
-        self.house_lots: defaultdict[tuple[str, int], int] = defaultdict(int)  # (account, instrument) -> lots
+        self._house_assets: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self._house_lots: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self._totals = posting.house(0, 0)  # posted to the house since it was last looked at
+        self._settlement: I32 = np.zeros(0, dtype=np.int32)  # of each instrument among them
+        self._posted_rows = 0  # in them
         self.rows = {"applied": 0, "duplicate": 0, "out_of_range": 0, "to_house": 0}
 
     # -- accounts and books ------------------------------------------------------------------------------------
@@ -210,7 +213,7 @@ class Ledger:
         outcome: npt.NDArray[np.int8],
     ) -> None:
         """Post all rows, opening books and making room on the way; `book` is completed."""
-        totals = posting.house(len(terms.asset_rank), len(terms.instrument_rank))
+        totals = self._house(terms, len(account))
         done = post(totals, 0)
         while done < len(account):
             here = slice(done, done + 2)
@@ -224,7 +227,6 @@ class Ledger:
         closed = book < 0
         if closed.any():
             book[closed] = self.cross_book[account[closed]]
-        self._absorb(totals, terms)
         for name, number in zip(self.rows, np.bincount(outcome, minlength=4).tolist(), strict=True):
             self.rows[name] += number
 
@@ -242,17 +244,44 @@ class Ledger:
         self.balances = with_room(self.balances, self.books, balances)
         self.recent = with_words(self.recent, words)
 
-    def _absorb(self, totals: House, terms: Terms) -> None:
+    # -- the house -----------------------------------------------------------------------------------------------
+
+    @property
+    def house_assets(self) -> defaultdict[tuple[str, int], int]:
+        """(house account, asset) -> minor units."""
+        self._add_up()
+        return self._house_assets
+
+    @property
+    def house_lots(self) -> defaultdict[tuple[str, int], int]:
+        """(house account, instrument) -> lots."""
+        self._add_up()
+        return self._house_lots
+
+    def _house(self, terms: Terms, rows: int) -> House:
+        """Where so many rows post what is the house's: to what is not yet added up, while that has room."""
+        shape = len(terms.asset_rank), len(terms.instrument_rank)
+        held = self._totals.assets.shape[1], self._totals.instruments.shape[1]
+        if shape != held or self._posted_rows + rows > posting.HOUSE_ROWS_MOST:
+            self._add_up()
+            self._totals, self._settlement, self._posted_rows = posting.house(*shape), terms.settlement, 0
+        self._posted_rows += rows
+        return self._totals
+
+    def _add_up(self) -> None:
+        """Take in what was posted to the house."""
+        totals = self._totals
         moved = np.nonzero(totals.assets.any(axis=2))
         for account, asset, limbs in zip(*(at.tolist() for at in moved), totals.assets[moved].tolist(), strict=True):
-            self.house_assets[(posting.ASSET_ACCOUNTS[account], asset)] += posting.total(limbs)
+            self._house_assets[(posting.ASSET_ACCOUNTS[account], asset)] += posting.total(limbs)
         traded = np.nonzero(totals.instruments.any(axis=(0, 2)))[0]
         for instrument in traded.tolist():
             rows = totals.instruments[:, instrument].tolist()
-            asset = int(terms.settlement[instrument])
-            self.house_assets[(f"~market:{instrument}", asset)] += posting.total(rows[posting.MARKET])
+            asset = int(self._settlement[instrument])
+            self._house_assets[(f"~market:{instrument}", asset)] += posting.total(rows[posting.MARKET])
             for account in (posting.MARKET_LOTS, posting.EXTERNAL_LOTS, posting.HOUSE_LOTS):
-                self.house_lots[(posting.LOTS_ACCOUNTS[account], instrument)] += posting.total(rows[account])
+                self._house_lots[(posting.LOTS_ACCOUNTS[account], instrument)] += posting.total(rows[account])
+        totals.assets[:] = totals.instruments[:] = 0
 
     # -- settlement and take-over --------------------------------------------------------------------------------
 
@@ -262,7 +291,7 @@ class Ledger:
         What the house has taken over of it is closed too. A position whose settlement would leave the ledger's range
         is counted and stays open.
         """
-        totals = posting.house(len(terms.asset_rank), len(terms.instrument_rank))
+        totals = self._house(terms, len(books))
         held = []
         for book in books.tolist():
             before = int(self.positions.size[book])
@@ -270,7 +299,6 @@ class Ledger:
             self.rows["out_of_range"] += outcome == posting.OUT_OF_RANGE
             if self.positions.size[book] != before:
                 held.append(book)
-        self._absorb(totals, terms)
         self._settle_house(instrument, ticks, terms)
         return held
 
@@ -278,17 +306,17 @@ class Ledger:
         lots = self.house_lots.get(("~house", instrument), 0)
         if lots == 0:
             return
-        unit, divisor = int(terms.unit[instrument]), int(terms.divisor[instrument])
+        unit, divisor = int(terms.settled_unit[instrument]), int(terms.divisor[instrument])
         inverse = bool(terms.inverse[instrument])
         value = -round(Fraction(lots * unit, ticks * divisor)) if inverse else lots * ticks * unit
         residue = value + lots * round(Fraction(unit, ticks * divisor)) if inverse else 0  # as posting.post_residue
         asset = int(terms.settlement[instrument])
-        self.house_assets[("~house", asset)] += value
-        self.house_assets[(f"~market:{instrument}", asset)] -= value - residue
+        self._house_assets[("~house", asset)] += value
+        self._house_assets[(f"~market:{instrument}", asset)] -= value - residue
         if residue:
-            self.house_assets[("~rounding", asset)] -= residue
-        self.house_lots[("~house", instrument)] -= lots
-        self.house_lots[("~market", instrument)] += lots
+            self._house_assets[("~rounding", asset)] -= residue
+        self._house_lots[("~house", instrument)] -= lots
+        self._house_lots[("~market", instrument)] += lots
 
     def take_over(self, book: int, offset: int, terms: Terms) -> None:
         """Move every balance, position and cost of a book to the house, unchanged, at journal `offset`.
@@ -303,12 +331,12 @@ class Ledger:
             moved = int(terms.funding_index[instrument]) - int(self.positions.funding[entry])
             # as funding_payment, but the house has no range to leave
             funding = round(Fraction(-lots * moved, int(terms.funding_scale[instrument])))
-            self.house_lots[("~house", instrument)] += lots
-            self.house_assets[("~house", asset)] += funding - int(self.positions.cost[entry])
-            self.house_assets[("~funding", asset)] -= funding
+            self._house_lots[("~house", instrument)] += lots
+            self._house_assets[("~house", asset)] += funding - int(self.positions.cost[entry])
+            self._house_assets[("~funding", asset)] -= funding
         first = int(self.balances.start[book])
         for entry in range(first, first + int(self.balances.size[book])):
-            self.house_assets[("~house", int(self.balances.key[entry]))] += int(self.balances.amount[entry])
+            self._house_assets[("~house", int(self.balances.key[entry]))] += int(self.balances.amount[entry])
         self.positions.size[book] = 0
         self.balances.size[book] = 0
         self.taken_over[book] = offset

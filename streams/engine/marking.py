@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,8 +76,8 @@ class Prices:
 
     def arrange(self, terms: TermsTable, *, anew: bool = True) -> None:
         """Lay the prices out by the indexes of the terms; `anew`: terms, states or widenings have changed."""
-        self.marks = np.array([self.mark.get(i, np.nan) for i in terms.instruments], dtype=np.float64)
-        self.prices = np.array([self.index.get(a, np.nan) for a in terms.assets], dtype=np.float64)
+        self.marks = np.array(list(map(self.mark.get, terms.instruments, repeat(np.nan))), dtype=np.float64)
+        self.prices = np.array(list(map(self.index.get, terms.assets, repeat(np.nan))), dtype=np.float64)
         own = terms.asset_index.get(terms.rules.reporting_currency)
         if own is not None:
             self.prices[own] = 1.0
@@ -102,7 +104,7 @@ class Prices:
             prices=self.prices,
             mark_state=self.mark_states,
             price_state=self.price_states,
-            underlyings=underlyings,
+            underlyings=[None if terms.is_option(at) else symbol for at, symbol in enumerate(underlyings)],
             assets=terms.assets,
             index=self.index,
             check=self.check,
@@ -122,21 +124,17 @@ class Prices:
 
 def mark(shard: Shard, block: Block) -> None:
     """Take in a marks block: newest prices, shard time, what the oracle says of itself."""
-    prices, columns = shard.prices, block.columns
-    anew = False
-    symbols, instruments = block.names.get("symbols", []), block.names.get("instruments", [])
-    rows = (columns[name].tolist() for name in ("symbol", "index", "symbol_state", "quote_time"))
-    for symbol, index, state, quote_time in zip(*rows, strict=True):
-        name = symbols[symbol]
-        anew = anew or prices.symbol_state.get(name) != state
-        prices.index[name], prices.symbol_state[name], prices.quote_time[name] = index, state, quote_time
+    prices, columns = shard.prices, {name: column.tolist() for name, column in block.columns.items()}
+    names, listed = block.names.get("symbols", []), block.names.get("instruments", [])
+    symbols, instruments = [names[at] for at in columns["symbol"]], [listed[at] for at in columns["instrument"]]
+    prices.index.update(zip(symbols, columns["index"], strict=True))
+    prices.quote_time.update(zip(symbols, columns["quote_time"], strict=True))
+    prices.mark.update(zip(instruments, columns["mark"], strict=True))
+    anew = _take(prices.symbol_state, symbols, columns["symbol_state"])
+    anew = _take(prices.mark_state, instruments, columns["mark_state"]) or anew
     if prices.rules_version >= 2:
-        anew = _take_trust(prices, [symbols[at] for at in columns["symbol"]], block) or anew
-    rows = (columns[name].tolist() for name in ("instrument", "mark", "mark_state"))
-    for instrument, mark_price, state in zip(*rows, strict=True):
-        name = instruments[instrument]
-        anew = anew or prices.mark_state.get(name) != state
-        prices.mark[name], prices.mark_state[name] = mark_price, state
+        # a block without widenings widens nothing
+        anew = _take_trust(prices, symbols, columns["check"], columns.get("widening", [0.0] * len(symbols))) or anew
     oracle = block.extra["oracle"]
     prices.time = max(prices.time, int(block.extra["time"]))
     prices.oracles = int(oracle["of"])
@@ -147,27 +145,24 @@ def mark(shard: Shard, block: Block) -> None:
         _fund(shard, instrument, rate, time, price)
 
 
-def _take_trust(prices: Prices, names: list[str], block: Block) -> bool:
-    """Check prices and widenings of these symbols; whether a widening changed.
+def _take(held: dict[str, Any], names: list[str], told: list[Any]) -> bool:
+    """Hold what was told by each name, nothing where that is None; whether any of it is new."""
+    if list(map(held.get, names)) == told:
+        return False
+    for name, value in zip(names, told, strict=True):
+        if value is None:
+            held.pop(name, None)
+        else:
+            held[name] = value
+    return True
 
-    A block without widenings widens nothing.
-    """
-    changed = False
-    checks = block.columns["check"].tolist()
-    widenings = block.columns.get("widening", np.zeros(len(names))).tolist()
-    for name, check, widening in zip(names, checks, widenings, strict=True):
-        known = prices.check.get(name), prices.widening.get(name)
-        told = check if check == check else None, widening or None
-        if told == known:
-            continue
-        prices.trust_changed = True
-        changed = changed or told[1] != known[1]
-        for held, value in ((prices.check, told[0]), (prices.widening, told[1])):
-            if value is None:
-                held.pop(name, None)
-            else:
-                held[name] = value
-    return changed
+
+def _take_trust(prices: Prices, symbols: list[str], checks: list[float], widenings: list[float]) -> bool:
+    """Hold check prices and widenings; whether a widening is new."""
+    checked = _take(prices.check, symbols, [check if check == check else None for check in checks])
+    widened = _take(prices.widening, symbols, [widening or None for widening in widenings])
+    prices.trust_changed = prices.trust_changed or checked or widened
+    return widened
 
 
 def fund(shard: Shard, block: Block) -> list[tuple[int, str]]:
@@ -226,24 +221,20 @@ def _usable(ticks: int, terms: Terms, instrument: int) -> bool:
 
 
 def settle_expired(shard: Shard) -> I64:
-    """Settle every future whose expiry shard time has reached and whose price is known; the books that held one.
+    """Settle every future and option whose expiry shard time has reached and whose price is known; the books that
+    held one.
 
-    At its stated settlement price, else at the mark that stands when shard time first reaches the expiry. A price
-    out of the ledger's range is not known: the next mark, or a corrected settlement price, settles.
+    A future at its stated settlement price, else at the mark that stands when shard time first reaches the expiry; an
+    option at its payoff at the stated price of its underlying, else at the index that stands then. A price out of the
+    ledger's range is not known: the next one, or a corrected settlement price, settles.
     """
     books: list[int] = []
     for instrument, expiry in shard.expiries.items():
         if instrument in shard.settled or shard.prices.time < expiry:
             continue
-        record: dict[str, Any] = shard.terms.records[shard.terms.instruments[instrument]]
-        precision = record["price_precision"]
-        if record.get("settlement_price") is not None:
-            ticks = int(Decimal(record["settlement_price"]).scaleb(precision))
-        elif not np.isnan(shard.prices.marks[instrument]):
-            ticks = shard.prices.ticks(float(shard.prices.marks[instrument]), precision)
-        else:
-            continue
-        if not _usable(ticks, shard.posting, instrument):
+        is_option = shard.terms.is_option(instrument)
+        ticks = _paid_out(shard, instrument) if is_option else _settlement_ticks(shard, instrument)
+        if ticks is None or (not is_option and not _usable(ticks, shard.posting, instrument)):
             continue
         shard.settled[instrument] = shard.posting.settled[instrument] = ticks
         held = holders(shard.ledger.positions, shard.ledger.books, instrument)
@@ -253,3 +244,31 @@ def settle_expired(shard: Shard) -> I64:
     touched = distinct(np.array(books, dtype=np.int64))
     shard.touched.update(shard.ledger.book_account[touched].tolist())
     return touched
+
+
+def _settlement_ticks(shard: Shard, instrument: int) -> int | None:
+    """The settlement price of an expired future in ticks; None where it is not known."""
+    record: dict[str, Any] = shard.terms.records[shard.terms.instruments[instrument]]
+    precision = record["price_precision"]
+    if record.get("settlement_price") is not None:
+        return int(Decimal(record["settlement_price"]).scaleb(precision))
+    mark_price = float(shard.prices.marks[instrument])
+    return None if np.isnan(mark_price) else shard.prices.ticks(mark_price, precision)
+
+
+def _paid_out(shard: Shard, instrument: int) -> int | None:
+    """What one lot of an expired option pays, in minor units, rounded half-even; None where it is not known.
+
+    Each lot pays the same, so that what longs receive is what shorts pay, however the lots are split.
+    """
+    terms = shard.terms
+    record: dict[str, Any] = terms.records[terms.instruments[instrument]]
+    index = shard.prices.index.get(record["underlying"])
+    stated = record.get("settlement_price")
+    if stated is None and index is None:
+        return None
+    price, strike = Fraction(repr(index) if stated is None else stated), Fraction(record["strike"])
+    gain = max(price - strike if record["option_type"] == "call" else strike - price, Fraction(0))
+    coins = gain / price if record["settlement"] == record["underlying"] else gain
+    paid = round(coins * int(shard.posting.unit[instrument]) * 10 ** record["price_precision"])
+    return paid if paid < LIMIT else None

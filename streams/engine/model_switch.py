@@ -7,6 +7,7 @@ nothing switches at once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 STANDARD, PORTFOLIO = "standard", "portfolio"
 
 
-def asked(before: dict[str, Any] | None, setting: dict[str, Any], source: dict[str, Any] | None) -> dict[str, Any]:
+def asked(before: dict[str, Any] | None, setting: dict[str, Any], source: Mapping[str, Any] | None) -> dict[str, Any]:
     """The setting under the model in force, with the one that it asks for as `wanted` where that is another."""
     force, wanted = (before or {}).get("margin_model", STANDARD), setting.get("margin_model", STANDARD)
     if wanted == force:

@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numba import int64, njit, uint64
+from numba import int64, njit
 
-from streams.engine.columns import grown
+from streams.engine.columns import grown, zeros
 from streams.engine.identity import identity_hash
 from streams.engine.prefetch import prefetch
 from streams.margin.parameters import I32, I64
-from streams.rows import U8, side_by_side
+from streams.rows import U8
 
 #: Names looked up at a time: what they need is on its way by then, and still in the processor's cache.
 BATCH = 256
+#: Of a slot: half of the name's hash, and the name's number + 1.
+UPPER, LOWER = -1 << 32, (1 << 32) - 1
 
 
 class Names:
@@ -30,7 +32,7 @@ class Names:
         self.size: I32 = np.zeros(0, dtype=np.int32)
         self._used = 0  # bytes of text
         self._count = 0
-        self._slots: I32 = np.zeros(16, dtype=np.int32)  # number + 1, 0 empty; a power of two long
+        self._slots: I64 = np.zeros(16, dtype=np.int64)  # see UPPER, 0 empty; a power of two long
 
     def __len__(self) -> int:
         return self._count
@@ -54,14 +56,13 @@ class Names:
         return int(_find(self.text, self.start, self.size, self._slots, data, 0, len(data)))
 
     def numbers(self, names: list[str]) -> I64:
-        """The number of each name; new ones are numbered as they come."""
-        joined = "".join(names)
-        data = joined.encode()
-        if len(data) == len(joined):
-            ends = np.cumsum(np.fromiter(map(len, names), dtype=np.int64, count=len(names)))
-            buffer: U8 = np.frombuffer(data, dtype=np.uint8)
-        else:
-            buffer, ends = side_by_side([name.encode() for name in names])
+        """The number of each name; new ones are numbered as they come. ValueError where one holds a zero byte."""
+        data = "\0".join([*names, ""]).encode()
+        buffer: U8 = np.frombuffer(data, dtype=np.uint8)
+        ends = np.flatnonzero(buffer == 0)
+        if len(ends) != len(names):
+            found = next(name for name in names if "\0" in name)
+            raise ValueError(f"a name must hold no zero byte, found {found!r}")
         self._reserve(len(names), len(data))
         out = np.empty(len(names), dtype=np.int64)
         self._count, self._used = _number(
@@ -81,10 +82,8 @@ class Names:
 
     def keys(self, numbers: I64) -> tuple[U8, I64]:
         """The bytes of names side by side, and where each ends."""
-        ends = np.cumsum(self.size[numbers], dtype=np.int64)
-        out = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
-        _copy(self.text, self.start, self.size, numbers, out)
-        return out, ends
+        keys: tuple[U8, I64] = _keys(self.text, self.start, self.size, numbers)
+        return keys
 
     def _reserve(self, names: int, size: int) -> None:
         self.text = grown(self.text, self._used + size)
@@ -94,39 +93,49 @@ class Names:
         while 2 * length < 3 * (self._count + names):  # at most two thirds full
             length *= 2
         if length > len(self._slots):
-            self._slots = np.zeros(length, dtype=np.int32)
+            self._slots = zeros(length, np.int64)
             _fill(self.text, self.start, self.size, self._slots, self._count)
 
 
-@njit(cache=True)
-def _home(slots: I32, data: U8, first: int, end: int) -> int:
-    """Where to begin to look for a name."""
-    return int64(uint64(identity_hash(data, first, end, 0)) & uint64(slots.shape[0] - 1))
+@njit(cache=True, error_model="numpy", _nrt=False)
+def _hash(data: U8, first: int, end: int) -> int:
+    """A name's hash: its lower bits say where to begin to look, its upper half is kept in the slot."""
+    return int64(identity_hash(data, first, end, 0))
 
 
-@njit(cache=True)
-def _slot(text: U8, start: I64, size: I32, slots: I32, data: U8, first: int, end: int, home: int) -> int:
-    """The slot of a name, or the empty one where it belongs."""
+@njit(cache=True, error_model="numpy", _nrt=False)
+def _alike(slots: I64, h: int, at: int) -> int:
+    """The slot, from `at` on, that is empty or has a name whose hash has the same upper half."""
     mask = slots.shape[0] - 1
-    at = home
-    while slots[at] > 0:
-        number = slots[at] - 1
-        if size[number] == end - first:
-            same = True
-            for k in range(end - first):
-                same = same and text[start[number] + k] == data[first + k]
-            if same:
-                break
+    at &= mask
+    while slots[at] != 0 and ((slots[at] ^ h) & UPPER) != 0:
         at = (at + 1) & mask
     return at
 
 
-@njit(cache=True)
-def _find(text: U8, start: I64, size: I32, slots: I32, data: U8, first: int, end: int) -> int:
-    return slots[_slot(text, start, size, slots, data, first, end, _home(slots, data, first, end))] - 1
+@njit(cache=True, error_model="numpy", _nrt=False)
+def _slot(text: U8, start: I64, size: I32, slots: I64, data: U8, first: int, end: int, h: int) -> int:
+    """The slot of a name, or the empty one where it belongs."""
+    at = _alike(slots, h, h)
+    while slots[at] != 0:
+        number = (slots[at] & LOWER) - 1
+        same = size[number] == end - first
+        k = 0
+        while same and k < end - first:
+            same = text[start[number] + k] == data[first + k]
+            k += 1
+        if same:
+            break
+        at = _alike(slots, h, at + 1)
+    return at
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
+def _find(text: U8, start: I64, size: I32, slots: I64, data: U8, first: int, end: int) -> int:
+    return (slots[_slot(text, start, size, slots, data, first, end, _hash(data, first, end))] & LOWER) - 1
+
+
+@njit(cache=True, error_model="numpy", _nrt=False)
 def _put(text: U8, start: I64, size: I32, data: U8, first: int, end: int, number: int, used: int) -> int:
     start[number] = used
     size[number] = end - first
@@ -136,74 +145,82 @@ def _put(text: U8, start: I64, size: I32, data: U8, first: int, end: int, number
     return used
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def _number(
-    text: U8, start: I64, size: I32, slots: I32, data: U8, ends: I64, count: int, used: int, out: I64
+    text: U8, start: I64, size: I32, slots: I64, data: U8, ends: I64, count: int, used: int, out: I64
 ) -> tuple[int, int]:
     rows = ends.shape[0]
     for batch in range(0, rows, BATCH):
         stop = min(batch + BATCH, rows)
         _fetch(text, start, size, slots, data, ends, batch, stop, out)
-        first = ends[batch - 1] if batch > 0 else 0
+        first = ends[batch - 1] + 1 if batch > 0 else 0
         for row in range(batch, stop):
-            at = _slot(text, start, size, slots, data, first, ends[row], out[row])
+            h = out[row]
+            at = _slot(text, start, size, slots, data, first, ends[row], h)
             if slots[at] == 0:
                 used = _put(text, start, size, data, first, ends[row], count, used)
                 count += 1
-                slots[at] = count
-            out[row] = slots[at] - 1
-            first = ends[row]
+                slots[at] = (h & UPPER) | count
+            out[row] = (slots[at] & LOWER) - 1
+            first = ends[row] + 1
     return count, used
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def _fetch(
-    text: U8, start: I64, size: I32, slots: I32, data: U8, ends: I64, first_row: int, last_row: int, homes: I64
+    text: U8, start: I64, size: I32, slots: I64, data: U8, ends: I64, first_row: int, last_row: int, hashes: I64
 ) -> None:
-    """Write the homes of names, and have fetched on the way what looking there will need."""
-    first = ends[first_row - 1] if first_row > 0 else 0
+    """Write the hashes of names, and have fetched on the way what comparing them will need."""
+    first = ends[first_row - 1] + 1 if first_row > 0 else 0
     for row in range(first_row, last_row):
-        homes[row] = _home(slots, data, first, ends[row])
-        prefetch(slots, homes[row])
-        first = ends[row]
+        hashes[row] = _hash(data, first, ends[row])
+        prefetch(slots, hashes[row] & (slots.shape[0] - 1))
+        first = ends[row] + 1
     for row in range(first_row, last_row):
-        number = max(slots[homes[row]] - 1, 0)
+        number = max((slots[_alike(slots, hashes[row], hashes[row])] & LOWER) - 1, 0)
         prefetch(start, number)
         prefetch(size, number)
     for row in range(first_row, last_row):
-        prefetch(text, start[max(slots[homes[row]] - 1, 0)])
+        prefetch(text, start[max((slots[_alike(slots, hashes[row], hashes[row])] & LOWER) - 1, 0)])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def _place(
-    text: U8, start: I64, size: I32, slots: I32, data: U8, starts: I64, ends: I64, numbers: I64, used: int
+    text: U8, start: I64, size: I32, slots: I64, data: U8, starts: I64, ends: I64, numbers: I64, used: int
 ) -> tuple[int, int]:
     bad = -1
     for row in range(ends.shape[0]):
         number = numbers[row]
-        home = _home(slots, data, starts[row], ends[row])
-        at = _slot(text, start, size, slots, data, starts[row], ends[row], home)
+        h = _hash(data, starts[row], ends[row])
+        at = _slot(text, start, size, slots, data, starts[row], ends[row], h)
         if slots[at] == 0 and size[number] == 0:
             used = _put(text, start, size, data, starts[row], ends[row], number, used)
-            slots[at] = number + 1
-        elif slots[at] != number + 1 and bad < 0:
+            slots[at] = (h & UPPER) | (number + 1)
+        elif (slots[at] & LOWER) != number + 1 and bad < 0:
             bad = row
     return bad, used
 
 
-@njit(cache=True)
-def _fill(text: U8, start: I64, size: I32, slots: I32, count: int) -> None:
+@njit(cache=True, error_model="numpy", _nrt=False)
+def _fill(text: U8, start: I64, size: I32, slots: I64, count: int) -> None:
     for number in range(count):
         if size[number] > 0:
             end = start[number] + size[number]
-            home = _home(slots, text, start[number], end)
-            slots[_slot(text, start, size, slots, text, start[number], end, home)] = number + 1
+            h = _hash(text, start[number], end)
+            slots[_slot(text, start, size, slots, text, start[number], end, h)] = (h & UPPER) | (number + 1)
 
 
 @njit(cache=True)
-def _copy(text: U8, start: I64, size: I32, numbers: I64, out: U8) -> None:
+def _keys(text: U8, start: I64, size: I32, numbers: I64) -> tuple[U8, I64]:
+    ends = np.empty(numbers.shape[0], dtype=np.int64)
+    at = 0
+    for row in range(numbers.shape[0]):
+        at += size[numbers[row]]
+        ends[row] = at
+    out = np.empty(at, dtype=np.uint8)
     at = 0
     for number in numbers:
         for k in range(start[number], start[number] + size[number]):
             out[at] = text[k]
             at += 1
+    return out, ends

@@ -133,7 +133,7 @@ class PortfolioBooks:
         if self._uncut is None or self._uncut[0] is not shard.parameters:
             coin = self.model.coin
             widening = np.where(coin >= 0, self._widening(shard), 0.0)
-            self._uncut = shard.parameters, widened(uncut(shard.parameters, coin), widening)
+            self._uncut = shard.parameters, widened(uncut(shard.parameters, coin, self.model.unit), widening)
         return self._uncut[1]
 
     def _widening(self, shard: Shard) -> F64:

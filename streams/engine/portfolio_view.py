@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from streams.engine.book_view import BookView
 from streams.engine.risk_model import SHOCKS, RiskMarket, RiskModel, Rows
-from streams.margin.equity import Book, equity_of
+from streams.margin.equity import Book, standard_equity
 from streams.margin.liquidation import leg_maintenance
 from streams.margin.parameters import F64, I32, I64, Parameters, widened
 from streams.margin.portfolio import Room, room_for
@@ -52,7 +52,7 @@ def risk_book(view: BookView) -> RiskBook:
     rows = model.rows(RiskMarket(marks, prices, *options, risk.index_price, risk.time))
     coins = model.coin[book.asset]
     which = np.union1d(book.instrument, coins[coins >= 0]).astype(np.int32)
-    cut_no_coin = uncut(view.parameters, model.coin)
+    cut_no_coin = uncut(view.parameters, model.coin, model.unit)
     return RiskBook(
         model=model,
         p=widened(cut_no_coin, np.where(model.coin >= 0, risk.widening, 0.0)),
@@ -79,7 +79,7 @@ def portfolio_numbers(view: BookView) -> tuple[float, float, float, float, float
     if np.isnan(found.equity):
         return (np.nan,) * 5
     net = np.array([float(amount) for amount in view.net_assets().values()], dtype=np.float64)
-    return (*equity_of(of.p, of.book, net), found.initial, found.maintenance)
+    return (*standard_equity(of.p, of.book, net), found.initial, found.maintenance)
 
 
 def portfolio_section(view: BookView) -> dict[str, Any]:

@@ -29,6 +29,9 @@ from streams.margin.parameters import I32, I64
 #: What became of a row; the last says that it waits for its book to be opened.
 APPLIED, DUPLICATE, OUT_OF_RANGE, TO_HOUSE, NO_BOOK = 0, 1, 2, 3, 4
 
+#: An instrument that has no settlement price yet.
+NOT_SETTLED = -1
+
 #: Position sizes stay exact as float64.
 LOTS_LIMIT = 1 << 53
 
@@ -48,13 +51,18 @@ class Terms(NamedTuple):
     divisor: I64
     funding_scale: I64
     funding_index: I64  # moved by funding rows
-    settled: I64  # settlement price in ticks of an expired instrument, 0 none yet
+    settled: I64  # settlement price of an expired instrument, in ticks of its settled_unit; NOT_SETTLED: none yet
+    settled_unit: I64  # in the place of unit: an option pays out in minor units a lot, finer than its ticks
     instrument_rank: I32
     asset_rank: I32
 
 
+#: A row adds to one limb of a house entry a few times at most, each time less than 2**32.
+HOUSE_ROWS_MOST = 1 << 24
+
+
 class House(NamedTuple):
-    """What a block posts to house accounts, as two 32-bit limbs so that no block overflows; see `totals`."""
+    """What at most HOUSE_ROWS_MOST rows post to house accounts, as two limbs of 32 bits and more; see `total`."""
 
     assets: I64  # shape (5, assets, 2)
     instruments: I64  # shape (4, instruments, 2)
@@ -93,16 +101,17 @@ def post_fill(
     instrument: int,
     lots: int,
     ticks: int,
+    unit: int,
     fee: int,
     opening: bool,
 ) -> int:
-    """Post one fill to a book; APPLIED, or OUT_OF_RANGE with nothing changed.
+    """Post one fill at `ticks` of `unit` to a book; APPLIED, or OUT_OF_RANGE with nothing changed.
 
     A fill against the position first settles its funding, then releases cost x closed / size of the open cost and
     realises the rest; what is left over opens anew at the fill's price. Afterwards balance - cost has changed by
     -(cost of the fill) - fee + funding, which the house accounts mirror.
     """
-    inverse, unit, divisor = terms.inverse[instrument], terms.unit[instrument], terms.divisor[instrument]
+    inverse, divisor = terms.inverse[instrument], terms.divisor[instrument]
     asset = terms.settlement[instrument]
     held_lots = 0
     held_cost = 0
@@ -160,10 +169,10 @@ def post_fill(
 
 
 @njit(cache=True, error_model="numpy", _nrt=False)
-def post_fill_to_house(terms: Terms, totals: House, instrument: int, lots: int, ticks: int, fee: int) -> int:
-    """A late fill of a book that was taken over: the house account stands in for it."""
+def post_fill_to_house(terms: Terms, totals: House, instrument: int, lots: int, ticks: int, unit: int, fee: int) -> int:
+    """A late fill, at `ticks` of `unit`, of a book that was taken over: the house account stands in for it."""
     asset = terms.settlement[instrument]
-    cost = fill_cost(lots, ticks, terms.inverse[instrument], terms.unit[instrument], terms.divisor[instrument])
+    cost = fill_cost(lots, ticks, terms.inverse[instrument], unit, terms.divisor[instrument])
     if not (fits(cost) and fits(fee)):
         return OUT_OF_RANGE
     add(totals.instruments, MARKET, instrument, cost)
@@ -192,7 +201,8 @@ def settle(
     if entry < 0:
         return APPLIED
     lots = -positions.lots[entry]
-    outcome = post_fill(positions, balances, terms, totals, book, instrument, lots, ticks, 0, False)
+    unit = terms.settled_unit[instrument]
+    outcome = post_fill(positions, balances, terms, totals, book, instrument, lots, ticks, unit, 0, False)
     if outcome == APPLIED:
         post_residue(terms, totals, instrument, lots, ticks)
     return outcome
@@ -204,7 +214,7 @@ def post_residue(terms: Terms, totals: House, instrument: int, lots: int, ticks:
 
     Coins are rounded a position, and both sides' positions are cut differently; lots alone are as many on both.
     """
-    inverse, unit, divisor = terms.inverse[instrument], terms.unit[instrument], terms.divisor[instrument]
+    inverse, unit, divisor = terms.inverse[instrument], terms.settled_unit[instrument], terms.divisor[instrument]
     one = fill_cost(1, ticks, inverse, unit, divisor)
     residue = fill_cost(lots, ticks, inverse, unit, divisor) - lots * one
     if residue != 0:
@@ -226,6 +236,7 @@ def fetch_ahead(
         prefetch(taken_over, b)
         prefetch(positions.start, b)
         prefetch(positions.size, b)
+        prefetch(positions.capacity, b)
         prefetch(balances.start, b)
         prefetch(balances.size, b)
     if near < account.shape[0] and book[near] >= 0:
@@ -293,14 +304,14 @@ def post_fills(
         if balances.top[0] + 2 * balances.size[b] + 1 > balances.key.shape[0]:
             return row
         sign = -1 if bust else 1
-        settled = terms.settled[instrument[row]]
+        settled, unit = terms.settled[instrument[row]], terms.unit[instrument[row]]
         if 0 <= liquidation[row] <= taken_over[b]:
             outcome[row] = post_fill_to_house(
-                terms, totals, instrument[row], sign * lots[row], ticks[row], sign * fee[row]
+                terms, totals, instrument[row], sign * lots[row], ticks[row], unit, sign * fee[row]
             )
-            if settled > 0 and outcome[row] == TO_HOUSE:
-                back = -sign * lots[row]
-                if post_fill_to_house(terms, totals, instrument[row], back, settled, 0) == TO_HOUSE:
+            if settled != NOT_SETTLED and outcome[row] == TO_HOUSE:
+                back, own = -sign * lots[row], terms.settled_unit[instrument[row]]
+                if post_fill_to_house(terms, totals, instrument[row], back, settled, own, 0) == TO_HOUSE:
                     post_residue(terms, totals, instrument[row], back, settled)
         else:
             outcome[row] = post_fill(
@@ -312,10 +323,11 @@ def post_fills(
                 instrument[row],
                 sign * lots[row],
                 ticks[row],
+                unit,
                 sign * fee[row],
                 kind[row] == 1,
             )
-            if settled > 0:
+            if settled != NOT_SETTLED:
                 settle(positions, balances, terms, totals, b, instrument[row], settled)
         if outcome[row] != OUT_OF_RANGE:
             remember(recent, a, identity, window)

@@ -14,8 +14,9 @@ from numba import njit
 
 from streams.engine.columns import Balances, Positions
 from streams.engine.exposures import Held
+from streams.engine.prefetch import FAR, prefetch
 from streams.engine.radius import BOTH, FALLS, GUARD, LEAN, RADIUS_MAX, RADIUS_MIN, RISES
-from streams.engine.valuation import BANKRUPT, INDEX, MARGIN_CALL, OK, UNPRICED, Judged, Levels
+from streams.engine.valuation import BANKRUPT, INDEX, MARGIN_CALL, OK, UNPRICED, Judged, Levels, fetch_ahead
 from streams.margin.equity import haircut_value
 from streams.margin.parameters import F64, I32, I64, Parameters
 
@@ -75,24 +76,37 @@ def radii(
     """Write radius and kind of the books just judged; `status`, `called` and `step` are as it left them. How many are
     UNKNOWN.
 
-    A book in liquidation, or held back from it, has radius 0; one that was taken over no end to it. UNKNOWN are those
-    that the bounds must be asked about: with a call open, or too close to the edge of a tier to tell.
+    A book in liquidation, or held back from it, or with options, has radius 0; one that was taken over no end to it.
+    UNKNOWN are those that the bounds must be asked about: with a call open, or too close to the edge of a tier to tell.
 
     Parameters
     ----------
     fixed : the asset whose price cannot move (the reporting currency), or NONE
     """
     net, costs = np.empty(prices.shape[0]), np.empty(COSTS)
+    options = np.any(p.right != 0.0)
     unknown = 0
     for at in range(books.shape[0]):
+        fetch_ahead(positions, held, balances, books, at)
+        if at + FAR < books.shape[0]:
+            prefetch(level_set, books[at + FAR])
+            prefetch(called, books[at + FAR])
+            prefetch(status, books[at + FAR])
+            prefetch(step, books[at + FAR])
         book = books[at] & INDEX
         equity, maintenance = judged.equity[at], judged.maintenance[at]
         own = level_set[book] & INDEX
         floor = floor_of(levels.call[own], levels.call_exit[own], called[book])
         slack = judged.adjusted[at] - floor * maintenance
         found, its_kind = 0.0, BOTH
+        loose = False
+        if options:
+            for entry in range(positions.start[book], positions.start[book] + positions.size[book]):
+                loose = loose or p.right[positions.key[entry]] != 0.0
         if status[book] == BANKRUPT:
             found = math.inf
+        elif loose:
+            found = 0.0
         elif status[book] == UNPRICED and step[book] == 0 and equity != equity:
             found = RADIUS_MAX  # its price, once it comes, is farther
         elif status[book] == MARGIN_CALL and step[book] == 0 and equity >= 0.0:

@@ -10,11 +10,10 @@ from streams.engine.book_view import BookView, MarginModel
 from streams.engine.portfolio_view import portfolio_numbers, portfolio_section
 from streams.engine.restraint import cautious, restrictions
 from streams.engine.valuation import STATUSES
-from streams.margin.equity import TIE, Book, book_requirement, equity_of, net_assets
+from streams.margin.equity import TIE, Book, book_requirement, net_assets, standard_equity
 from streams.margin.liquidation_price import liquidation_factor
 from streams.margin.parameters import F64, Parameters
-from streams.margin.requirements import notional, requirement
-from streams.margin.scenarios import OPTION
+from streams.margin.requirements import notional, position_requirement
 
 #: Digits enough for any price to any precision.
 LONG = Context(prec=120)
@@ -74,7 +73,7 @@ def book_numbers(p: Parameters, book: Book) -> tuple[float, float, float, float,
     net = np.empty(book.asset.shape[0])
     if not net_assets(p, book, net):
         return np.nan, np.nan, np.nan, np.nan, np.nan
-    equity, adjusted, initial_equity = equity_of(p, book, net)
+    equity, adjusted, initial_equity = standard_equity(p, book, net)
     initial, maintenance = book_requirement(p, book)
     return equity, adjusted, initial_equity, initial, maintenance
 
@@ -105,7 +104,7 @@ def numbers_by(view: BookView, model: MarginModel) -> tuple[float, float, float,
 
 def _equity(view: BookView) -> tuple[float, float, float]:
     net = np.array([float(amount) for amount in view.net_assets().values()], dtype=np.float64)
-    found: tuple[float, float, float] = equity_of(view.parameters, view.book(), net)
+    found: tuple[float, float, float] = standard_equity(view.parameters, view.book(), net)
     return found
 
 
@@ -123,7 +122,8 @@ def book_details(p: Parameters, book: Book) -> Details:
         if out.notional[j] != out.notional[j]:
             out.initial[j] = out.maintenance[j] = np.nan
         else:
-            out.initial[j], out.maintenance[j] = requirement(p, i, book.quantity[j], out.notional[j])
+            held = position_requirement(p, i, book.quantity[j], book.mark[j], price)
+            out.initial[j], out.maintenance[j] = held
         if priced == priced:
             same = -1
             for other in range(j):
@@ -221,9 +221,7 @@ def margin_report(view: BookView, status: int) -> dict[str, Any]:
 def _models(view: BookView) -> dict[str, Any]:
     """What a report says of the models: why the portfolio model requires what it does, what the other one would."""
     own = view.margin_model == "portfolio"
-    options = view.risk is not None and any(view.risk.model.kind[leg.index] == OPTION for leg in view.legs)
-    # the standard model knows no options yet
-    other = (np.nan,) * 5 if own and options else numbers_by(view, "standard" if own else "portfolio")
+    other = numbers_by(view, "standard" if own else "portfolio")
     found = {"initial_margin": number_text(other[3]), "maintenance_margin": number_text(other[4])}
     return {**({"portfolio": _texts(portfolio_section(view))} if own else {}), "other_model": found}
 

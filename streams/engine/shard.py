@@ -18,11 +18,11 @@ from streams.engine.invariants import InvariantViolation
 from streams.engine.ledger import CROSS, Ledger
 from streams.engine.marking import Prices
 from streams.engine.portfolio_books import PortfolioBooks
-from streams.engine.posting import APPLIED, OUT_OF_RANGE
+from streams.engine.posting import APPLIED, NOT_SETTLED, OUT_OF_RANGE
 from streams.engine.slack import Slack
 from streams.engine.standing import LevelSet, Standing
 from streams.engine.terms import TermsTable
-from streams.margin.parameters import I64, widened
+from streams.margin.parameters import I64, Parameters, widened
 
 
 class Shard:
@@ -48,7 +48,7 @@ class Shard:
         self.frames = Frames()
         self.portfolio = PortfolioBooks()
         self.settings: dict[int, dict[str, Any]] = {}  # of accounts that said how they want to be margined
-        self.settled: dict[int, int] = {}  # expired instrument -> settlement price in ticks
+        self.settled: dict[int, int] = {}  # expired instrument -> settlement price, see posting.Terms
         self.sweep = (0, 0)  # interval of shard time, and accounts summarised in it so far
         self.touched = Marked()
         self.terms_changed = False
@@ -58,10 +58,11 @@ class Shard:
         """Arrays that follow from terms; after every change of them."""
         instruments = range(len(self.terms.instruments))
         index = [self.prices.funding_index.get(i, 0) for i in instruments]
-        self.posting = self.terms.posting(index, [self.settled.get(i, 0) for i in instruments])
+        self.posting = self.terms.posting(index, [self.settled.get(i, NOT_SETTLED) for i in instruments])
         self.prices.arrange(self.terms)
         self._plain = self.terms.parameters()
-        self.parameters = widened(self._plain, self.prices.widenings) if self.prices.widening else self._plain
+        self._options = bool(self._plain.right.any())
+        self.parameters = self._at_prices()
         self.portfolio.arrange(self)
         expiry = {i: self.terms.records[name].get("expiry") for i, name in enumerate(self.terms.instruments)}
         self.expiries: dict[int, int] = {i: time for i, time in expiry.items() if time is not None}
@@ -147,13 +148,23 @@ class Shard:
         refused += [self._rejection(block, offset, row, reason) for row, reason in rejected]
         return Folded(decisions, due, refused)
 
+    def _at_prices(self) -> Parameters:
+        """The parameters with haircuts as wide as they are now, and the prices that options are margined by."""
+        own = widened(self._plain, self.prices.widenings) if self.prices.widening else self._plain
+        if not self._options:
+            return own
+        symbols = map(self.terms.underlying, range(len(self.terms.instruments)))
+        return own._replace(index_price=np.array([self.prices.index.get(symbol, np.nan) for symbol in symbols]))
+
     def _mark(self, block: Block) -> I64:
         """Take in a marks block; the books whose haircuts it changes."""
         before = self.prices.widenings
         marking.mark(self, block)
+        if self._options:
+            self.parameters = self._at_prices()
         if self.prices.widenings is before or not (others := self.prices.widenings != before).any():
             return np.zeros(0, dtype=np.int64)
-        self.parameters = widened(self._plain, self.prices.widenings)
+        self.parameters = self._at_prices()
         return holders_of(self.ledger.balances, others, self.ledger.books, self.ledger.books)
 
     def _restricted_anew(self, before: dict[str, int], due: I64) -> I64:
@@ -182,9 +193,9 @@ class Shard:
     def _posted(self, source_offset: I64, books: I64, outcome: Any) -> tuple[I64, list[tuple[int, str]]]:
         """Books that rows were applied to, and the rows that were not for being out of range."""
         self.grow()
-        self.exposures.update(self, books)
         self.touched.update(self.ledger.book_account[books])
         applied = distinct(books[outcome == APPLIED])
+        self.exposures.update(self, applied)
         judge.reopen(self, applied)
         refused = np.nonzero(outcome == OUT_OF_RANGE)[0]
         if not refused.size:

@@ -82,6 +82,17 @@ def search(
         kind[row] = its_kind
 
 
+@njit(cache=True, error_model="numpy")
+def logs(marks: F64, prices: F64) -> F64:
+    """Log prices, of all instruments and then of all assets; nan where never seen."""
+    found = np.empty(marks.shape[0] + prices.shape[0])
+    for at in range(marks.shape[0]):
+        found[at] = math.log(marks[at])
+    for at in range(prices.shape[0]):
+        found[marks.shape[0] + at] = math.log(prices[at])
+    return found
+
+
 class Slack:
     """Anchors of all books of a shard.
 
@@ -161,7 +172,7 @@ class Slack:
             self._grow(shard.ledger.books)
         laid_out = (shard.prices.marks, shard.prices.prices)
         if laid_out[0] is not self._laid_out[0] or laid_out[1] is not self._laid_out[1]:
-            self._laid_out, self._log = laid_out, np.log(np.concatenate(laid_out))
+            self._laid_out, self._log = laid_out, logs(*laid_out)
         here = self._log
         if len(here) != len(self.slots.anchors):
             self.slots = _no_slots(len(here), len(self.slots.slot_of))
@@ -187,6 +198,7 @@ def _no_slots(prices: int, books: int = 0) -> Slots:
         used=np.zeros(2, dtype=np.int64),
         anchors=np.full((prices, SLOTS), np.nan),
         live=np.zeros(SLOTS, dtype=np.int64),
+        nearest=np.full((SLOTS, KINDS), np.inf),
         start=np.zeros((SLOTS, KINDS), dtype=np.int64),
         end=np.zeros((SLOTS, KINDS), dtype=np.int64),
         entry=np.zeros(0, dtype=np.int32),

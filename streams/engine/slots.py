@@ -36,6 +36,7 @@ class Slots(NamedTuple):
     used : length 2; how many are loose, and how many entries are taken
     anchors : log prices, of all instruments and then of all assets, shape (prices, SLOTS); nan where never seen
     live : by slot, how many books are anchored there
+    nearest : by slot and kind, no larger than the least radius of its books; infinite where there are none
     start, end : by slot and kind, where its books lie in `entry`, with their radii in `reaches`, ascending; some may
         have left
     """
@@ -45,6 +46,7 @@ class Slots(NamedTuple):
     used: I64
     anchors: F64
     live: I64
+    nearest: F64
     start: I64
     end: I64
     entry: I32
@@ -57,8 +59,9 @@ def wake(slots: Slots, here: F64, out: I64) -> int:
     up; how many.
 
     A price that is known and was not known then is infinitely far. With no slot left, the emptiest is woken whole.
+    Where the nearest radius is out of reach, no book of the slot is looked at: they lie far apart in memory.
     """
-    anchors, live, start, end = slots.anchors, slots.live, slots.start, slots.end
+    anchors, live, start, end, nearest = slots.anchors, slots.live, slots.start, slots.end, slots.nearest
     entry, reaches, slot_of = slots.entry, slots.reaches, slots.slot_of
     falls, rises = np.zeros(SLOTS), np.zeros(SLOTS)
     for at in range(here.shape[0]):
@@ -88,15 +91,17 @@ def wake(slots: Slots, here: F64, out: I64) -> int:
             moved[RISES] = max(rise, fall / LEAN) * (1.0 + SAFE)
             moved[BOTH] = max(rise, fall) * (1.0 + SAFE)
             for kind in range(KINDS):
-                first, stop = start[slot, kind], end[slot, kind]
-                while first < stop and slot_of[entry[first]] != slot:
-                    first += 1
-                start[slot, kind] = first
-                while first < stop and reaches[first] <= moved[kind]:
-                    if slot_of[entry[first]] == slot:
-                        out[count] = entry[first]
-                        count += 1
-                    first += 1
+                if nearest[slot, kind] <= moved[kind]:
+                    first, stop = start[slot, kind], end[slot, kind]
+                    while first < stop and slot_of[entry[first]] != slot:
+                        first += 1
+                    start[slot, kind] = first
+                    nearest[slot, kind] = reaches[first] if first < stop else np.inf
+                    while first < stop and reaches[first] <= moved[kind]:
+                        if slot_of[entry[first]] == slot:
+                            out[count] = entry[first]
+                            count += 1
+                        first += 1
     return count
 
 
@@ -158,6 +163,10 @@ def enter(slots: Slots, here: F64, books: I64, radius: F32, kind: I8) -> None:
             cut[place[bucket]] = level << CUT
             place[bucket] += 1
             slot_of[book] = slot
+    if anchored > 0:
+        for which in range(KINDS):
+            first = slots.start[slot, which]
+            slots.nearest[slot, which] = slots.reaches[first] if first < slots.end[slot, which] else np.inf
     used[1] += anchored
     listed, kept = used[0] + newly, 0
     for at in range(listed):

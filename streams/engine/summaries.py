@@ -14,8 +14,8 @@ from streams.engine.judge import numbers_of
 from streams.engine.ledger import entries
 from streams.engine.report import shown_numbers, units_text
 from streams.engine.terms import TermsTable
-from streams.engine.texts import Texts, amount_texts, number_texts
-from streams.engine.trust import RESTRICTED, RESTRICTIONS, worst_states
+from streams.engine.texts import SLOT, Texts, number_texts, put_amount
+from streams.engine.trust import I8, RESTRICTED, RESTRICTIONS, worst_states
 from streams.engine.valuation import STATUSES
 from streams.margin.parameters import I32, I64
 from streams.rows import U8, Rows, side_by_side
@@ -64,10 +64,12 @@ class Vocabulary(NamedTuple):
 
     Attributes
     ----------
+    longest : bytes of the longest token that is no label
     precision : by asset
     """
 
     tokens: Tokens
+    longest: int
     precision: I32
 
 
@@ -79,25 +81,30 @@ ESCAPES = np.array([list(text.ljust(6, b"\0")) for text in _ESCAPED], dtype=np.u
 ESCAPE_SIZES = np.array([len(text) for text in _ESCAPED], dtype=np.int64)
 
 
-class Held(NamedTuple):
-    """What records show of books, and where.
+#: No account is due, and what is written then.
+NOBODY: I64 = np.zeros(0, dtype=np.int64)
+NOTHING = Rows.of(())
+
+
+class Shown(NamedTuple):
+    """What records say of books.
 
     Attributes
     ----------
-    book_end : per account, into the books: where its own end; the first is its cross one
-    numbers : the texts of `SHOWN` of each book
-    status, bucket : per book; tokens, the former with its restrictions
-    balance_end : per book, into the balances
-    asset, amount : per balance; token and text
+    books : those of each account side by side, its cross one first
+    book_end : per account, into them: where its own end
+    numbers : the texts of `SHOWN` of each
+    restricted : how many of RESTRICTIONS hold for each
+    status, instrument, balances : of all books of the shard
     """
 
+    books: I64
     book_end: I64
     numbers: Texts
-    status: I64
-    bucket: I64
-    balance_end: I64
-    asset: I64
-    amount: Texts
+    restricted: I64
+    status: I8
+    instrument: I32
+    balances: Balances
 
 
 class Place(NamedTuple):
@@ -110,30 +117,28 @@ class Place(NamedTuple):
 def summaries(shard: Shard, offset: int, accounts: I64) -> Rows:
     """A `margin-accounts` record of each account: its cross book, and its isolated ones beside it."""
     if not len(accounts):
-        return Rows.of(())
-    ledger, vocabulary = shard.ledger, _vocabulary(shard.terms)
+        return NOTHING
+    ledger = shard.ledger
     books, book_end = books_in_order(accounts, ledger.cross_book, ledger.next_book)
-    balance_end, asset, amounts, places = balances_in_order(ledger.balances, books, vocabulary.precision)
-    held = Held(
+    shown = Shown(
+        books,
         book_end,
         number_texts(shown_numbers(*numbers_of(shard, books)).ravel()),
-        shard.standing.status[books] + len(STATUSES) * restrictions_of(shard, books) + np.int64(FIRST_STATUS),
-        ledger.book_instrument[books] + np.int64(FIRST_ASSET + len(vocabulary.precision)),
-        balance_end,
-        asset,
-        amount_texts(amounts, places),
+        restrictions_of(shard, books),
+        shard.standing.status,
+        ledger.book_instrument,
+        ledger.balances,
     )
     journal = b'],"journal":{"offset":%d,"partition":%d}' % (offset, shard.partition)
     place = Place(*(np.frombuffer(text, np.uint8) for text in (journal, b',"time":%d}' % shard.prices.time)))
     keys, key_end = ledger.accounts.keys(accounts)
-    out = np.empty(room(keys, held, vocabulary.tokens, place), dtype=np.uint8)
-    ends = np.empty(len(accounts), dtype=np.int64)
-    size = write(keys, key_end, held, vocabulary.tokens, place, out, ends)
-    return Rows(keys, key_end, out[:size], ends)
+    return Rows(keys, key_end, *write(keys, key_end, shown, _vocabulary(shard.terms), place))
 
 
 def restrictions_of(shard: Shard, books: I64) -> I64:
     """How many of RESTRICTIONS hold for each book."""
+    if shard.prices.trust is None:
+        return np.zeros(len(books), dtype=np.int64)
     ledger, settlement = shard.ledger, shard.parameters.settlement
     return RESTRICTED[worst_states(shard.prices.trust, settlement, ledger.positions, ledger.balances, books)]
 
@@ -152,43 +157,23 @@ def _vocabulary(terms: TermsTable) -> Vocabulary:
             *(orjson.dumps(asset) + b":" for asset in terms.assets),
             *(orjson.dumps(instrument) for instrument in terms.instruments),
         ]
+        longest = max(map(len, texts[len(LABELS) :]))
         precision = np.array([terms.records[asset]["precision"] for asset in terms.assets], dtype=np.int32)
-        vocabulary = Vocabulary(Tokens(*side_by_side(texts)), precision)
+        vocabulary = Vocabulary(Tokens(*side_by_side(texts)), longest, precision)
         _VOCABULARIES[terms] = known, vocabulary
     return vocabulary
 
 
 @njit(cache=True)
-def room(keys: U8, held: Held, tokens: Tokens, place: Place) -> int:
+def room(keys: U8, shown: Shown, vocabulary: Vocabulary, place: Place) -> int:
     """Bytes that the records take at most: every label and the longest other token once a book or balance."""
-    longest = 0
-    for n in range(FIRST_STATUS, tokens.end.shape[0]):
-        longest = max(longest, tokens.end[n] - tokens.end[n - 1])
-    count, balances = held.status.shape[0], held.asset.shape[0]
-    book = tokens.end[FIRST_STATUS - 1] + 2 * longest + place.journal.shape[0] + place.time.shape[0] + 50
-    return (
-        6 * keys.shape[0] + held.numbers.size.sum() + held.amount.size.sum() + count * book + balances * (longest + 7)
-    )
-
-
-@njit(cache=True)
-def balances_in_order(balances: Balances, books: I64, precision: I32) -> tuple[I64, I64, I64, I32]:
-    """The balances of the books: where each book's end, then of each its asset's token, amount and precision."""
-    ends = np.empty(books.shape[0], dtype=np.int64)
-    count = 0
-    for n in range(books.shape[0]):
-        count += balances.size[books[n]]
-        ends[n] = count
-    asset, amount = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-    places = np.empty(count, dtype=np.int32)
-    count = 0
-    for book in books:
-        for at in range(balances.start[book], balances.start[book] + balances.size[book]):
-            asset[count] = FIRST_ASSET + balances.key[at]
-            amount[count] = balances.amount[at]
-            places[count] = precision[balances.key[at]]
-            count += 1
-    return ends, asset, amount, places
+    longest, count = vocabulary.longest, 0
+    for book in shown.books:
+        count += shown.balances.size[book]
+    labels = vocabulary.tokens.end[FIRST_STATUS - 1]
+    book_room = labels + 2 * longest + place.journal.shape[0] + place.time.shape[0] + 50
+    numbers = shown.numbers.size.sum()
+    return 6 * keys.shape[0] + numbers + shown.books.shape[0] * book_room + count * (longest + SLOT + 3)
 
 
 @njit(cache=True)
@@ -248,43 +233,58 @@ def put_number(out: U8, at: int, texts: Texts, n: int) -> int:
 
 
 @njit(cache=True)
-def put_balances(out: U8, at: int, held: Held, tokens: Tokens, book: int) -> int:
-    """Write a book's balances; where the next byte goes."""
-    first = held.balance_end[book - 1] if book > 0 else 0
-    for n in range(first, held.balance_end[book]):
+def put_balances(out: U8, at: int, shown: Shown, vocabulary: Vocabulary, book: int) -> int:
+    """Write the balances of a book of the shard; where the next byte goes."""
+    balances = shown.balances
+    first = balances.start[book]
+    for n in range(first, first + balances.size[book]):
         if n > first:
             out[at] = 44
             at += 1
-        at = put_token(out, at, tokens, held.asset[n])
-        at = put_number(out, at, held.amount, n)
+        asset = balances.key[n]
+        at = put_token(out, at, vocabulary.tokens, FIRST_ASSET + asset)
+        out[at] = 34
+        at = put_amount(out, at + 1, balances.amount[n], vocabulary.precision[asset])
+        out[at] = 34
+        at += 1
     return at
 
 
 @njit(cache=True)
-def put_book(out: U8, at: int, held: Held, tokens: Tokens, book: int) -> int:
-    """Write an isolated book; where the next byte goes."""
-    n = 7 * book
+def put_status(out: U8, at: int, shown: Shown, tokens: Tokens, row: int) -> int:
+    """Write the status of the book in this row, with its restrictions; where the next byte goes."""
+    at = put_token(out, at, tokens, STATUS)
+    standing = shown.status[shown.books[row]] + len(STATUSES) * shown.restricted[row]
+    return put_token(out, at, tokens, FIRST_STATUS + standing)
+
+
+@njit(cache=True)
+def put_isolated(out: U8, at: int, shown: Shown, vocabulary: Vocabulary, row: int) -> int:
+    """Write the isolated book in this row; where the next byte goes."""
+    tokens, n, book = vocabulary.tokens, 7 * row, shown.books[row]
     at = put_token(out, at, tokens, ISOLATED_ADJUSTED)
-    at = put_number(out, at, held.numbers, n + 1)
+    at = put_number(out, at, shown.numbers, n + 1)
     at = put_token(out, at, tokens, BALANCES)
-    at = put_balances(out, at, held, tokens, book)
+    at = put_balances(out, at, shown, vocabulary, book)
     at = put_token(out, at, tokens, BUCKET)
-    at = put_token(out, at, tokens, held.bucket[book])
+    at = put_token(out, at, tokens, FIRST_ASSET + vocabulary.precision.shape[0] + shown.instrument[book])
     at = put_token(out, at, tokens, ISOLATED_EQUITY)
-    at = put_number(out, at, held.numbers, n)
+    at = put_number(out, at, shown.numbers, n)
     for label, number in ((FREE, 6), (INITIAL_EQUITY, 2), (INITIAL, 3), (MAINTENANCE, 4), (RATIO, 5)):
         at = put_token(out, at, tokens, label)
-        at = put_number(out, at, held.numbers, n + number)
-    at = put_token(out, at, tokens, STATUS)
-    at = put_token(out, at, tokens, held.status[book])
+        at = put_number(out, at, shown.numbers, n + number)
+    at = put_status(out, at, shown, tokens, row)
     out[at] = 125
     return at + 1
 
 
 @njit(cache=True)
-def write(keys: U8, key_end: I64, held: Held, tokens: Tokens, place: Place, out: U8, ends: I64) -> int:
-    """Write the record of each account into `out`, one after another, and where each ends into `ends`; all bytes."""
-    at, book, key = 0, 0, 0
+def write(keys: U8, key_end: I64, shown: Shown, vocabulary: Vocabulary, place: Place) -> tuple[U8, I64]:
+    """The record of each account, one after another, and where each ends."""
+    tokens, numbers = vocabulary.tokens, shown.numbers
+    out = np.empty(room(keys, shown, vocabulary, place), dtype=np.uint8)
+    ends = np.empty(key_end.shape[0], dtype=np.int64)
+    at, cross, key = 0, 0, 0
     for row in range(key_end.shape[0]):
         at = put_token(out, at, tokens, ACCOUNT)
         for k in range(key, key_end[row]):
@@ -292,31 +292,30 @@ def write(keys: U8, key_end: I64, held: Held, tokens: Tokens, place: Place, out:
             for j in range(ESCAPE_SIZES[byte]):
                 out[at] = ESCAPES[byte, j]
                 at += 1
-        n = 7 * book
+        n = 7 * cross
         at = put_token(out, at, tokens, ADJUSTED)
-        at = put_number(out, at, held.numbers, n + 1)
+        at = put_number(out, at, numbers, n + 1)
         at = put_token(out, at, tokens, BALANCES)
-        at = put_balances(out, at, held, tokens, book)
+        at = put_balances(out, at, shown, vocabulary, shown.books[cross])
         at = put_token(out, at, tokens, EQUITY)
-        at = put_number(out, at, held.numbers, n)
+        at = put_number(out, at, numbers, n)
         for label, number in ((FREE, 6), (INITIAL_EQUITY, 2), (INITIAL, 3)):
             at = put_token(out, at, tokens, label)
-            at = put_number(out, at, held.numbers, n + number)
+            at = put_number(out, at, numbers, n + number)
         at = put_token(out, at, tokens, ISOLATED)
-        for own in range(book + 1, held.book_end[row]):
-            if own > book + 1:
+        for own in range(cross + 1, shown.book_end[row]):
+            if own > cross + 1:
                 out[at] = 44
                 at += 1
-            at = put_book(out, at, held, tokens, own)
+            at = put_isolated(out, at, shown, vocabulary, own)
         at = put(out, at, place.journal)
         for label, number in ((MAINTENANCE, 4), (RATIO, 5)):
             at = put_token(out, at, tokens, label)
-            at = put_number(out, at, held.numbers, n + number)
-        at = put_token(out, at, tokens, STATUS)
-        at = put_token(out, at, tokens, held.status[book])
+            at = put_number(out, at, numbers, n + number)
+        at = put_status(out, at, shown, tokens, cross)
         at = put(out, at, place.time)
-        ends[row], book, key = at, held.book_end[row], key_end[row]
-    return at
+        ends[row], cross, key = at, shown.book_end[row], key_end[row]
+    return out[:at], ends
 
 
 def balances_of(shard: Shard, books: I64) -> list[dict[str, str]]:
@@ -348,7 +347,7 @@ def sweep(shard: Shard, everybody: bool = False) -> I64:
     first = max(now - total, 0 if everybody else turn * total + done)
     count = min(max(now - first, 0), max(SWEEP_LEAST, total // SWEEP_PARTS))
     shard.sweep = divmod(first + count, total) if total else (shard.prices.time // interval, 0)
-    return np.arange(first, first + count, dtype=np.int64) % max(total, 1)
+    return np.arange(first, first + count, dtype=np.int64) % total if count else NOBODY
 
 
 def holders_due(shard: Shard, names: set[str]) -> I64:

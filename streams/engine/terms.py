@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from schemas.instruments import ASSET_IDENTITY, INSTRUMENT_IDENTITY
+from schemas.instruments import identity_fields
 from streams.engine.book_view import InstrumentNames
 from streams.engine.invariants import InvariantViolation
 from streams.engine.posting import Terms
@@ -20,10 +20,12 @@ from streams.margin.parameters import (
     AssetParameters,
     HaircutTier,
     InstrumentParameters,
+    OptionParameters,
     Parameters,
     Tier,
     build,
 )
+from streams.margin.standard_options import OptionRates
 
 #: Digits of unit x scale: decimals of the funding index below a minor unit per lot, less the size of the unit itself.
 #: An inverse unit is divided by a price yet, so it has more.
@@ -138,8 +140,12 @@ class TermsTable:
         """Symbol whose price moves the instrument."""
         return str(self.records[self.instruments[instrument]]["underlying"])
 
+    def is_option(self, instrument: int) -> bool:
+        """Whether the instrument pays out an option's payoff at its expiry."""
+        return bool(self.records[self.instruments[instrument]]["type"] == "option")
+
     def posting(self, funding_index: list[int], settled: list[int]) -> Terms:
-        """Arrays for posting; funding indices and settlement prices (0: none) by instrument."""
+        """Arrays for posting; funding indices and settlement prices (NOT_SETTLED: none) by instrument."""
         units = [
             instrument_units(self.records[i], self.records[self.records[i]["settlement"]]["precision"])
             for i in self.instruments
@@ -156,6 +162,9 @@ class TermsTable:
             funding_scale=np.array(scales, dtype=np.int64),
             funding_index=np.array(funding_index, dtype=np.int64),
             settled=np.array(settled, dtype=np.int64),
+            settled_unit=np.array(
+                [1 if self.is_option(at) else unit for at, (unit, _) in enumerate(units)], dtype=np.int64
+            ),
             instrument_rank=_ranks(self.instruments),
             asset_rank=_ranks(self.assets),
         )
@@ -189,7 +198,17 @@ class TermsTable:
             size_premium_factor=float(record["size_premium_factor"]),
             open_interest_share=open_interest_share(record),
             liquidation_fee=float(record["liquidation_fee"]),
+            option=_option(record) if record["type"] == "option" else None,
         )
+
+
+def _option(record: Mapping[str, Any]) -> OptionParameters:
+    return OptionParameters(
+        right=1.0 if record["option_type"] == "call" else -1.0,
+        strike=float(record["strike"]),
+        coin_settled=record["settlement"] == record["underlying"],
+        rates=[float(record["option_margin"][name]) for name in OptionRates._fields[:6]],
+    )
 
 
 def _funding_scale(unit: int, inverse: bool) -> int:
@@ -202,8 +221,7 @@ def _check_identity(known: Mapping[str, Any] | None, record: Mapping[str, Any]) 
     re-scale open positions."""
     if known is None:
         return
-    fields = {"instrument": INSTRUMENT_IDENTITY, "asset": ASSET_IDENTITY}.get(known["kind"], ("kind",))
-    for name in fields:
+    for name in identity_fields(known):
         if known[name] != record.get(name):
             raise InvariantViolation(
                 f"{name} of {known['id']} must stay {known[name]}, found {record.get(name)} "

@@ -1,4 +1,4 @@
-"""Texts of many numbers at once: the bytes that `decimal_text` and `units_text` give, written by kernels."""
+"""Texts of numbers written by kernels: the bytes that `decimal_text` and `units_text` give."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit, uint8, uint64
 
 from streams.engine.report import decimal_text
-from streams.margin.parameters import F64, I32, I64
+from streams.margin.parameters import F64, I64
 from streams.rows import U8
 
 #: Room of one text: a sign, "0.", zeros and 15 digits, or 19 digits and a point.
@@ -29,27 +29,14 @@ def number_texts(values: F64) -> Texts:
 
     The kernel writes what it can round exactly, from 1e-8 to 1e15; the few others are written one by one.
     """
-    texts = _empty(len(values))
-    decimals(values, texts.data, texts.start, texts.size)
-    others = np.nonzero(texts.size < 0)[0].tolist()
-    if not others:
+    texts, whole = decimals(values)
+    if whole:
         return texts
+    others = np.nonzero(texts.size < 0)[0].tolist()
     tail = [decimal_text(float(values[at])).encode() for at in others]
     texts.size[others] = [len(text) for text in tail]
     texts.start[others] = len(texts.data) + np.cumsum([0, *texts.size[others]])[:-1]
-    return texts._replace(data=np.concatenate((texts.data, np.frombuffer(bytearray().join(tail), dtype=np.uint8))))
-
-
-def amount_texts(amounts: I64, places: I32) -> Texts:
-    """`units_text` of each amount at its own number of places."""
-    texts = _empty(len(amounts))
-    units(amounts, places, texts.data, texts.start, texts.size)
-    return texts
-
-
-def _empty(count: int) -> Texts:
-    data = np.empty(SLOT * count, dtype=np.uint8)
-    return Texts(data, np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64))
+    return Texts(np.concatenate((texts.data, np.frombuffer(b"".join(tail), dtype=np.uint8))), texts.start, texts.size)
 
 
 @njit(cache=True)
@@ -79,12 +66,13 @@ def put_decimal(data: U8, end: int, digits: int, places: int, negative: bool) ->
 
 
 @njit(cache=True)
-def units(amounts: I64, places: I32, data: U8, start: I64, size: I64) -> None:
-    """Minor units as decimals of units."""
-    for n in range(amounts.shape[0]):
-        end = SLOT * (n + 1)
-        start[n] = put_decimal(data, end, abs(amounts[n]), places[n], amounts[n] < 0)
-        size[n] = end - start[n]
+def put_amount(out: U8, at: int, amount: int, places: int) -> int:
+    """Write `units_text` of an amount of so many places; where the next byte goes. It takes SLOT bytes on the way."""
+    start = put_decimal(out, at + SLOT, abs(amount), places, amount < 0)
+    for k in range(start, at + SLOT):
+        out[at] = out[k]
+        at += 1
+    return at
 
 
 @njit(cache=True, error_model="numpy")
@@ -101,9 +89,13 @@ def product(a: float, b: float) -> tuple[float, float]:
 
 
 @njit(cache=True, error_model="numpy")
-def decimals(values: F64, data: U8, start: I64, size: I64) -> None:
-    """15 significant digits of each value, rounded half-even from its exact value; a size of -1 where it cannot."""
-    for n in range(values.shape[0]):
+def decimals(values: F64) -> tuple[Texts, bool]:
+    """15 significant digits of each value, rounded half-even from its exact value; a size of -1 where it cannot, and
+    whether it could all."""
+    count = values.shape[0]
+    data, start, size = np.empty(SLOT * count, dtype=np.uint8), np.empty(count, np.int64), np.empty(count, np.int64)
+    whole = True
+    for n in range(count):
         value, end = abs(values[n]), SLOT * (n + 1)
         start[n], size[n] = end, 0 if values[n] != values[n] else -1
         if value == 0.0:
@@ -125,3 +117,5 @@ def decimals(values: F64, data: U8, start: I64, size: I64) -> None:
                     digits += 1
                 start[n] = put_decimal(data, end, digits, places, values[n] < 0.0)
                 size[n] = end - start[n]
+        whole = whole and size[n] >= 0
+    return Texts(data, start, size), whole

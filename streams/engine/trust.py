@@ -50,7 +50,7 @@ def trust_of(
     prices: F64,
     mark_state: I8,
     price_state: I8,
-    underlyings: Sequence[str],
+    underlyings: Sequence[str | None],
     assets: Sequence[str],
     index: Mapping[str, float],
     check: Mapping[str, float],
@@ -59,7 +59,7 @@ def trust_of(
 
     Parameters
     ----------
-    underlyings : symbol of each instrument
+    underlyings : symbol whose check price each instrument moves with; None: with none
     index, check : by symbol, in the reporting currency; no check where there is none
     """
     if max(mark_state.max(initial=0), price_state.max(initial=0)) < SUSPECT:
@@ -67,7 +67,8 @@ def trust_of(
     check_marks, check_prices = marks.copy(), prices.copy()
     for at in np.nonzero(mark_state == SUSPECT)[0].tolist():
         symbol = underlyings[at]
-        check_marks[at] = marks[at] * (check.get(symbol, np.nan) / index.get(symbol, np.nan))
+        moved = np.nan if symbol is None else check.get(symbol, np.nan) / index.get(symbol, np.nan)
+        check_marks[at] = marks[at] * moved
     for at in np.nonzero(price_state == SUSPECT)[0].tolist():
         check_prices[at] = check.get(assets[at], np.nan)
     return Trust(mark_state, price_state, check_marks, check_prices)

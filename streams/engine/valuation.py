@@ -20,13 +20,13 @@ from streams.margin.equity import (
     TIE,
     Book,
     book_requirement,
-    equity_of,
     haircut_value,
     net_assets,
     position_value,
+    standard_equity,
 )
 from streams.margin.parameters import F64, I64, Parameters
-from streams.margin.requirements import requirement
+from streams.margin.requirements import position_requirement
 
 
 class Numbers(NamedTuple):
@@ -116,7 +116,7 @@ def value_books(
     for at in range(total):
         book = gather(p, positions, balances, terms, marks, prices, books[at], room)
         priced = net_assets(p, book, net)
-        equity[at], adjusted[at], initial_equity[at] = equity_of(p, book, net)
+        equity[at], adjusted[at], initial_equity[at] = standard_equity(p, book, net)
         initial[at], maintenance[at] = book_requirement(p, book)
         if not priced:
             equity[at] = adjusted[at] = initial_equity[at] = initial[at] = maintenance[at] = np.nan
@@ -205,7 +205,7 @@ def instrument_table(p: Parameters, marks: F64, prices: F64) -> F64:
     table = np.empty((marks.shape[0], 8))
     for i in range(marks.shape[0]):
         first, end = p.tier_start[i], p.tier_start[i + 1]
-        plain = not p.inverse[i] and p.tier_from[first] == 0.0
+        plain = not p.inverse[i] and p.right[i] == 0.0 and p.tier_from[first] == 0.0
         table[i, MARK] = marks[i] if plain else np.nan
         table[i, PRICE] = prices[p.settlement[i]]
         table[i, EDGE] = p.tier_from[first + 1] if end > first + 1 else np.inf
@@ -225,6 +225,24 @@ def asset_table(p: Parameters, prices: F64) -> F64:
         table[asset, ASSET_EDGE] = p.haircut_from[first + 1] if end > first + 1 else np.inf
         table[asset, ASSET_KEPT] = 1.0 - p.haircut[first]
     return table
+
+
+@njit(cache=True, error_model="numpy", _nrt=False)
+def fetch_ahead(positions: Positions, held: Held, balances: Balances, books: I64, at: int) -> None:
+    """Have fetched what the entries of later books need; books may lie in no order of memory."""
+    if at + FAR < books.shape[0]:
+        far = books[at + FAR]
+        prefetch(positions.start, far)
+        prefetch(positions.size, far)
+        prefetch(balances.start, far)
+        prefetch(balances.size, far)
+    if at + NEAR < books.shape[0]:
+        entry, held_at = positions.start[books[at + NEAR]], balances.start[books[at + NEAR]]
+        prefetch(positions.key, entry)
+        prefetch(held.units, entry)
+        prefetch(held.paid, entry)
+        prefetch(balances.key, held_at)
+        prefetch(balances.amount, held_at)
 
 
 @njit(cache=True, error_model="numpy")
@@ -256,25 +274,14 @@ def judge_books(
     out : room for as many books
     """
     instruments, assets = instrument_table(p, marks, prices), asset_table(p, prices)
-    premiums = np.any(p.size_premium_factor > 0.0)
-    net = np.empty(prices.shape[0])
+    premiums, options = np.any(p.size_premium_factor > 0.0), np.any(p.right != 0.0)
+    net, bought = np.empty(prices.shape[0]), np.zeros(prices.shape[0])
     for at in range(books.shape[0]):
+        fetch_ahead(positions, held, balances, books, at)
         if at + FAR < books.shape[0]:
-            far = books[at + FAR]
-            prefetch(positions.start, far)
-            prefetch(positions.size, far)
-            prefetch(balances.start, far)
-            prefetch(balances.size, far)
-            prefetch(level_set, far)
-            prefetch(called, far)
-            prefetch(step, far)
-        if at + NEAR < books.shape[0]:
-            entry, held_at = positions.start[books[at + NEAR]], balances.start[books[at + NEAR]]
-            prefetch(positions.key, entry)
-            prefetch(held.units, entry)
-            prefetch(held.paid, entry)
-            prefetch(balances.key, held_at)
-            prefetch(balances.amount, held_at)
+            prefetch(level_set, books[at + FAR])
+            prefetch(called, books[at + FAR])
+            prefetch(step, books[at + FAR])
         book = books[at] & INDEX
         first, base = positions.start[book] & INDEX, balances.start[book] & INDEX
         end, last = first + (positions.size[book] & INDEX), base + (balances.size[book] & INDEX)
@@ -283,6 +290,7 @@ def judge_books(
             asset = balances.key[base] & INDEX
             price = assets[asset, ASSET_PRICE]
             amount = balances.amount[base] / assets[asset, ASSET_SCALE]
+            held_options = 0.0
             for entry in range(first, end):
                 i = positions.key[entry] & INDEX
                 worth = held.units[entry] * instruments[i, MARK]
@@ -295,12 +303,15 @@ def judge_books(
                 else:
                     quantity = positions.lots[entry] / p.lot_scale[i]
                     worth = position_value(p, i, quantity, marks[i])
-                    value = abs(worth) * instruments[i, PRICE]
-                    required = requirement(p, i, quantity, value)[1]
+                    required = position_requirement(p, i, quantity, marks[i], instruments[i, PRICE])[1]
+                    if options and p.right[i] != 0.0 and quantity > 0.0:
+                        held_options += worth
                 amount += worth - held.paid[entry]
                 maintenance += required
             if amount != 0.0:
                 equity = amount * price
+            amount -= held_options
+            if amount != 0.0:
                 if 0.0 <= amount < assets[asset, ASSET_EDGE]:
                     adjusted = amount * assets[asset, ASSET_KEPT] * price
                 else:
@@ -321,16 +332,20 @@ def judge_books(
                 else:
                     quantity = positions.lots[entry] / p.lot_scale[i]
                     worth = position_value(p, i, quantity, marks[i])
-                    value = abs(worth) * instruments[i, PRICE]
-                    required = requirement(p, i, quantity, value)[1]
+                    required = position_requirement(p, i, quantity, marks[i], instruments[i, PRICE])[1]
+                    if options and p.right[i] != 0.0 and quantity > 0.0:
+                        bought[p.settlement[i] & INDEX] += worth
                 net[p.settlement[i] & INDEX] += worth - held.paid[entry]
                 maintenance += required
             for k in range(base, last):
                 asset = balances.key[k] & INDEX
                 amount = net[asset]
                 if amount != 0.0:
+                    equity += amount * assets[asset, ASSET_PRICE]
+                amount -= bought[asset]
+                bought[asset] = 0.0
+                if amount != 0.0:
                     price = assets[asset, ASSET_PRICE]
-                    equity += amount * price
                     if 0.0 <= amount < assets[asset, ASSET_EDGE]:
                         adjusted += amount * assets[asset, ASSET_KEPT] * price
                     else:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.dead_letters import Refused
-from schemas.instruments import FUTURE_TYPES, PERPETUAL_TYPES, Asset, HaircutTier, Instrument, MarginTier
+from schemas.instruments import DATED_TYPES, PERPETUAL_TYPES, Asset, HaircutTier, Instrument, MarginTier, OptionMargin
 from schemas.journal import PRICE_STATES
 from streams.engine.book_view import InstrumentNames
 from streams.engine.orders import FREE_PRECISION
@@ -22,16 +22,13 @@ from streams.evaluate.document import BadDocument, Field, Node
 from streams.evaluate.risk import (
     NO_OPTION,
     OPTION_MARKET,
-    OPTION_TERMS,
-    OptionMarket,
     option_market,
-    option_terms,
     read_risk_terms,
     risk_view,
 )
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import PRECISION_MAX, normalised
-from streams.margin.parameters import Parameters, widened
+from streams.margin.parameters import F64, Parameters, widened
 
 _ASSET = (
     *("id", "kind", "closed", "price", "precision"),
@@ -47,11 +44,12 @@ _INSTRUMENT = (
     *("id", "kind", "closed", "type", "underlying", "settlement", "multiplier", "mark_price"),
     *("price_precision", "quantity_precision", "expiry", "settlement_price", "tiers", "tier_method"),
     *("state", "check_price"),
-    *OPTION_TERMS,
+    *("option_type", "strike", "option_margin", "index_price"),
     *OPTION_MARKET,
     *_RATES,
 )
 _TIER = ("notional_from", "initial_margin", "maintenance_margin")
+_OPTION_MARGIN = ("most", "least", "call", "put", "put_value", "put_offset")
 _TYPES = ("perpetual", "inverse_perpetual", "future", "inverse_future", "option")
 
 
@@ -79,6 +77,14 @@ class _Priced(NamedTuple):
     check: float
 
 
+class _Hangs(NamedTuple):
+    """What an instrument hangs on; `index_price` may state what that costs."""
+
+    type: str
+    underlying: str
+    index_price: Node
+
+
 def read_market(document: Field, unknown: list[str]) -> Market:
     """What the objects `assets`, `instruments`, `risk_units` and `correlations` of a document say, at its `time`; paths
     of fields without a meaning go to `unknown`.
@@ -95,14 +101,16 @@ def read_market(document: Field, unknown: list[str]) -> Market:
         widening[name] = _widening(field("widening"))
         precisions[name] = field("precision").integer(0, PRECISION_MAX)
         asset_records[name] = _asset(node, field, precisions[name], unknown)
-    instrument_records, names, marks, options = {}, {}, {}, []
+    instrument_records, names, marks, given, options = {}, {}, {}, [], []
+    time = document("time").time()
     for name, node in _named(document("instruments")):
         field = node.record(_INSTRUMENT, unknown)
         marks[name] = _priced(field, "mark_price")
-        options.append(_option(document, field) if field("type").value == "option" else NO_OPTION)
+        options.append(option_market(field, time) if field("type").value == "option" else NO_OPTION)
         instrument_records[name], names[name] = _instrument(name, node, field, unknown)
         if field("settlement").text() not in asset_records:
             raise field("settlement").refuse("be one of the document's assets")
+        given.append(_Hangs(field("type").text(), field("underlying").text(), field("index_price")))
     table = TermsTable()
     table.apply([{**record, "id": name, "version": 0} for name, record in asset_records.items()])
     # an instrument may be called as an asset is; in the table a line end, which no name has, tells it apart
@@ -113,8 +121,11 @@ def read_market(document: Field, unknown: list[str]) -> Market:
     scales = [10.0 ** (FREE_PRECISION if places is None else places) for places in precisions.values()]
     widenings = np.array(list(widening.values()), dtype=np.float64)
     parameters = widened(table.parameters(), widenings)
+    indexes = _known_indexes(given, prices, list(marks.values()))
     return Market(
-        parameters=parameters._replace(asset_scale=np.array(scales, dtype=np.float64)),
+        parameters=parameters._replace(
+            asset_scale=np.array(scales, dtype=np.float64), index_price=_indexes(given, indexes)
+        ),
         names=names,
         instruments={name: at for at, name in enumerate(names)},
         assets={name: at for at, name in enumerate(asset_records)},
@@ -126,36 +137,41 @@ def read_market(document: Field, unknown: list[str]) -> Market:
         risk=risk_view(
             table,
             options=options,
-            indexes=_indexes(table, prices, list(marks.values())),
-            time=document("time").time() or 0,
+            indexes=indexes,
+            time=time or 0,
             widening=widenings,
         ),
     )
-
-
-def _option(document: Field, field: Field) -> OptionMarket:
-    """The market of an option, which portfolio margin alone knows."""
-    if not document("time").given:
-        raise document("time").refuse("be given where an instrument is an option")
-    units = document("risk_units")
-    if not units.given or field("underlying").text() not in dict(units.fields()):
-        raise field("underlying").refuse("be one of the document's risk_units where the type is option")
-    return option_market(field)
-
-
-def _indexes(table: TermsTable, prices: Mapping[str, _Priced], marks: Sequence[_Priced]) -> dict[str, float]:
-    """Price of each underlying: of the asset so named, else the mark of the first perpetual on it."""
-    found = {name: price.price for name, price in prices.items()}
-    for at, identity in enumerate(table.instruments):
-        if table.records[identity]["type"] in PERPETUAL_TYPES:
-            found.setdefault(table.underlying(at), marks[at].price)
-    return found
 
 
 def _priced(field: Field, name: str) -> _Priced:
     price, check = float(field(name).positive()), field("check_price")
     state = PRICE_STATES.index(field("state").choice(PRICE_STATES, "ok"))
     return _Priced(price, state, float(check.positive()) if check.given else np.nan)
+
+
+def _known_indexes(hang: Sequence[_Hangs], prices: Mapping[str, _Priced], marks: Sequence[_Priced]) -> dict[str, float]:
+    """The price of each underlying that has one: of the asset of that name, else the mark of the first perpetual on it,
+    else what the first option on it states."""
+    known = {name: priced.price for name, priced in prices.items()}
+    for instrument, mark in zip(hang, marks, strict=True):
+        if instrument.type in PERPETUAL_TYPES:
+            known.setdefault(instrument.underlying, mark.price)
+    for instrument in hang:
+        if instrument.type == "option" and instrument.index_price.given:
+            known.setdefault(instrument.underlying, float(instrument.index_price.positive()))
+    return known
+
+
+def _indexes(hang: Sequence[_Hangs], known: Mapping[str, float]) -> F64:
+    """The price of each option's underlying: what it states itself, else the known one."""
+    found = np.full(len(hang), np.nan)
+    for at, instrument in enumerate(hang):
+        if instrument.type == "option":
+            stated = instrument.index_price
+            own = stated.given or instrument.underlying not in known
+            found[at] = float(stated.positive()) if own else known[instrument.underlying]
+    return found
 
 
 def _widening(node: Node) -> float:
@@ -214,15 +230,12 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
     price_precision = field("price_precision").integer(0, PRECISION_MAX)
     quantity_precision = field("quantity_precision").integer(0, PRECISION_MAX)
     rows = [row.record(_TIER, unknown) for row in field("tiers").items()]
-    option = kind == "option"
-    rates: dict[str, Any] = {"initial_margin": "0", "maintenance_margin": "0"} if option else {}
-    rates |= {rate: field(rate).digits() for rate in _RATES if field(rate).given}
+    rates: dict[str, Any] = {rate: field(rate).digits() for rate in _RATES if field(rate).given}
     record = _checked(
         node,
         Instrument(
             id="-",
-            # portfolio margin alone knows options: no rule of the topic does yet, and their rates are never read
-            type="future" if option else kind,  # type: ignore[arg-type]
+            type=kind,  # type: ignore[arg-type]
             underlying="-",
             settlement="-",
             multiplier=field("multiplier").digits("1"),
@@ -230,7 +243,10 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
             quantity_precision=quantity_precision or 0,
             tiers=tuple(MarginTier(**{rate: row(rate).digits() for rate in _TIER}) for row in rows),
             tier_method=method,  # type: ignore[arg-type]
-            expiry=field("expiry").time() or 0 if option or kind in FUTURE_TYPES else None,
+            expiry=field("expiry").time() or 0 if kind in DATED_TYPES else None,
+            option_type=field("option_type").choice(("call", "put")) if field("option_type").given else None,  # type: ignore[arg-type]
+            strike=field("strike").digits_or_none(),
+            option_margin=_option_margin(field("option_margin"), unknown),
             **rates,
         ),
     )
@@ -241,8 +257,14 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
         price_precision=price_precision,
         quantity_precision=quantity_precision,
     )
-    record |= {"type": kind, "underlying": field("underlying").text(), "settlement": field("settlement").text()}
-    return record | (option_terms(field) if option else {}), names
+    return {**record, "underlying": field("underlying").text(), "settlement": field("settlement").text()}, names
+
+
+def _option_margin(node: Node, unknown: list[str]) -> OptionMargin | None:
+    if not node.given:
+        return None
+    field = node.record(_OPTION_MARGIN, unknown)
+    return OptionMargin(**{name: field(name).digits() for name in _OPTION_MARGIN if field(name).given})
 
 
 def _checked(node: Node, record: Asset | Instrument) -> TermsRecord:

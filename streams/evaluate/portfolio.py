@@ -116,8 +116,8 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
                 f"{position.path}.instrument must be held once in the {bucket} book, found {leg.names.id!r} again"
             )
         held.add((bucket, leg.index))
-        if (bucket, model) != ("cross", "portfolio") and _is_option(leg, market):
-            raise own("instrument").refuse("be in the cross book of a portfolio account, being an option")
+        if (bucket, model) == ("cross", "portfolio") and not _valued(leg, market):
+            raise own("instrument").refuse("have its volatility and expiry given, and the document its time")
         if bucket == "cross":
             _no_isolated_fields(own)
             cross.append(leg)
@@ -133,8 +133,13 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
     )
 
 
-def _is_option(leg: Leg, market: Market) -> bool:
-    return market.risk is not None and market.risk.model.kind[leg.index] == OPTION
+def _valued(leg: Leg, market: Market) -> bool:
+    """Whether the portfolio model can value the leg: it is no option of a unit, or one with a volatility."""
+    if market.risk is None:
+        return True
+    model = market.risk.model
+    option = model.unit[leg.index] >= 0 and model.kind[leg.index] == OPTION
+    return not option or market.risk.volatility[leg.index] == market.risk.volatility[leg.index]
 
 
 def _no_isolated_fields(own: Field) -> None:

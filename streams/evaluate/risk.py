@@ -20,8 +20,7 @@ from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import normalised
 from streams.margin.parameters import F64
 
-#: Fields that say what an option is, besides those of every instrument, and what its market is.
-OPTION_TERMS = ("option_type", "strike")
+#: Fields that say what the market of an option is.
 OPTION_MARKET = ("volatility", "forward", "discount")
 
 
@@ -39,31 +38,18 @@ class OptionMarket(NamedTuple):
 NO_OPTION = OptionMarket(np.nan, np.nan, np.nan)
 
 
-def option_terms(field: Field) -> TermsRecord:
-    """What an option is, besides what every instrument states.
+def option_market(field: Field, time: int | None) -> OptionMarket:
+    """The market of an option; without a volatility where the document does not say when the option expires.
 
     Raises
     ------
     BadDocument
-        with the path of the first field that is wrong.
-    """
-    if not field("expiry").given:
-        raise field("expiry").refuse("be given where the type is option")
-    option_type = field("option_type").choice(("call", "put"))
-    return {"option_type": option_type, "strike": str(field("strike").positive())}
-
-
-def option_market(field: Field) -> OptionMarket:
-    """The market of an option.
-
-    Raises
-    ------
-    BadDocument
-        where a number is not above 0, or no volatility is given.
+        where a number is not above 0.
     """
     volatility, forward, discount = (field(name) for name in OPTION_MARKET)
+    dated = time is not None and field("expiry").given
     return OptionMarket(
-        volatility=float(volatility.positive()),
+        volatility=float(volatility.positive()) if volatility.given and dated else np.nan,
         forward=float(forward.positive()) if forward.given else np.nan,
         discount=float(discount.positive()) if discount.given else 1.0,
     )

@@ -35,11 +35,13 @@ class QuoteResult(NamedTuple):
     ----------
     unknown_ids : what was not published as far as the terms were read: an instrument, or a source or its key. Where
         there is one, nothing was taken: read `instruments` to its end and take the batch again with final=True
+    unknown_fields : fields passed over because no record knows them
     """
 
     rows: list[QuoteRow]
     dead_letters: list[DeadLetter]
     unknown_ids: frozenset[str] = frozenset()
+    unknown_fields: int = 0
 
 
 class QuotePartition:
@@ -59,11 +61,6 @@ class QuotePartition:
         self._max_future_ms = max_future_ms
         self._reader = Reader(Quote)
 
-    @property
-    def unknown_fields(self) -> int:
-        """Fields passed over so far because no record knows them."""
-        return self._reader.unknown_fields
-
     def take(self, messages: Sequence[Message], terms: Terms, now_ms: int, *, final: bool = False) -> QuoteResult:
         """Every message becomes a quote or a dead letter, in order.
 
@@ -75,6 +72,7 @@ class QuotePartition:
         """
         rows: list[QuoteRow] = []
         refused: list[DeadLetter] = []
+        before = self._reader.unknown_fields
         for offset, key, value, timestamp in messages:
             try:
                 rows.append(self._quote(key, value, terms, now_ms + self._max_future_ms))
@@ -92,7 +90,7 @@ class QuotePartition:
                     value_bytes_max=self._message_bytes_max,
                 )
                 refused.append(letter)
-        return QuoteResult(rows, refused)
+        return QuoteResult(rows, refused, unknown_fields=self._reader.unknown_fields - before)
 
     def _quote(self, key: bytes | None, value: bytes | None, terms: Terms, latest_ms: int) -> QuoteRow:
         if value is None:

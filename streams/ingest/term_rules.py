@@ -10,12 +10,13 @@ from typing import Any
 from schemas.dead_letters import Refused
 from schemas.fields import NAME_CHARS_MAX, epoch_ms, exact, legal_id, plain, scaled, shown
 from schemas.instruments import (
-    FUTURE_TYPES,
+    DATED_TYPES,
     Asset,
     Control,
     EngineRules,
     Instrument,
     MarginTier,
+    OptionMargin,
     TermsMessage,
 )
 from schemas.oracle_terms import OracleRules, Source
@@ -29,6 +30,7 @@ PRECISION_MAX = 9
 #: Longest time that an engine rule may name.
 _DAY_MS = 86_400_000
 _DUPLICATE_WINDOW_MAX = 65536
+_PUT_OFFSET_MAX = 10
 _CONTROL_PREFIX = "~control:"
 
 
@@ -63,8 +65,6 @@ def _instrument(record: Instrument) -> TermsRecord:
     _published_id(record.id)
     if record.id == "cross":
         raise Refused("illegal_id", "id must not be 'cross', the name of the cross bucket, found 'cross'")
-    if record.type == "option":
-        raise Refused("bad_value", "type must not be 'option': options are not margined yet, found 'option'")
     legal_id(record.underlying, "underlying", NAME_CHARS_MAX)
     legal_id(record.settlement, "settlement", NAME_CHARS_MAX)
     multiplier = exact(record.multiplier, "multiplier")
@@ -81,14 +81,72 @@ def _instrument(record: Instrument) -> TermsRecord:
         "multiplier": plain(multiplier),
         "price_precision": price_precision,
         "quantity_precision": quantity_precision,
-        **_margin_rates(record),
+        **(_no_rates(record) if record.type == "option" else _margin_rates(record)),
         "tier_method": record.tier_method,
         "size_premium_factor": plain(number(record.size_premium_factor, "size_premium_factor", 0)),
         "liquidation_fee": plain(_below_one(record.liquidation_fee, "liquidation_fee")),
         **_open_interest(record),
         **_expiry(record),
+        **_option(record),
         "closed": record.closed,
     }
+
+
+def _option(record: Instrument) -> TermsRecord:
+    """The fields that only options have; nothing of other types."""
+    if record.type != "option":
+        for name in ("option_type", "strike", "option_margin"):
+            found = getattr(record, name)
+            if found is not None:
+                what = "an object" if isinstance(found, OptionMargin) else shown(found)
+                raise Refused("bad_terms", f"{name} must be null with type {record.type}, found {what}")
+        return {}
+    for name in ("option_type", "strike"):
+        if getattr(record, name) is None:
+            raise Refused("missing_field", f"{name} must be given with type option, found null")
+    strike = number(record.strike, "strike", 0)
+    if strike == 0:
+        raise Refused("bad_terms", "strike must be above 0, found 0")
+    return {
+        "option_type": record.option_type,
+        "strike": plain(strike),
+        "option_margin": _option_margin(record.option_margin or OptionMargin()),
+    }
+
+
+def _option_margin(rates: OptionMargin) -> TermsRecord:
+    path = "option_margin."
+    most = fraction(rates.most, f"{path}most")
+    least = _at_most(rates.least, f"{path}least", "most", most)
+    return {
+        "most": plain(most),
+        "least": plain(least),
+        "call": plain(_at_most(rates.call, f"{path}call", "least", least)),
+        "put": plain(_at_most(rates.put, f"{path}put", "least", least)),
+        "put_value": plain(fraction(rates.put_value, f"{path}put_value")),
+        "put_offset": plain(number(rates.put_offset, f"{path}put_offset", 1, _PUT_OFFSET_MAX)),
+    }
+
+
+def _at_most(value: object, field: str, other: str, limit: Decimal) -> Decimal:
+    found = fraction(value, field)
+    if found > limit:
+        raise Refused("bad_terms", f"{field} must be at most {other} {plain(limit)}, found {plain(found)}")
+    return found
+
+
+def _no_rates(record: Instrument) -> TermsRecord:
+    """What stands in the place of the rates of other types, which an option does not have."""
+    for name in ("initial_margin", "maintenance_margin", "open_interest"):
+        if getattr(record, name) is not None:
+            raise Refused("bad_terms", f"{name} must be null with type option, found {shown(getattr(record, name))}")
+    if record.tiers:
+        raise Refused("bad_terms", f"tiers must be empty with type option, found {len(record.tiers)} of them")
+    if number(record.size_premium_factor, "size_premium_factor", 0) != 0:
+        raise Refused(
+            "bad_terms", f"size_premium_factor must be 0 with type option, found {shown(record.size_premium_factor)}"
+        )
+    return {"initial_margin": "0", "maintenance_margin": "0", "tiers": []}
 
 
 def _margin_rates(record: Instrument) -> TermsRecord:
@@ -139,20 +197,21 @@ def _open_interest(record: Instrument) -> TermsRecord:
 
 
 def _expiry(record: Instrument) -> TermsRecord:
-    is_future = record.type in FUTURE_TYPES
-    if is_future != (record.expiry is not None):
+    is_dated = record.type in DATED_TYPES
+    if is_dated != (record.expiry is not None):
         raise Refused(
             "bad_terms",
-            f"expiry must be given for futures and for nothing else, found {shown(record.expiry)} "
+            f"expiry must be given for futures and options and for nothing else, found {shown(record.expiry)} "
             f"with type {record.type}",
         )
     price = _optional(record.settlement_price, "settlement_price")
     if price is not None:
-        if not is_future:
+        if not is_dated:
             raise Refused("bad_terms", f"settlement_price must be null with type {record.type}, found {price}")
         if price == 0:
             raise Refused("non_positive_price", "settlement_price must be above 0, found 0")
-        scaled(record.settlement_price, record.price_precision, "settlement_price")
+        if record.type != "option":  # whose settlement price is its underlying's
+            scaled(record.settlement_price, record.price_precision, "settlement_price")
     return {
         "expiry": None if record.expiry is None else epoch_ms(record.expiry, "expiry"),
         "settlement_price": None if price is None else plain(price),

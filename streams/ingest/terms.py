@@ -20,12 +20,11 @@ from schemas.codec import Reader
 from schemas.dead_letters import Refused
 from schemas.fields import shown
 from schemas.instruments import (
-    ASSET_IDENTITY,
-    INSTRUMENT_IDENTITY,
     INVERSE_TYPES,
     PERPETUAL_TYPES,
     EngineRules,
     TermsMessage,
+    identity_fields,
     unit_value,
 )
 from schemas.oracle_terms import ORACLE_ID, ORACLE_PREFIX, SOURCE_PREFIX
@@ -108,6 +107,7 @@ class Terms:
         self._refusals: dict[int, _Reason] = {}
         self._closings: dict[int, TermsRecord | None] = {}
         self._first_version: dict[str, int] = {}
+        self._keys: dict[str, dict[str, str]] = {}  # of sources by id: all key ids there ever were -> public key
 
     @property
     def unknown_fields(self) -> int:
@@ -150,7 +150,11 @@ class Terms:
         """The changelog record of a message that `add` has taken; None where it changes nothing."""
         id = key_text(key)
         record = self._closings[offset] if value is None else self._record(offset, id, value)
-        return None if record is None else (id.encode(), orjson.dumps((self._first_version[id], record)))
+        if record is None:
+            return None
+        left_out = self._keys.get(id, {}).items() - _keys_of(record).items()
+        held = [self._first_version[id], record, *([dict(sorted(left_out))] if left_out else [])]
+        return id.encode(), orjson.dumps(held)
 
     def restore(self, changelog: Iterable[tuple[bytes, bytes]]) -> None:
         """Become, from new, the table whose changelog this is; of one key the last record holds."""
@@ -158,9 +162,10 @@ class Terms:
         latest = dict(changelog)
         self.next_offset = int(latest.pop(POSITION_KEY, b"0"))
         for key, value in latest.items():
-            first_version, record = orjson.loads(value)
+            first_version, record, *left_out = orjson.loads(value)
             self._records[key.decode()] = record
             self._first_version[key.decode()] = first_version
+            self._learn_keys(record, *left_out)
         records = list(self._records.values())
         for record in [record for record in records if record["kind"] == "asset"]:
             self.assets[record["id"]] = _asset_terms(record)
@@ -168,6 +173,11 @@ class Terms:
             self._make_usable(record)
         for record in [record for record in records if record["kind"] in _ORACLE_KINDS]:
             self._keep_for_oracle(record)
+
+    def marked_by_index(self) -> list[tuple[str, str]]:
+        """Each instrument, by id, whose mark is the index of a symbol and a basis, and that symbol: all but options."""
+        records = {id: found.records[1] for id, found in sorted(self.instruments.items())}
+        return [(id, record["underlying"]) for id, record in records.items() if record["type"] != "option"]
 
     def find_instrument(self, id: str, field: str = "instrument") -> InstrumentTerms:
         """The instrument; raises `Refused` unknown_instrument, unknown_asset (its settlement), bad_terms."""
@@ -230,6 +240,7 @@ class Terms:
         before = self._records.get(record["id"])
         if before is not None:
             _check_identity(before, record)
+        _check_keys(self._keys.get(record["id"], {}), record)
         asset = self.assets.get(record.get("settlement", ""))
         if asset is not None:
             _unit(record, asset)
@@ -239,6 +250,7 @@ class Terms:
         id = record["id"]
         self._records[id] = record
         self._first_version.setdefault(id, record["version"])
+        self._learn_keys(record)
         if record["kind"] == "asset":
             self.assets[id] = _asset_terms(record)
             for other in self._settling_in(id):
@@ -248,6 +260,12 @@ class Terms:
         elif record["kind"] in _ORACLE_KINDS:
             self._keep_for_oracle(record)
         return self._told(record)
+
+    def _learn_keys(self, record: TermsRecord, left_out: Mapping[str, str] | None = None) -> None:
+        """What the keys of a source are called, and were that it has no more."""
+        keys = {**(left_out or {}), **_keys_of(record)}
+        if keys:
+            self._keys.setdefault(record["id"], {}).update(keys)
 
     def _keep_for_oracle(self, record: TermsRecord) -> None:
         """A source or the oracle's rules; closed ones are as if never published."""
@@ -325,20 +343,25 @@ def check_size(value: bytes, bytes_max: int) -> None:
 
 
 def _check_identity(before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    fields = {"instrument": INSTRUMENT_IDENTITY, "asset": ASSET_IDENTITY}.get(before["kind"], ("kind",))
-    for field in fields:
+    for field in identity_fields(before):
         if before[field] != record.get(field):
             raise Refused(
                 "identity_changed",
                 f"{field} of {shown(record['id'])} must stay {shown(before[field])}, found {shown(record.get(field))}",
             )
-    known = {key["id"]: key["public_key"] for key in before.get("keys", ())}
-    for key in record.get("keys", ()):
-        if known.get(key["id"], key["public_key"]) != key["public_key"]:
+
+
+def _keys_of(record: Mapping[str, Any]) -> dict[str, str]:
+    return {key["id"]: key["public_key"] for key in record.get("keys", ())}
+
+
+def _check_keys(known: Mapping[str, str], record: Mapping[str, Any]) -> None:
+    for id, public_key in _keys_of(record).items():
+        if known.get(id, public_key) != public_key:
             raise Refused(
                 "identity_changed",
-                f"public_key of key {shown(key['id'])} of {shown(record['id'])} must stay {shown(known[key['id']])}, "
-                f"found {shown(key['public_key'])}",
+                f"public_key of key {shown(id)} of {shown(record['id'])} must stay {shown(known[id])}, "
+                f"found {shown(public_key)}",
             )
 
 

@@ -185,16 +185,17 @@ class TermsWriter(RowWriter):
     record = Record
 
     def write_row(self, offset: int, key: bytes | None, value: bytes, batch: Batch) -> int:
-        before = batch.terms.unknown_fields
         self._put(offset, key, value, batch)
-        self.reader.unknown_fields += batch.terms.unknown_fields - before
         return 0
 
     def write_tombstone(self, offset: int, key: bytes | None, batch: Batch) -> None:
         self._put(offset, key, None, batch)
 
     def _put(self, offset: int, key: bytes | None, value: bytes | None, batch: Batch) -> None:
-        for record in batch.terms.add(offset, key, value):
+        before = batch.terms.unknown_fields
+        told = batch.terms.add(offset, key, value)
+        self.reader.unknown_fields += batch.terms.unknown_fields - before
+        for record in told:
             for shard in range(self.shards.count):
                 batch.blocks.draft(shard, offset).add_terms([record])
         entry = batch.terms.entry(offset, key, value)

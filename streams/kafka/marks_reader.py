@@ -1,6 +1,7 @@
 """The `marks` topic, read on and on for a few symbols: the prices that other partitions' oracles made.
 
-Nothing is read until a symbol is wanted, and then only the partitions that hold wanted ones.
+Nothing is read until a symbol is wanted, and then only the partitions that hold wanted ones: each of them whole, so
+that a partition is read from its beginning once, however many symbols quotes claim to be stated in.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class MarkRow(NamedTuple):
 
 
 class MarksReader:
-    """Folds `marks` into `rows`, the latest of each wanted symbol; `edition` changes with them.
+    """Folds `marks` into `rows`, the latest of each symbol in the partitions read; `edition` changes with them.
 
     Parameters
     ----------
@@ -43,19 +44,20 @@ class MarksReader:
         self._client = client
         self._topic = topic
         self._partitions = partitions
-        self._wanted: set[str] = set()
+        self._numbers: set[int] = set()  # of the partitions read
         self._begins = False  # whether the next refresh begins at the beginning
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
 
     def want(self, symbols: Collection[str]) -> None:
         """Read these symbols too, from the next `refresh` on."""
-        self._begins |= not self._wanted.issuperset(symbols)
-        self._wanted |= set(symbols)
+        numbers = {shard_of(symbol, self._partitions) for symbol in symbols}
+        self._begins |= not self._numbers.issuperset(numbers)
+        self._numbers |= numbers
 
     async def refresh(self) -> None:
-        """Read on to the end of the topic as it is now, or from its beginning where more symbols are wanted."""
-        if not self._wanted:
+        """Read on to the end of the topic as it is now, or from its beginning where more partitions are wanted."""
+        if not self._numbers:
             return
         async with self._lock:
             consumer = await self._assigned()
@@ -79,8 +81,7 @@ class MarksReader:
             self._consumer = consumer
         if self._begins:
             self._begins = False
-            numbers = {shard_of(symbol, self._partitions) for symbol in self._wanted}
-            places = [TopicPartition(self._topic, number) for number in sorted(numbers)]
+            places = [TopicPartition(self._topic, number) for number in sorted(self._numbers)]
             self._consumer.assign(places)
             await self._consumer.seek_to_beginning(*places)
         return self._consumer
@@ -88,7 +89,7 @@ class MarksReader:
     def _fold(self, records: Collection[ConsumerRecord]) -> None:
         latest = {record.key: record.value for record in records}
         for key, value in latest.items():
-            if key is None or value is None or key.decode() not in self._wanted:
+            if key is None or value is None:
                 continue
             row = _row(orjson.loads(value))
             if row is not None and self.rows.get(row.symbol) != row:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from numba import njit
 
 from streams.margin.parameters import F64, I32, Parameters
-from streams.margin.requirements import notional, requirement
+from streams.margin.requirements import position_requirement
 
 #: Amounts closer than this, relative to the amounts compared, are equal: float64 cannot tell them apart after a few
 #: sums, and exactly at a line is the safe side of it.
@@ -74,7 +74,8 @@ def haircut_value(p: Parameters, asset: int, net: float, price: float) -> tuple[
 def net_assets(p: Parameters, book: Book, net: F64) -> bool:
     """Write each slot's balance plus unrealised P&L and funding settling in it to `net`; False where unpriced.
 
-    A book is unpriced where a position's mark, or the price of a slot that counts, was never seen.
+    A book is unpriced where a position's mark, the price of the underlying of an option sold, or the price of a slot
+    that counts, was never seen.
     """
     priced = True
     for k in range(book.asset.shape[0]):
@@ -85,6 +86,8 @@ def net_assets(p: Parameters, book: Book, net: F64) -> bool:
             priced = False
             continue
         value = position_value(p, book.instrument[j], book.quantity[j], mark)
+        if book.quantity[j] < 0.0 and p.right[book.instrument[j]] != 0.0:
+            priced = priced and p.index_price[book.instrument[j]] == p.index_price[book.instrument[j]]
         net[book.slot[j]] += value - (book.cost[j] - book.accrued[j])
         if book.price[book.slot[j]] != book.price[book.slot[j]]:
             priced = False
@@ -96,7 +99,7 @@ def net_assets(p: Parameters, book: Book, net: F64) -> bool:
 
 @njit(cache=True, error_model="numpy")
 def equity_of(p: Parameters, book: Book, net: F64) -> tuple[float, float, float]:
-    """Equity, adjusted equity and initial equity of a priced book whose net assets are `net`."""
+    """Equity, adjusted equity and initial equity of a priced book whose net assets are `net`, all of which counts."""
     equity = 0.0
     adjusted = 0.0
     initial = 0.0
@@ -110,14 +113,47 @@ def equity_of(p: Parameters, book: Book, net: F64) -> tuple[float, float, float]
 
 
 @njit(cache=True, error_model="numpy")
+def bought(p: Parameters, book: Book, j: int) -> float:
+    """What position j is worth if it is an option bought, which the standard model lends nothing on; else 0."""
+    i, value = book.instrument[j], 0.0
+    if p.right[i] != 0.0 and book.quantity[j] > 0.0:
+        value = position_value(p, i, book.quantity[j], book.mark[j])
+    return value
+
+
+@njit(cache=True, error_model="numpy")
+def standard_equity(p: Parameters, book: Book, net: F64) -> tuple[float, float, float]:
+    """As `equity_of`, but options bought count in equity alone."""
+    options = False
+    for j in range(book.instrument.shape[0]):
+        options = options or p.right[book.instrument[j]] != 0.0
+    equity = 0.0
+    adjusted = 0.0
+    initial = 0.0
+    for k in range(book.asset.shape[0]):
+        held = 0.0
+        if options:
+            for j in range(book.instrument.shape[0]):
+                if book.slot[j] == k:
+                    held += bought(p, book, j)
+        if net[k] != 0.0:
+            equity += net[k] * book.price[k]
+        if net[k] - held != 0.0:
+            kept, kept_initial = haircut_value(p, book.asset[k], net[k] - held, book.price[k])
+            adjusted += kept
+            initial += kept_initial
+    return equity, adjusted, initial
+
+
+@njit(cache=True, error_model="numpy")
 def book_requirement(p: Parameters, book: Book) -> tuple[float, float]:
     """Initial and maintenance margin of a priced book: the sum over its positions, in their order."""
     initial = 0.0
     maintenance = 0.0
     for j in range(book.instrument.shape[0]):
-        i = book.instrument[j]
-        value = notional(p, i, book.quantity[j], book.mark[j], book.price[book.slot[j]])
-        position_initial, position_maintenance = requirement(p, i, book.quantity[j], value)
+        position_initial, position_maintenance = position_requirement(
+            p, book.instrument[j], book.quantity[j], book.mark[j], book.price[book.slot[j]]
+        )
         initial += position_initial
         maintenance += position_maintenance
     return initial, maintenance

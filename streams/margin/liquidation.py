@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from streams.margin.equity import TIE, Book, equity_of, net_assets, position_value
+from streams.margin.equity import TIE, Book, net_assets, position_value, standard_equity
 from streams.margin.parameters import F64, I64, Parameters
-from streams.margin.requirements import notional, requirement
+from streams.margin.requirements import notional, position_requirement
 
 
 @njit(cache=True, error_model="numpy")
@@ -25,9 +25,7 @@ def fee_of(p: Parameters, instrument: int, quantity: float, price: float) -> flo
 @njit(cache=True, error_model="numpy")
 def leg_maintenance(p: Parameters, book: Book, j: int, quantity: float) -> float:
     """Maintenance margin of position j of the book if it held `quantity`."""
-    i = book.instrument[j]
-    value = notional(p, i, quantity, book.mark[j], book.price[book.slot[j]])
-    return requirement(p, i, quantity, value)[1]
+    return position_requirement(p, book.instrument[j], quantity, book.mark[j], book.price[book.slot[j]])[1]
 
 
 @njit(cache=True, error_model="numpy")
@@ -64,13 +62,15 @@ def closing_order(p: Parameters, book: Book) -> I64:
 def _recovery(p: Parameters, book: Book, net: F64, j: int, quantity: float, others: float, target: float) -> float:
     """Adjusted equity minus target x maintenance margin with position j reduced to `quantity` at the mark.
 
-    `net` has the fees of closes already decided taken out; `others` is the margin of the other positions.
+    `net` has the fees of closes already decided taken out; `others` is the margin of the other positions. Of an
+    option bought, what is sold becomes money that counts.
     """
-    slot = book.slot[j]
+    slot, held = book.slot[j], book.quantity[j]
     before = net[slot]
-    net[slot] -= fee_of(p, book.instrument[j], book.quantity[j] - quantity, book.mark[j])
-    adjusted = equity_of(p, book, net)[1]
-    net[slot] = before
+    net[slot] -= fee_of(p, book.instrument[j], held - quantity, book.mark[j])
+    book.quantity[j] = quantity
+    adjusted = standard_equity(p, book, net)[1]
+    net[slot], book.quantity[j] = before, held
     return adjusted - target * (others + leg_maintenance(p, book, j, quantity))
 
 
@@ -155,6 +155,17 @@ def closing_sizes(p: Parameters, book: Book, lots: I64, closable: npt.NDArray[np
     target : adjusted equity / maintenance margin to reach, e.g. 1.10
     """
     n = book.instrument.shape[0]
+    book = Book(
+        book.instrument,
+        book.quantity.copy(),  # written to: what is closed is held no more
+        book.cost,
+        book.accrued,
+        book.mark,
+        book.slot,
+        book.asset,
+        book.balance,
+        book.price,
+    )
     sizes = np.zeros(n, dtype=np.int64)
     net = np.empty(book.asset.shape[0])
     net_assets(p, book, net)
@@ -174,6 +185,7 @@ def closing_sizes(p: Parameters, book: Book, lots: I64, closable: npt.NDArray[np
             return sizes
         sizes[j] = abs(lots[j])
         net[book.slot[j]] -= fee_of(p, book.instrument[j], book.quantity[j], book.mark[j])
+        book.quantity[j] = 0.0
     return sizes
 
 

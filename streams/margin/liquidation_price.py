@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from streams.margin.equity import Book, book_requirement, equity_of, net_assets, position_value
+from streams.margin.equity import Book, book_requirement, net_assets, position_value, standard_equity
 from streams.margin.parameters import F64, Parameters
 from streams.margin.requirements import notional
 
@@ -32,7 +32,7 @@ def _excess(p: Parameters, book: Book, moved: Book, net: F64, underlying: int, f
         same = p.asset_underlying[book.asset[k]] == underlying
         moved.price[k] = book.price[k] * factor if same else book.price[k]
     net_assets(p, moved, net)
-    return equity_of(p, moved, net)[1] - book_requirement(p, moved)[1]
+    return standard_equity(p, moved, net)[1] - book_requirement(p, moved)[1]
 
 
 @njit(cache=True, error_model="numpy")
@@ -77,7 +77,8 @@ def _net_factors(p: Parameters, book: Book, underlying: int, factors: list[float
             i = book.instrument[j]
             if book.slot[j] != k:
                 continue
-            value = position_value(p, i, book.quantity[j], book.mark[j])
+            lent = p.right[i] == 0.0 or book.quantity[j] < 0.0
+            value = position_value(p, i, book.quantity[j], book.mark[j]) if lent else 0.0
             fixed += book.accrued[j] - book.cost[j]
             if p.underlying[i] != underlying:
                 fixed += value
@@ -154,7 +155,7 @@ def _turn(
 def liquidation_factor(p: Parameters, book: Book, underlying: int) -> float:
     """The factor nearest to 1 where adjusted equity meets maintenance margin; nan where there is none.
 
-    Ties go to the lower factor.
+    Ties go to the lower factor. Nan too where the book holds options on the underlying: their marks move by no factor.
 
     Parameters
     ----------
@@ -165,6 +166,9 @@ def liquidation_factor(p: Parameters, book: Book, underlying: int) -> float:
     Cost: about 60 valuations of the book for each root found.
     """
     n, m = book.instrument.shape[0], book.asset.shape[0]
+    for j in range(n):
+        if p.right[book.instrument[j]] != 0.0 and p.underlying[book.instrument[j]] == underlying:
+            return np.nan
     moved = Book(
         book.instrument,
         book.quantity,

@@ -52,6 +52,24 @@ class AssetParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptionParameters:
+    """What an instrument is that is an option.
+
+    Parameters
+    ----------
+    right : +1 call, -1 put
+    strike : in quote currency, > 0
+    coin_settled : priced and paid in coins of the underlying
+    rates : the first six of `streams.margin.standard_options.OptionRates`
+    """
+
+    right: float
+    strike: float
+    coin_settled: bool
+    rates: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstrumentParameters:
     """One instrument.
 
@@ -67,6 +85,7 @@ class InstrumentParameters:
     size_premium_factor : factor of sqrt(|quantity| x multiplier) in the size premium
     open_interest_share : (open interest - lower bound) / (upper - lower), clipped below at 0
     liquidation_fee : fraction of the closed notional
+    option : None: it is none
     """
 
     settlement: int
@@ -79,6 +98,11 @@ class InstrumentParameters:
     size_premium_factor: float = 0.0
     open_interest_share: float = 0.0
     liquidation_fee: float = 0.0
+    option: OptionParameters | None = None
+
+
+#: In the place of what an instrument that is no option does not have.
+_NO_OPTION = OptionParameters(right=0.0, strike=0.0, coin_settled=False, rates=(0.0,) * 6)
 
 
 class Parameters(NamedTuple):
@@ -93,6 +117,11 @@ class Parameters(NamedTuple):
     size_premium_factor: F64
     open_interest_share: F64
     liquidation_fee: F64
+    right: F64  # of options +1 call, -1 put; 0: none
+    strike: F64
+    coin_settled: npt.NDArray[np.bool_]  # of options
+    option_rates: F64  # shape (instruments, 6)
+    index_price: F64  # price of the underlying that options are margined by, nan where not known
     tier_start: I32
     tier_from: F64
     tier_initial: F64
@@ -140,6 +169,8 @@ def build(
         haircuts.extend(asset.tiers)
         haircut_start.append(len(haircuts))
 
+    option = [i.option or _NO_OPTION for i in instruments]
+
     def floats(values: Sequence[float]) -> F64:
         return np.array(values, dtype=np.float64)
 
@@ -153,6 +184,11 @@ def build(
         size_premium_factor=floats([i.size_premium_factor for i in instruments]),
         open_interest_share=floats([i.open_interest_share for i in instruments]),
         liquidation_fee=floats([i.liquidation_fee for i in instruments]),
+        right=floats([o.right for o in option]),
+        strike=floats([o.strike for o in option]),
+        coin_settled=np.array([o.coin_settled for o in option], dtype=np.bool_),
+        option_rates=floats([rate for o in option for rate in o.rates]).reshape(len(option), len(_NO_OPTION.rates)),
+        index_price=np.full(len(instruments), np.nan),
         tier_start=np.array(tier_start, dtype=np.int32),
         tier_from=floats([t.notional_from for t in tiers]),
         tier_initial=floats([t.initial_margin for t in tiers]),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from streams.margin.equity import Book, book_requirement, equity_of, net_assets
+from streams.margin.equity import Book, book_requirement, net_assets, standard_equity
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, Parameters
 from streams.margin.portfolio import NOTHING, PortfolioRisk, Room, portfolio_risk
@@ -35,16 +35,19 @@ class BookRisk(NamedTuple):
     risk: PortfolioRisk
 
 
-def uncut(p: Parameters, coin: I32) -> Parameters:
-    """The same without haircuts on the assets that are legs of a unit, for `book_risk`.
+def uncut(p: Parameters, coin: I32, unit: I32) -> Parameters:
+    """The same without haircuts on the assets that are legs of a unit, for `book_risk`; options of units are no options
+    of the standard model, so that their value counts.
 
     Parameters
     ----------
     coin : by asset, its row of the risk table; -1 none
+    unit : by row of the table, the instruments first; -1 none
     """
     inside = coin >= 0
     own = np.repeat(inside, np.diff(p.haircut_start))
     return p._replace(
+        right=np.where(unit[: len(p.right)] >= 0, 0.0, p.right),
         haircut=np.where(own, 0.0, p.haircut),
         initial_haircut=np.where(own, 0.0, p.initial_haircut),
         borrow_haircut=np.where(inside, 0.0, p.borrow_haircut),
@@ -134,7 +137,7 @@ def book_risk(
         return BookRisk(
             bad, bad, bad, bad, bad, bad, bad, PortfolioRisk(bad, bad, bad, bad, bad, bad, NOTHING, bad, bad, bad)
         )
-    equity, adjusted, initial_equity = equity_of(p, book, net)
+    equity, adjusted, initial_equity = standard_equity(p, book, net)
     risk = portfolio_risk(table, units, correlations, row, quantity, value_at_risk, room)
     initial, maintenance = outside_requirement(p, table, book)
     return BookRisk(

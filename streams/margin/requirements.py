@@ -1,7 +1,7 @@
 """What one position requires: notional, initial and maintenance margin, in the reporting currency.
 
 Plain + - x / sqrt in a fixed order, so the bits depend on nothing but the position. Rates in order: tiers, size
-premium, open interest.
+premium, open interest. Options sold have rates of their own, on the price of their underlying.
 """
 
 import math
@@ -9,6 +9,7 @@ import math
 from numba import njit
 
 from streams.margin.parameters import Parameters
+from streams.margin.standard_options import OptionRates, short_charge
 
 
 @njit(cache=True, error_model="numpy")
@@ -58,4 +59,41 @@ def requirement(p: Parameters, instrument: int, quantity: float, value: float) -
     share = p.open_interest_share[instrument]
     if share > 0.0 and initial < value:
         initial = min(initial + share * (value - initial), value)
+    return initial, maintenance
+
+
+@njit(cache=True, error_model="numpy")
+def position_requirement(
+    p: Parameters, instrument: int, quantity: float, mark: float, price: float
+) -> tuple[float, float]:
+    """Initial and maintenance margin of a position at its mark, both >= 0; parameters as of `notional`.
+
+    An option sold requires its standard margin less its value, which equity has as a debt already; one bought
+    requires nothing. Each by itself: options lend each other nothing. Nan where the price of the underlying of one
+    sold is not known.
+    """
+    initial, maintenance = 0.0, 0.0
+    if p.right[instrument] == 0.0:
+        value = notional(p, instrument, quantity, mark, price)
+        initial, maintenance = requirement(p, instrument, quantity, value)
+    elif quantity < 0.0:
+        index_price = p.index_price[instrument]
+        unit = index_price if p.coin_settled[instrument] else 1.0
+        rates = OptionRates(
+            p.option_rates[instrument, 0],
+            p.option_rates[instrument, 1],
+            p.option_rates[instrument, 2],
+            p.option_rates[instrument, 3],
+            p.option_rates[instrument, 4],
+            p.option_rates[instrument, 5],
+            0.0,
+            0.0,
+        )
+        size = -quantity * p.multiplier[instrument]
+        strike = p.strike[instrument] / unit
+        initial, maintenance = short_charge(rates, p.right[instrument], size, index_price / unit, strike, mark)
+        initial *= price
+        maintenance *= price
+        if index_price != index_price:
+            initial = maintenance = math.nan
     return initial, maintenance

@@ -199,14 +199,19 @@ def _summed(total: float, step: float, rules: SymbolRules) -> float:
 
 
 def _learn(held: Watched, found: float, off: float, elapsed_ms: int, rules: SymbolRules) -> None:
-    """Take the gap into bias and variance; of a source that drifts no gap that is too wide to be its bias."""
+    """Take the gap into bias and variance; of a source that drifts a wide gap counts for what alarms.
+
+    Were it not to count at all, small ones alone, from moments when the market moved by more than the gap, would in
+    hours have a source taken back that is as far off as ever.
+    """
     drifting = held.drifting_ms is not None
     if not drifting:
         kept = 0.5 ** (elapsed_ms / SD_HALF_LIFE_MS)
         held.variance = kept * held.variance + (1 - kept) * off * off
-    if rules.bias_max > 0 and not (drifting and abs(found) > rules.bias_max):
+    if rules.bias_max > 0:
         kept = 0.5 ** (elapsed_ms / rules.bias_half_life_ms)
-        capped = min(2 * rules.bias_max, max(-2 * rules.bias_max, found))
+        most = rules.bias_max if drifting else 2 * rules.bias_max
+        capped = min(most, max(-most, found))
         held.bias = kept * held.bias + (1 - kept) * capped
 
 

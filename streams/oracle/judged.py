@@ -4,6 +4,7 @@ One evaluation, in this order: which sources are young enough, in the reporting 
 drift; the index of the others; the band; the check source and the state; redemption; means over time; the widening.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -37,7 +38,10 @@ class Live(NamedTuple):
 
 
 class Price(NamedTuple):
-    """What is known of a price now: `spot` is what marks are made of, `asset_price` what assets are valued at."""
+    """What is known of a price now: `spot` is what marks are made of, `asset_price` what assets are valued at.
+
+    `check` is what `asset_price` would be if the check were right: it is to `asset_price` as the check to `spot`.
+    """
 
     spot: float
     asset_price: float
@@ -61,9 +65,11 @@ class Chosen(NamedTuple):
     split: bool
 
 
-class Wanting(NamedTuple):
-    """Sources and legs that a redemption value lacks."""
+class Redeemed(NamedTuple):
+    """What redemption says: the price is at most `most`, and is checked against `check`; and what it lacks for that."""
 
+    most: float = math.inf
+    check: float | None = None
     sources: tuple[str, ...] = ()
     legs: tuple[str, ...] = ()
 
@@ -73,7 +79,8 @@ class Judged:
     """All that is remembered of one symbol between evaluations.
 
     `looked_ms` is the moment of the last one, `newest_ms` the time of the newest quote that it saw, `wakes_ms` the next
-    moment at which time alone may change what it found. `spot`, `confidence` and `quote_time` are of the last index.
+    moment at which time alone may change what it found. `samples_ms` is when its sources are to be held against each
+    other for what was quoted last. `spot`, `confidence` and `quote_time` are of the last index.
     """
 
     presence: Presence = field(default_factory=Presence)
@@ -86,6 +93,7 @@ class Judged:
     looked_ms: int = 0
     newest_ms: int = 0
     wakes_ms: int | None = None
+    samples_ms: int = 0
     spot: float | None = None
     confidence: float = 0.0
     quote_time: int = 0
@@ -117,33 +125,39 @@ class Judged:
                 self._begin(of_role["index"], rules, rate_of)
         if self.spot is None:
             return None
-        spot, wanting = self._redeemed(of_role["redemption"], now_ms, rules, rate_of)
+        redeemed = self._redeemed(of_role["redemption"], now_ms, rules, rate_of)
+        spot = min(self.spot, redeemed.most)
+        check = redeemed.check if check is None else check
         evidence = Evidence(
             price=self.spot if chosen.used else None,
             live=len(chosen.used),
             tick=tick,
             verdict=verdict,
             check=check,
-            missing=(*chosen.missing, *wanting.sources),
+            missing=(*chosen.missing, *redeemed.sources),
             drifting=chosen.drifting,
             flapping=chosen.flapping,
             split=chosen.split,
-            legs=(*chosen.legs, *wanting.legs),
+            legs=(*chosen.legs, *redeemed.legs),
             halted=halted,
         )
         found = self.trust.judge(evidence, now_ms, rules)
+        asset_price = max(PRICE_MIN, self._smoothed(spot, now_ms, rules))  # rounding leaves 0 of 1e-18 beside 100
+        told_check = self.trust.check_price(check) if found.state >= SUSPECT else None
         price = Price(
             spot=spot,
-            asset_price=self._smoothed(spot, now_ms, rules),
+            asset_price=asset_price,
             confidence=self.confidence,
             state=found.state,
             quote_time=self.quote_time,
             sources=tuple(sorted(quote.source for quote in chosen.used)),
-            check=self.trust.check_price(check) if found.state >= SUSPECT else None,
+            check=None if told_check is None else min(told_check, redeemed.most) * (asset_price / spot),
             widening=self._widened(chosen.used, found.state, now_ms, rules, tick=tick),
             reasons=found.reasons,
         )
-        self.wakes_ms = self._wakes(of_role, price, now_ms, rules, tick=tick)
+        if tick:
+            self.samples_ms = (now_ms // rules.drift_interval_ms + 1) * rules.drift_interval_ms
+        self.wakes_ms = self._wakes(of_role, price, now_ms, rules)
         return price
 
     def _choose(self, live: Sequence[Live], now_ms: int, rules: SymbolRules) -> Chosen:
@@ -184,22 +198,20 @@ class Judged:
             index = aggregate([one.quote for one in live], rules)
             self.spot, self.confidence, self.quote_time = index.price, index.confidence, index.quote_time
 
-    def _redeemed(
-        self, quotes: Sequence[Quote], now_ms: int, rules: SymbolRules, rate_of: RateOf
-    ) -> tuple[float, Wanting]:
-        """The lower of market and redemption value, and what is wanting to know that."""
-        market, rule = self.spot or 0.0, rules.redemption
+    def _redeemed(self, quotes: Sequence[Quote], now_ms: int, rules: SymbolRules, rate_of: RateOf) -> Redeemed:
+        """By the rate and the index of what it is redeemed for. A check that is itself in doubt is none."""
+        rule = rules.redemption
         if rule is None:
-            return market, Wanting()
+            return Redeemed()
         rate = rate_of(rule.of)
-        if not quotes:
-            return market, Wanting(sources=(rule.rate_source,))
-        if rate is None:
-            return market, Wanting(legs=(rule.of,))
-        is_old = now_ms - quotes[0].time > REDEMPTION_AGE_MS_MAX
-        return min(market, max(PRICE_MIN, quotes[0].price * rate.price)), Wanting(
-            sources=(rule.rate_source,) if is_old else (), legs=(rule.of,) if rate.state >= SUSPECT else ()
-        )
+        is_fresh = bool(quotes) and now_ms - quotes[0].time <= REDEMPTION_AGE_MS_MAX
+        is_sure = rate is not None and rate.state < SUSPECT
+        value = None if not quotes or rate is None else max(PRICE_MIN, quotes[0].price * rate.price)
+        missing = () if is_fresh else (rule.rate_source,)
+        if rule.method == "check":
+            return Redeemed(check=value if is_fresh and is_sure else None, sources=missing)
+        legs = (rule.of,) if quotes and not is_sure else ()
+        return Redeemed(math.inf if value is None else value, None, missing, legs)
 
     def _smoothed(self, spot: float, now_ms: int, rules: SymbolRules) -> float:
         """What assets are valued at: the spot index, or its mean over time."""
@@ -230,17 +242,13 @@ class Judged:
         )
         return self.widening.at(fraction, now_ms, tick=tick, rules=rules)
 
-    def _wakes(
-        self, of_role: dict[str, list[Quote]], price: Price, now_ms: int, rules: SymbolRules, *, tick: bool
-    ) -> int | None:
+    def _wakes(self, of_role: dict[str, list[Quote]], price: Price, now_ms: int, rules: SymbolRules) -> int | None:
         """The next moment at which time alone may change the price or its state."""
-        moments = [self.band.due_ms(), self.presence.due_ms(), self.trust.due_ms(now_ms, rules)]
+        moments = [self.band.due_ms(), self.presence.due_ms(), self.trust.due_ms(now_ms, rules), self.samples_ms]
         for quote in (*of_role["index"], *of_role["check"]):
             age_ms_max = rules.age_ms_max(quote.source)
             moments += [quote.time - age_ms_max, quote.time + age_ms_max + 1]
         moments += [quote.time + REDEMPTION_AGE_MS_MAX + 1 for quote in of_role["redemption"]]
-        if tick:
-            moments.append((now_ms // rules.drift_interval_ms + 1) * rules.drift_interval_ms)
         if price.state or price.widening:
             moments.append((now_ms // LOOK_MS + 1) * LOOK_MS)
         smooth = (self.ema, rules.index_half_life_ms), (self.window, rules.twap_ms)
@@ -270,7 +278,7 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
     "ema": lambda record: Ema(*record),
     "window": lambda record: WindowMean(*record),
 }
-_NUMBERS = ("looked_ms", "newest_ms", "wakes_ms", "spot", "confidence", "quote_time")
+_NUMBERS = ("looked_ms", "newest_ms", "wakes_ms", "samples_ms", "spot", "confidence", "quote_time")
 
 
 def _by_role(quotes: Iterable[Quote], rules: SymbolRules) -> dict[str, list[Quote]]:

@@ -20,10 +20,14 @@ class SourceRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redemption:
-    """A wrapped or staked asset: min(market, rate x index of symbol `of`); `rate_source` tells the rate."""
+    """A wrapped or staked asset, worth rate x index of symbol `of`; `rate_source` tells the rate.
+
+    `method` min: its price is never above that; check: that is what its price is checked against.
+    """
 
     of: str
     rate_source: str
+    method: str = "min"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,11 @@ class SymbolRules:
         """How old the newest quote of a price that is not stale may be."""
         return max([self.max_age_ms, *(rule.max_age_ms for rule in self.sources.values())]) + self.stale_ms
 
+    @property
+    def checked(self) -> bool:
+        """Whether the index is held against another price."""
+        return self.check_source is not None or (self.redemption is not None and self.redemption.method == "check")
+
     def weight(self, source: str) -> float:
         """What this source weighs beside the others, before the cap."""
         rule = self.sources.get(source)
@@ -185,7 +194,7 @@ def _number(value: Any, kind: Any) -> Any:
 
 
 def _redemption(record: Mapping[str, Any] | None) -> Redemption | None:
-    return None if record is None else Redemption(of=record["of"], rate_source=record["rate_source"])
+    return None if record is None else Redemption(**record)
 
 
 def _mark_rule(record: Mapping[str, Any]) -> MarkRule:

@@ -8,7 +8,7 @@ from typing import Any
 from streams.oracle.basis import InstrumentBook
 from streams.oracle.index import Index, index_of, live_quotes
 from streams.oracle.judged import Judged, RateOf, usable
-from streams.oracle.legs import converted
+from streams.oracle.legs import PRICE_MIN, converted
 from streams.oracle.marks import HALTED, OK, STALE, SUSPECT, SymbolMark, mark_price
 from streams.oracle.quotes import BOOK_SOURCES_MAX, SOURCES_MAX, Quote, refusal
 from streams.oracle.settings import SymbolRules
@@ -134,7 +134,7 @@ class SymbolBook:
         if rule is None or book is None:
             return mark_price(index)
         live = usable(book.quotes.values(), now_ms, self.rules, rate_of)
-        return book.mark(index, [one.quote for one in live], now_ms, rule)
+        return max(PRICE_MIN, book.mark(index, [one.quote for one in live], now_ms, rule))
 
     def _unjudged(self, now_ms: int, rate_of: RateOf) -> SymbolMark | None:
         """Median of the sources that are young enough; with none it is stale and keeps the price last told.

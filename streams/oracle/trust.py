@@ -35,7 +35,7 @@ class Evidence(NamedTuple):
     live : how many sources the index was made of
     tick : whether a quote is newer than all of the evaluation before
     verdict : of the band
-    check : price of the check source, None where it is not live or there is none
+    check : price of the check source, or what the redemption value says; None where it is not known or there is none
     missing, drifting, flapping : sources by name; of the last two, those left out for it
     split : sources disagree with no majority to believe
     legs : symbols whose rate is suspect or worse
@@ -106,7 +106,7 @@ class Trust:
         self.few_ms = _since(self.few_ms, saw.live < rules.sources_min, now_ms)
         if self.few_ms is not None:
             found["few_sources"] = STALE if now_ms - self.few_ms >= rules.stale_ms else SUSPECT
-        if rules.check_source is not None:
+        if rules.checked:
             if saw.check is None:
                 found["check_missing"] = DEGRADED
             off = saw.check is not None and saw.price is not None and _off(saw.price, saw.check, rules)

@@ -29,6 +29,10 @@ Json = dict[str, Any]
 
 #: Digits that a document's numbers may have at most.
 _DIGITS = Context(prec=38)
+_OPTION_TERMS = (
+    *("option_type", "strike", "option_margin", "liquidation_fee"),
+    *("multiplier", "price_precision", "quantity_precision"),
+)
 _RATES = (
     *("initial_margin", "maintenance_margin", "tiers", "tier_method", "size_premium_factor", "liquidation_fee"),
     *(
@@ -183,7 +187,10 @@ def _document(posted: Shard, view: BookView, levels: LevelSet, previous: str, ev
         record = terms.records[leg.names.id]
         kind = {"type": record["type"], "underlying": record["underlying"], "settlement": record["settlement"]}
         mark = {"mark_price": _text(Fraction(repr(float(prices.marks[leg.index]))))}
-        given = {field: record[field] for field in (*_RATES, "expiry") if record.get(field) is not None}
+        fields = _OPTION_TERMS if record["type"] == "option" else _RATES
+        given = {field: record[field] for field in (*fields, "expiry") if record.get(field) is not None}
+        if record["type"] == "option" and record["underlying"] in prices.index:
+            given["index_price"] = _text(Fraction(repr(prices.index[record["underlying"]])))
         trust = _trust(view.trust and (view.trust.mark_state[leg.index], view.trust.check_marks[leg.index]))
         instruments[leg.names.id] = {**kind, **mark, **given, **trust}
     isolated = event["bucket"] != "cross"

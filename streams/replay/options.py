@@ -97,20 +97,21 @@ def raw_sources(
     RecordingError
         where it is not there or not readable.
     """
-    if folder is None or (folder / LIST).exists():
-        found = topic_sources(opened(stack, folder, broker, topic_prefix), wall_clock=clock == "wall")
-    else:
-        found = file_sources(folder)
     age_ms = RawRules().quote_age_ms_max
+    quoted: list[Source] = []
     if prices:
         try:
             bars = read_prices(prices)
         except PriceFileError as error:
             raise RecordingError(str(error)) from None
         step_ms = round(step_s * 1000)
-        found.append(price_source(bars, step_ms))
+        quoted = [price_source(bars, step_ms)]
         age_ms = max(age_ms, 2 * bars.length_ms // steps_per_bar(bars.length_ms, step_ms))
-    return RawSources(found, age_ms)
+    if folder is None or (folder / LIST).exists():
+        found = topic_sources(opened(stack, folder, broker, topic_prefix), wall_clock=clock == "wall")
+    else:
+        found = file_sources(folder)
+    return RawSources([*found, *quoted], age_ms)
 
 
 def opened(stack: ExitStack, folder: Path | None, broker: str | None, topic_prefix: str | None) -> Recording:

@@ -178,8 +178,7 @@ class RawFold:
         if terms.next_offset != self._terms_read:
             self._terms_read = terms.next_offset
             self._oracle.rules(terms.oracle_record, terms.halted(), terms.reporting_currency())
-            known = sorted(terms.instruments.items())
-            self._oracle.terms([(name, instrument.records[1]["underlying"]) for name, instrument in known])
+            self._oracle.terms(terms.marked_by_index())
 
     def _marks_block(self, update: MarksUpdate) -> Block:
         names, columns, extra = update.block()

@@ -74,6 +74,9 @@ class Counting:
     def committed(self) -> None:
         pass
 
+    def closed(self) -> None:
+        pass
+
 
 class ApartWriter(PartitionWriter):
     """The control: records first, the source offset in a transaction of its own, a little later."""

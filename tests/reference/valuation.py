@@ -44,16 +44,25 @@ def valued(shard: Shard) -> Valued:
     )
     np.add.at(net, (owner, settles), np.nan_to_num(worth - ledger.positions.cost[at] / scale + accrued))
     unpriced = ((net != 0) & np.isnan(prices)).any(axis=1)
-    unpriced[owner[np.isnan(marks[i]) | np.isnan(prices[settles])]] = True
+    sold = (p.right[i] != 0) & (lots < 0)
+    unpriced[owner[np.isnan(marks[i]) | np.isnan(prices[settles]) | (sold & np.isnan(p.index_price[i]))]] = True
     plain, stricter = (p.haircut, p.borrow_haircut), (p.initial_haircut, p.initial_borrow_haircut)
-    kept = np.stack([_after_haircuts(p, asset, net[:, asset], *plain) for asset in range(assets)])
-    kept_initial = np.stack([_after_haircuts(p, asset, net[:, asset], *stricter) for asset in range(assets)])
+    lent = net.copy()  # options bought count in equity alone
+    long_options = (p.right[i] != 0) & (lots > 0)
+    np.subtract.at(lent, (owner[long_options], settles[long_options]), np.nan_to_num(worth[long_options]))
+    kept = np.stack([_after_haircuts(p, asset, lent[:, asset], *plain) for asset in range(assets)])
+    kept_initial = np.stack([_after_haircuts(p, asset, lent[:, asset], *stricter) for asset in range(assets)])
     known = np.nan_to_num(prices)
     notional = np.abs(worth) * prices[settles]
     initial, maintenance = np.zeros(ledger.books), np.zeros(ledger.books)
     for instrument in np.unique(i):
         mine = i == instrument
-        required = _required(p, int(instrument), np.abs(size[mine]), notional[mine])
+        if p.right[instrument]:
+            required = _required_of_option(
+                p, int(instrument), size[mine], worth[mine], prices[p.settlement[instrument]]
+            )
+        else:
+            required = _required(p, int(instrument), np.abs(size[mine]), notional[mine])
         np.add.at(initial, owner[mine], required[0])
         np.add.at(maintenance, owner[mine], required[1])
     found = Valued(net @ known, kept.T @ known, kept_initial.T @ known, initial, maintenance)
@@ -81,3 +90,19 @@ def _required(p: Any, instrument: int, size: Any, notional: Any) -> tuple[Any, A
     maintenance = np.maximum(maintenance, 0.8 * maintenance + premium)
     share = p.open_interest_share[instrument]
     return np.maximum(initial, np.minimum(initial + share * (notional - initial), notional)), maintenance
+
+
+def _required_of_option(p: Any, instrument: int, size: Any, worth: Any, price: float) -> tuple[Any, Any]:
+    """On top of the value of what is sold, in the reporting currency."""
+    most, least, call, put, put_value, put_offset = p.option_rates[instrument]
+    index, strike = p.index_price[instrument], p.strike[instrument]
+    coin = index if p.coin_settled[instrument] else 1.0
+    sold, value = np.maximum(-size, 0.0) * index / coin, np.maximum(-worth, 0.0)
+    out = max(p.right[instrument] * (strike / index - 1.0), 0.0)
+    initial = max(most - out, least) * sold
+    if p.right[instrument] > 0:
+        maintenance = call * sold
+    else:
+        maintenance = np.maximum(put * sold, put_value * value)
+        initial = np.maximum(initial, put_offset * (maintenance + value) - value)
+    return initial * price, maintenance * price

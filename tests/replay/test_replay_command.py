@@ -276,6 +276,7 @@ def test_offsets_that_do_not_ascend_are_refused(crash: MemoryRecording) -> None:
         (("--raw", "--verify"), "--verify must be given with a recorded journal, found raw history"),
         (("--shards", "4"), "--shards must be given with --raw or --prices, found neither"),
         (("--fill-liquidations", "0"), "--fill-liquidations must be given with --raw or --prices, found neither"),
+        (("--prices", "nowhere.csv"), "(nowhere.csv)"),
         (("--from", "9", "--to", "9"), "--from must be before --to"),
         (("--broker", "here:1"), "a folder or a broker must be named, found both"),
     ],

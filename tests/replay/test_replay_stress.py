@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -102,3 +103,11 @@ def test_without_a_changelog_a_moment_must_be_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(stress_command, [folder])
     assert result.exit_code == 2
     assert "name a moment with --at" in result.output
+
+
+def test_a_shock_to_a_symbol_that_nobody_prices_is_refused(tmp_path: Path) -> None:
+    """A slip of the pen would otherwise say that nothing is lost."""
+    folder = str(to_files(recorded(crash_blocks()), tmp_path / "crash"))
+    result = CliRunner().invoke(stress_command, ["--shock", "BTC=-0.3,BCT=-0.4,*=-0.1", folder])
+    assert result.exit_code == 2
+    assert re.search(r"^crossmargin stress: a shock must move .*BTC.* or \*, found BCT$", result.output, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from streams.engine.shard import Shard
 from streams.replay.fold import Stretch
 from streams.replay.options import DIRECTORY, Moment, opened, source_options
 from streams.replay.recording import RecordingError
@@ -70,6 +72,7 @@ def stress_command(
                 shards = latest(recording)
             else:
                 shards = at(recording, Stretch(**{f"to_{moment[0]}": moment[1]}), start)
+        _refuse_unpriced(shocks, moves, shards)
         price_impact, slip = impact / 1e6, Decimal(repr(slippage))
         results = {text: stress(shards, own, impact=price_impact, slippage=slip) for text, own in moves.items()}
     except RecordingError as error:
@@ -83,6 +86,15 @@ def stress_command(
     for text, found in results.items():
         if worst and found.fates:
             out.print(_worst(text, found, worst))
+
+
+def _refuse_unpriced(shocks: tuple[str, ...], moves: dict[str, dict[str, float]], shards: Sequence[Shard]) -> None:
+    """RecordingError where a shock that is no crash moves a symbol that has no price: it would shock nothing."""
+    priced = {symbol for shard in shards for symbol in shard.prices.index}
+    for text in shocks:
+        unpriced = sorted(set() if text in CRASHES else moves[text].keys() - priced - {"*"})
+        if unpriced:
+            raise RecordingError(f"a shock must move {', '.join(sorted(priced))} or *, found {', '.join(unpriced)}")
 
 
 def _totals(results: dict[str, Stressed]) -> Table:

@@ -44,6 +44,8 @@ _FIXED = (
     "price_precision",
     "quantity_precision",
     "precision",
+    "option_type",
+    "strike",
 )
 
 Json = dict[str, Any]
