@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import orjson
 from rich.table import Table
 
@@ -19,7 +18,6 @@ from benchmarks.option_chain import Chain, Option, chain_file, read_chains
 from benchmarks.report import Report
 from streams.evaluate.portfolio import read_portfolio
 from streams.evaluate.reports import reports
-from streams.margin.standard_options import OptionRates, expiry_requirement
 
 HOURS = 24
 #: Money beside each book, in USDC, so that all of them are ok.
@@ -28,9 +26,6 @@ PERPETUAL = "BTC-PERP"
 COIN = "BTC"
 #: Days to the expiries that books are made of: the first at least as far away.
 NEAR_DAYS, FAR_DAYS = 6, 30
-
-#: Standard margin of short options, as Derive's tests have it.
-RATES = OptionRates(0.15, 0.13, 0.09, 0.09, 0.09, 1.05, 1.2, 1.1)
 
 #: What a book holds: a quantity of each option, of the perpetual, of the coin.
 Book = dict[Option | str, float]
@@ -45,60 +40,31 @@ def run(report: Report, *, quick: bool) -> None:
     chains = read_chains(path)
     starts = [0] if quick else range(len(chains) - HOURS)
     table = Table(title=f"books of a coin, index {chains[0].index_price:,.0f}, USD", title_justify="left")
-    columns = ("book", "standard", "portfolio", "saved %", "standard mm", "portfolio mm", "scenario", "lost in 24 h")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "book" else "right", no_wrap=True)
+    titles = ("book", "standard", "portfolio", "saved %", "standard keeps", "portfolio keeps", "scenario", "lost")
+    for title in titles:
+        table.add_column(title, justify="left" if title == "book" else "right", no_wrap=True)
     for name, make in BOOKS.items():
         book = make(chains[0])
-        portfolio = margined(chains[0], book, "portfolio")
+        standard, portfolio = (margined(chains[0], book, model) for model in ("standard", "portfolio"))
         lost = max(worst_loss(chains[start : start + HOURS + 1], make(chains[start])) for start in starts)
-        (tied, mm), own, own_mm = standard(chains[0], book), _tied(portfolio), _maintenance(portfolio)
+        tied, own = tied_up(standard), tied_up(portfolio)
         saved = 100.0 * (1.0 - own / tied)
         worst = (portfolio["portfolio"]["units"] or [{}])[0].get("worst") or {"move": "0", "volatility": "none"}
         scenario = f"{100 * float(worst['move']):+.0f} % {worst['volatility']}"
-        cells = (
-            f"{tied:,.0f}",
-            f"{own:,.0f}",
-            f"{saved:.0f}",
-            f"{mm:,.0f}",
-            f"{own_mm:,.0f}",
-            scenario,
-            f"{lost:,.0f}",
-        )
-        table.add_row(name, *cells)
+        amounts = [f"{amount:,.0f}" for amount in (tied, own, saved, kept(standard), kept(portfolio), lost)]
+        table.add_row(name, *amounts[:-1], scenario, amounts[-1])
         report.add(f"{name}: saved", saved, "%", f"standard {tied:,.0f}, portfolio {own:,.0f}, lost {lost:,.0f} USD")
     report.console.print(table)
 
 
-def _tied(report: Mapping[str, Any]) -> float:
+def tied_up(report: Mapping[str, Any]) -> float:
+    """Equity less free margin: initial margin, what haircuts take, and the value of options that does not count."""
     return float(report["equity"]) - float(report["free_margin"])
 
 
-def _maintenance(report: Mapping[str, Any]) -> float:
+def kept(report: Mapping[str, Any]) -> float:
+    """The same of maintenance margin."""
     return float(report["equity"]) - (float(report["adjusted_equity"]) - float(report["maintenance_margin"]))
-
-
-def standard(chain: Chain, book: Book) -> tuple[float, float]:
-    """What a book ties up under the standard model, initial and maintenance."""
-    perpetual, coin = abs(book.get(PERPETUAL, 0)) * chain.index_price, book.get(COIN, 0) * chain.index_price
-    initial, maintenance = 0.10 * perpetual + 0.10 * coin, 0.05 * perpetual + 0.10 * coin
-    options = {thing: q for thing, q in book.items() if isinstance(thing, Option)}
-    for expiry in sorted({option.expiry for option in options}):
-        own = {option: q for option, q in options.items() if option.expiry == expiry}
-        marks = np.array([chain.value(option) for option in own])
-        quantity = np.array(list(own.values()), dtype=np.float64)
-        found = expiry_requirement(
-            RATES,
-            np.array([float(option.right) for option in own]),
-            quantity,
-            np.array([option.strike for option in own]),
-            marks,
-            chain.index_price,
-            chain.forwards[expiry],
-        )
-        value = float(quantity @ marks)
-        initial, maintenance = initial + found[0] + value, maintenance + found[1] + value
-    return initial, maintenance
 
 
 def pick(chain: Chain, right: int, delta: float, days: int) -> Option:

@@ -199,7 +199,8 @@ def test_a_grid_given_row_by_row() -> None:
     # 1,828.87 at a price of 60,000; the delta of options is of the forward, that of the perpetual of its mark
     assert float(own["minimum_delta"]) == pytest.approx(1828.8693234702296, rel=1e-8)
     assert float(report["equity"]) == 100_000
-    assert report["other_model"] == {"initial_margin": None, "maintenance_margin": None}
+    # 5 x 13 % of 50,000; 10 % of 1.2 x 60,000
+    assert float(report["other_model"]["initial_margin"]) == pytest.approx(32_500 + 7_200)
 
 
 def test_options_bought_cost_what_they_are_worth() -> None:
@@ -247,27 +248,22 @@ def test_both_liquidation_prices_of_a_straddle() -> None:
         assert straddle_at(price / 50_000 * (1 - outward))["status"] != "liquidation"
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"volatility": None}, "instruments.C.volatility must be given"),
-        ({"underlying": "SOL"}, "instruments.C.underlying must be one of the document's risk_units"),
-        ({"expiry": None}, "instruments.C.expiry must be given where the type is option"),
-        ({"strike": "0"}, "instruments.C.strike must be above 0"),
-    ],
-)
-def test_faults_of_options(change: Json, message: str) -> None:
-    """An option without what it is valued by is told, not margined as nothing."""
-    with pytest.raises(BadDocument, match=message):
-        evaluated({"C": ("1", "1")}, {}, options(C=STRANGLE["C66"] | change))
+def test_what_an_option_is_valued_by() -> None:
+    """An option that the model cannot value is told, not margined as nothing; outside of all units none is needed."""
+    call = options(C=STRANGLE["C66"] | {"volatility": None})
+    with pytest.raises(BadDocument, match=r"positions\[0\].instrument must have its volatility and expiry given"):
+        evaluated({"C": ("1", "1")}, {}, call)
+    outside = evaluated({"C": ("-1", "1000")}, {"USDC": "20000"}, call, units={"ETH": {}})
+    # 50,000 is 32 % out of the money: 13 % and 9 % of 50,000
+    assert numbers(outside, "equity", "initial_margin", "maintenance_margin") == (20_000, 6_500, 4_500)
+    bought = evaluated({"C": ("1", "1000")}, {"USDC": "20000"}, call, units={"ETH": {}})
+    assert numbers(bought, "equity", "adjusted_equity", "initial_margin") == (20_000, 19_000, 0)
 
 
-def test_options_are_of_portfolio_accounts() -> None:
-    """The standard model would ask nothing for an option, so it may have none."""
-    with pytest.raises(
-        BadDocument, match=r"positions\[0\].instrument must be in the cross book of a portfolio account"
-    ):
-        evaluated({"C": ("1", "1")}, {}, options(C=STRANGLE["C66"]), margin_model="standard")
+def test_options_by_the_standard_model() -> None:
+    """What the other model would ask of a call sold: 13 % and 9 % of 50,000."""
+    report = evaluated({"C": ("-1", "1000")}, {"USDC": "20000"}, options(C=STRANGLE["C66"]))
+    assert report["other_model"] == {"initial_margin": "6500", "maintenance_margin": "4500"}
 
 
 def test_what_may_not_be_portfolio() -> None:
