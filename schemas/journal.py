@@ -77,6 +77,13 @@ COLUMNS: dict[str, dict[str, str]] = {
         "mark_state": "<i1",
         "widening": "<f8",  # by symbol: what its haircuts widen by, 0 and more
     },
+    "risk_parameters": {  # by unit of names["units"]; the rules they were made by are in header["extra"]
+        "volatility": "<f8",  # of the next period, fraction
+        "margined": "<f8",  # the same with what is left of its buffer
+        "low": "<f8",  # correlations under the diagonal, row by row: (1, 0), (2, 0), (2, 1), ..
+        "high": "<f8",
+        "returns": "<f8",  # of the periods from extra["first"] on, oldest first; one row has all units
+    },
 }
 #: Columns at the end that blocks of older releases lack, by kind: such a block is whole without them.
 LATER_COLUMNS = {"marks": 1}
@@ -107,12 +114,13 @@ class Block:
     kind : key of COLUMNS
     source : `{"topic", "partition", "first", "next"}`, the half-open range of source offsets it came from;
         None where it came from no topic
-    names : lists that the index columns point into: accounts, instruments, assets, symbols
+    names : lists that the index columns point into: accounts, instruments, assets, symbols, units
     columns : arrays of the types in COLUMNS; columns of one table have equal length; those of LATER_COLUMNS may
         be absent
     terms : instrument, asset and control records first used by this producer in this partition, each with
         its `version` (offset in `instruments`)
-    extra : further header fields of a kind: `accounts` (settings), `oracle` and `time` (marks)
+    extra : further header fields of a kind: `accounts` (settings), `oracle` and `time` (marks), `first`, `rules` and
+        `time` (risk_parameters)
     """
 
     kind: str

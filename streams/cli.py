@@ -14,6 +14,7 @@ from streams.settings import Settings, SettingsError, described, load
 
 #: Subcommand -> module and attribute; imported on use, so that `--help` and small commands start at once.
 COMMANDS = {
+    "backtest": ("streams.backtest.command", "backtest_command"),
     "bench": ("streams.bench.command", "bench_command"),
     "broker": ("streams.kafka.broker", "broker_command"),
     "demo": ("streams.demo.run", "demo_command"),
@@ -29,6 +30,7 @@ COMMANDS = {
 }
 
 _HELP = {
+    "backtest": "Walk margin models through past prices, and say whether they were enough.",
     "bench": "Measure a worker on this machine: rates, latency, cores, memory.",
     "broker": "Run a local Apache Kafka (single node, no Docker).",
     "demo": "Play a market through a real Kafka and the engine.",

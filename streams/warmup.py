@@ -17,11 +17,12 @@ def warm_up() -> int:
 
 def main() -> None:
     """Compile on two cores: the engine on one, its reports and all the rest on the other, whose code it then finds."""
+    from streams.backtest import warmup as backtest
     from streams.evaluate import warmup as evaluate
 
     with ProcessPoolExecutor(2) as pool:
         first, *others = _MODULES
-        made = [pool.submit(module.warm_up) for module in (first, evaluate, *others)]
+        made = [pool.submit(module.warm_up) for module in (first, evaluate, *others, backtest)]
         print(f"kernels compiled, {sum(one.result() for one in made)} records")
 
 

@@ -181,4 +181,5 @@ def test_what_the_house_is_owed_is_added_up_over_many_blocks() -> None:
     usdc = market.shard.terms.asset_index["USDC"]
     assert market.shard.ledger.house_assets[f"~market:{index}", usdc] == 14_000_000
     assert market.shard.ledger.house_lots["~market", index] == -2 * 10 ** new["quantity_precision"]
-    market.shard.ledger.check(market.shard.terms.assets, market.shard.terms.instruments, market.shard.posting.settlement)
+    terms = market.shard.terms
+    market.shard.ledger.check(terms.assets, terms.instruments, market.shard.posting.settlement)

@@ -26,7 +26,7 @@ MarginModel = Literal["standard", "portfolio"]
 @lru_cache(maxsize=4096)
 def exact(number: float) -> Fraction:
     """The decimal that a float64 prints as; remembered, since all books of a block meet the same marks."""
-    return Fraction(repr(number))
+    return Fraction(Decimal(repr(number)))
 
 
 @dataclass(frozen=True, kw_only=True)

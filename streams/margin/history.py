@@ -16,6 +16,7 @@ from numba import njit
 
 from streams.margin.elementary import exp
 from streams.margin.parameters import F64
+from streams.margin.procyclicality import floored_volatility
 from streams.margin.tail import expected_shortfall, tail_size, value_at_risk, worst_of
 
 
@@ -23,7 +24,7 @@ class TailRules(NamedTuple):
     """Levels of the two measures, of which the larger counts, and what turns a period's loss into the horizon's.
 
     `decay` and `warm_up` are of the volatility filter (see `ewma_variance`), `scale` multiplies the result
-    (sqrt(horizon / period)).
+    (sqrt(horizon / period)). The volatility of now is at least `floor` times that of all periods given.
     """
 
     value_at_risk_level: float
@@ -31,6 +32,7 @@ class TailRules(NamedTuple):
     decay: float
     warm_up: int
     scale: float
+    floor: float = 0.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -80,6 +82,22 @@ def factor_moves(z: F64, volatility: F64, moves: F64) -> None:
 
 
 @njit(cache=True, error_model="numpy")
+def volatility_now(returns: F64, rules: TailRules, variance: F64) -> float:
+    """Volatility of the next period: of the filter, at least the floor's share of the root mean square of `returns`.
+
+    Parameters
+    ----------
+    variance : scratch of shape (n + 1,), see `ewma_variance`
+    """
+    ewma_variance(returns, rules.decay, rules.warm_up, variance)
+    squares = 0.0
+    for t in range(returns.shape[0]):
+        squares += returns[t] * returns[t]
+    long_run = math.sqrt(squares / returns.shape[0])
+    return floored_volatility(math.sqrt(variance[returns.shape[0]]), long_run, rules.floor)
+
+
+@njit(cache=True, error_model="numpy")
 def linear_requirement(delta: F64, returns: F64, rules: TailRules, room: F64) -> float:
     """Loss of a linear book: its own return series, filtered as one; >= 0, and 0 while history is too short.
 
@@ -87,7 +105,8 @@ def linear_requirement(delta: F64, returns: F64, rules: TailRules, room: F64) ->
     ----------
     delta : gain of each factor by a move of 1, shape (n_factors,)
     returns : moves of each factor in past periods, oldest first, shape (n_periods, n_factors)
-    room : scratch of shape (3, n_periods + 1)
+    room : scratch of shape (3, n_periods + 1), in which the book's gains, their variances and the filtered losses
+        of a period are left
     """
     n = returns.shape[0]
     if n <= rules.warm_up:
@@ -101,11 +120,12 @@ def linear_requirement(delta: F64, returns: F64, rules: TailRules, room: F64) ->
         gains[t] = total
         least = max(least, abs(total))
     if least == 0.0:
+        losses[:] = 0.0
+        variance[:] = 0.0
         return 0.0
-    ewma_variance(gains, rules.decay, rules.warm_up, variance)
+    now = volatility_now(gains, rules, variance)
     # a series that slept is not divided by nothing: a millionth of its largest gain is volatility enough
     standardised(gains, variance, rules.warm_up, 1e-6 * least, losses)
-    now = math.sqrt(variance[n])
     for t in range(losses.shape[0]):
         losses[t] = -losses[t] * now
     return rules.scale * tail_requirement(losses, rules)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 
 from streams.margin.parameters import F64
 
@@ -37,6 +38,38 @@ def liquidity_horizon(shortfalls: Sequence[float], horizons: Sequence[float], ba
     return math.sqrt(total)
 
 
+@njit(cache=True)
+def next_margin(before: float, required: float, buffer: float) -> float:
+    """One step of `buffered`: the margin before, moved only as far as it must; `before` is inf at the first."""
+    return min(max(before, required), (1.0 + buffer) * required)
+
+
+@njit(cache=True)
+def cushion(exposure: F64, volatility: F64, margined: F64) -> float:
+    """What is left of the buffer of a book: its factors' buffered volatilities by their plain ones, by exposure.
+
+    The buffer is kept by factor, as a book's own would have to be remembered, and would be new by every trade:
+    sum |exposure| margined / sum |exposure| volatility, from 1 to 1 + buffer; 1 of a book without exposure.
+
+    Parameters
+    ----------
+    exposure : gain of each factor by a move of 1, shape (n_factors,)
+    volatility, margined : of each factor, as it is and as `next_margin` keeps it
+
+    Examples
+    --------
+    A full quarter on one half, nothing on the other
+
+    >>> cushion(np.array([1.0, -1.0]), np.array([0.5, 0.5]), np.array([0.625, 0.5]))
+    1.125
+    """
+    plain = kept = 0.0
+    for k in range(exposure.shape[0]):
+        plain += abs(exposure[k]) * volatility[k]
+        kept += abs(exposure[k]) * margined[k]
+    return kept / plain if plain > 0.0 else 1.0
+
+
 def buffered(required: F64, buffer: float = 0.25) -> F64:
     """Margin that follows a requirement through a buffer: M(t) = clip(M(t-1), V(t), (1 + buffer) V(t)).
 
@@ -50,7 +83,7 @@ def buffered(required: F64, buffer: float = 0.25) -> F64:
     found = np.empty(len(required))
     margin = math.inf
     for t, value in enumerate(required):
-        margin = min(max(margin, value), (1.0 + buffer) * value)
+        margin = next_margin(margin, value, buffer)
         found[t] = margin
     return found
 
@@ -66,6 +99,7 @@ def stress_weighted(required: float, stressed: float, weight: float = 0.25) -> f
     return (1.0 - weight) * required + weight * stressed
 
 
+@njit(cache=True)
 def floored_volatility(volatility: float, long_run: float, share: float = 0.5) -> float:
     """Volatility, at least a share of the long run's: a quiet month is no promise."""
     return max(volatility, share * long_run)

@@ -5,7 +5,17 @@ One account with a perpetual and an option, margined both ways.
 
 import numpy as np
 
-from streams.margin import black76, forwards, history, implied_volatility, offsets, portfolio, risk_table, surface
+from streams.margin import (
+    black76,
+    forwards,
+    history,
+    implied_volatility,
+    offsets,
+    portfolio,
+    risk_parameters,
+    risk_table,
+    surface,
+)
 from streams.margin.parameters import F64
 from streams.margin.risk_units import risk_units
 from streams.margin.scenarios import FUTURE, OPTION, Instruments, SkewShock, VolatilityShock, grid
@@ -92,4 +102,9 @@ def _history() -> list[float]:
     history.factor_moves(returns, np.ones(1), moves)
     rules = history.TailRules(0.99, 0.975, 0.97, 2, 1.0)
     curve = history.curve_requirement(np.array([[-1.0, 1.0]]), -0.1, 0.2, moves, rules, np.empty(4))
-    return [curve, history.linear_requirement(np.ones(1), returns, rules, np.empty((3, 5)))]
+    known = risk_parameters.refreshed(returns, np.full(1, np.inf), risk_parameters.RiskRules(rules, window=4))
+    linear = risk_parameters.linear_value_at_risk(
+        np.ones(1), returns, known.volatility, known.margined, rules, np.empty((3, 5))
+    )
+    moved = risk_parameters.margined_moves(returns, known.margined, rules)
+    return [curve, linear, float(np.abs(moved).max())]
