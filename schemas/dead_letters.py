@@ -38,6 +38,7 @@ REASONS: dict[str, str] = {
     "unsigned": "a quote without a signature, where its source or its symbol asks for one",
     "unknown_key": "a quote names a key that its source has not published, or not for the quote's time",
     "bad_signature": "a quote's signature is not that of its key over what the quote says",
+    "arbitrage": "a volatility surface lets a portfolio of options win without risk",
     "bad_terms": "parameters of an instrument, asset, source or oracle break a rule",
     "identity_changed": "a field that never changes differs from what was published before",
     "ledger_range": "the row would take a balance or position out of range (found by the shard, not by ingest)",

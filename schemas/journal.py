@@ -76,6 +76,10 @@ COLUMNS: dict[str, dict[str, str]] = {
         "mark": "<f8",
         "mark_state": "<i1",
         "widening": "<f8",  # by symbol: what its haircuts widen by, 0 and more
+        # what the marks of options were made of, nan for other instruments; only where a row is an option
+        "instrument_volatility": "<f8",
+        "instrument_forward": "<f8",
+        "instrument_discount": "<f8",
     },
     "risk_parameters": {  # by unit of names["units"]; the rules they were made by are in header["extra"]
         "volatility": "<f8",  # of the next period, fraction
@@ -86,7 +90,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 #: Columns at the end that blocks of older releases lack, by kind: such a block is whole without them.
-LATER_COLUMNS = {"marks": 1}
+LATER_COLUMNS = {"marks": 4}
 
 #: The same as numpy's types, with the bytes that an item takes: making them takes longer than reading a short column.
 _TYPES = {

@@ -14,7 +14,7 @@ class MarkPrice(Record, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    mark : mark price, in the instrument's quote currency
+    mark : mark price, in the instrument's quote currency; of an option settled in coins, in coins
     index : price of the underlying, in the reporting currency
     state : how far the mark is to be trusted; the last mark is kept while it is stale or halted
     """
@@ -22,6 +22,21 @@ class MarkPrice(Record, frozen=True, kw_only=True):
     mark: DecimalText
     index: DecimalText | None = None
     state: PriceState = "ok"
+
+
+class OptionMark(Record, frozen=True, kw_only=True):
+    """What the mark of an option was made of.
+
+    Parameters
+    ----------
+    volatility : a year's, 0.5 is 50 %
+    forward : price of the underlying for the option's expiry
+    discount : factor from expiry to now
+    """
+
+    volatility: DecimalText
+    forward: DecimalText
+    discount: DecimalText
 
 
 class Mark(Record, frozen=True, kw_only=True):
@@ -39,7 +54,8 @@ class Mark(Record, frozen=True, kw_only=True):
     widening : fraction that haircuts of the asset widen by
     sources : the sources the index was made of, in order
     quote_time : when the source of the newest quote in the index saw its price, epoch ms; null: not known
-    marks : mark of each instrument on the symbol, by id
+    marks : mark of each instrument on the symbol, by id; of an option, where its volatility is known
+    options : what the marks of options were made of, by id
     time : oracle time, epoch ms
     """
 
@@ -54,3 +70,4 @@ class Mark(Record, frozen=True, kw_only=True):
     widening: DecimalText = "0"
     quote_time: int | None = None
     marks: dict[str, MarkPrice] = msgspec.field(default_factory=dict)
+    options: dict[str, OptionMark] = msgspec.field(default_factory=dict)

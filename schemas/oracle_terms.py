@@ -132,6 +132,7 @@ class OracleRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="orac
     age_haircut : what haircuts widen by as the price goes stale, a fraction
     index_half_life_ms : half-life of the mean that assets are valued at, in ms; 0: the index itself
     twap_ms : window of the time-weighted mean that assets are valued at instead, in ms; 0: none
+    volatility_age_ms_max : age above which a volatility is old and the options valued by it are stale, in ms
     redemption : of a wrapped or staked asset: what it is redeemed for
     marks : by instrument how its mark is made; those that are not named have the index
     """
@@ -167,5 +168,6 @@ class OracleRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="orac
     age_haircut: Number = "0.10"
     index_half_life_ms: int = 0
     twap_ms: int = 0
+    volatility_age_ms_max: int = 300_000
     redemption: Redemption | None = None
     marks: dict[Name, MarkMethod] = msgspec.field(default_factory=dict)

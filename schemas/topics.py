@@ -14,6 +14,7 @@ from schemas.marks import Mark
 from schemas.oracle_terms import OracleRules, Source
 from schemas.prices import Quote
 from schemas.risk_terms import Correlations, RiskUnit
+from schemas.volatilities import Volatility
 
 DAY_MS = 86_400_000
 
@@ -64,6 +65,15 @@ _TABLE = (
         cleanup="delete",
         records=(Quote,),
         carries="one quote of one source",
+    ),
+    Topic(
+        name="volatilities",
+        role="in",
+        key="instrument or underlying",
+        partitions="any",
+        cleanup="compact",
+        records=(Volatility,),
+        carries="the volatility of an option, or the volatility surface of an underlying",
     ),
     Topic(
         name="fills",
@@ -185,6 +195,14 @@ _TABLE = (
         partitions="any",
         cleanup="compact",
         carries="the oracle's state per symbol and source, for recovery",
+    ),
+    Topic(
+        name="volatilities-changelog",
+        role="own",
+        key="instrument or underlying",
+        partitions="any",
+        cleanup="compact",
+        carries="the volatilities that were accepted, for the oracle",
     ),
 )
 

@@ -19,6 +19,8 @@ from streams.agents.context import Context
 from streams.agents.ingest import SOURCES, Ingest
 from streams.agents.margin import Margin
 from streams.agents.oracle import TICK_MS, Oracle
+from streams.agents.volatilities import SOURCE as VOLATILITIES
+from streams.agents.volatilities import Volatilities
 from streams.ingest.terms import Terms
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Fetching
@@ -28,6 +30,7 @@ from streams.kafka.progress import SourceProgress
 from streams.kafka.terms_reader import TermsReader
 from streams.kafka.topics import TopicNeed, ensure_topics
 from streams.kafka.transport import faust_settings
+from streams.kafka.volatilities_reader import VolatilitiesReader
 from streams.metrics import TRANSACTION_SECONDS
 from streams.settings import Settings
 from streams.web import add_pages
@@ -37,8 +40,10 @@ log = logging.getLogger("crossmargin")
 #: How often the oracle's worker asks how far ingest has come, and every worker whether terms changed, in seconds.
 PROGRESS_SECONDS = 0.2
 TERMS_SECONDS = 1.0
-#: How often it reads the prices of other partitions' symbols that prices of its own are stated in.
+#: How often it reads the prices of other partitions' symbols that prices of its own are stated in, and volatilities.
 MARKS_SECONDS = 0.1
+#: Logical topics whose messages are checked as they come, but for quotes.
+CHECKED = (*SOURCES, VOLATILITIES)
 #: Rows of a stream go into the journal together, in blocks this far apart, in ms: each block costs every shard a fold,
 #: and its transaction 1-2 ms of processor time. A row that comes alone doesn't wait.
 INGEST_PAUSE_MS = 50
@@ -83,8 +88,10 @@ def role_specs(context: Context) -> list[RoleSpec]:
     specs = {
         "ingest": RoleSpec(
             name="ingest",
-            topics=frozenset(settings.topic(name) for name in SOURCES),
-            create=lambda tp: Ingest(tp, context),
+            topics=frozenset(settings.topic(name) for name in CHECKED),
+            create=lambda tp: (
+                Volatilities(tp, context) if tp.topic == settings.topic(VOLATILITIES) else Ingest(tp, context)
+            ),
             pause_ms=INGEST_PAUSE_MS,
         ),
         "oracle": RoleSpec(
@@ -112,7 +119,7 @@ async def repeat(seconds: float, what: str, work: Callable[[], Awaitable[object]
 
 def source_progress(settings: Settings) -> SourceProgress:
     """What asks how far the sources are read: ingest's, and the quotes themselves, whose backlog is old prices."""
-    ingested = [settings.topic(name) for name in SOURCES]
+    ingested = [settings.topic(name) for name in CHECKED]
     groups = {f"{settings.prefix}-ingest": ingested, f"{settings.prefix}-oracle": [settings.topic("oracle-prices")]}
     return SourceProgress(groups, **settings.client())
 
@@ -124,6 +131,8 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
         client, settings.topic("instruments"), settings.topic("terms-changelog"), Terms(settings.message_bytes_max)
     )
     marks = MarksReader(client, settings.topic("marks"), counts[settings.topic("marks")])
+    accepted = settings.topic("volatilities-changelog")
+    volatilities = VolatilitiesReader(client, accepted, counts[accepted])
     progress = source_progress(settings)
 
     def read_to_ms(now_ms: int) -> int | None:
@@ -134,6 +143,7 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
         counts=counts,
         terms=terms,
         marks=marks,
+        volatilities=volatilities,
         progress_ms=read_to_ms,
         backlog=lambda: progress.answer.backlog,
     )
@@ -141,7 +151,7 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
     partitions = Partitions(
         specs,
         prefix=settings.prefix,
-        fetching=Fetching(client=client, column_topics=frozenset(settings.topic(name) for name in SOURCES)),
+        fetching=Fetching(client=client, column_topics=frozenset(settings.topic(name) for name in CHECKED)),
         flushing=Flushing(
             interval_ms=settings.flush_interval_ms, transaction_timeout_ms=settings.transaction_timeout_ms
         ),
@@ -182,6 +192,7 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
         if "oracle" in settings.roles:
             background.append(asyncio.create_task(repeat(PROGRESS_SECONDS, "source progress", progress.poll)))
             background.append(asyncio.create_task(repeat(MARKS_SECONDS, "marks", marks.refresh)))
+            background.append(asyncio.create_task(repeat(MARKS_SECONDS, "volatilities", volatilities.refresh)))
 
     @app.on_before_shutdown.connect
     async def before_shutdown(*_: Any, **__: Any) -> None:
@@ -191,6 +202,7 @@ def create_app(settings: Settings, counts: dict[str, int]) -> faust.App:
             await asyncio.gather(*background, return_exceptions=True)
             await terms.stop()
             await marks.stop()
+            await volatilities.stop()
             await progress.close()
 
     add_pages(app, settings, partitions, group_of(settings))

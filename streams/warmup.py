@@ -6,8 +6,9 @@ from streams.engine import warmup as engine
 from streams.ingest import warmup as ingest
 from streams.kafka import batches, changelog, records
 from streams.margin import warmup as margin
+from streams.oracle import warmup as oracle
 
-_MODULES = (engine, ingest, margin, records, batches, changelog)
+_MODULES = (engine, ingest, margin, oracle, records, batches, changelog)
 
 
 def warm_up() -> int:

@@ -17,6 +17,7 @@ from schemas.sharding import shard_of
 from streams.agents.blocks import Opening
 from streams.agents.context import Context
 from streams.engine.report import decimal_text
+from streams.ingest.dated import dated
 from streams.ingest.messages import Message
 from streams.ingest.quotes import QuotePartition, QuoteResult
 from streams.kafka.batches import Record
@@ -31,6 +32,7 @@ from streams.metrics import (
     UNKNOWN_FIELDS,
 )
 from streams.oracle.marks import MarksUpdate, SymbolMark
+from streams.oracle.options import Listed
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import REFUSALS, Quote
 
@@ -68,6 +70,7 @@ class Oracle:
         self._newest_ms = 0  # the event clock
         self._terms_read = -1
         self._rates_read: tuple[int, list[str]] = (-1, [])  # edition of the marks, and what was wanted of them
+        self._volatilities_read = 0
         self._told: set[str] = set()  # instruments whose terms this producer has put into the journals
         self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self._reasons: dict[str, set[str]] = {}  # last told, by symbol
@@ -83,6 +86,8 @@ class Oracle:
         self._newest_ms = self._fold.time
         self._context.marks.want(self._fold.foreign_legs())
         await self._context.marks.refresh()
+        self._learn_terms()
+        await self._context.volatilities.refresh()
         return None
 
     async def take(self, block: Block) -> bool:
@@ -133,6 +138,7 @@ class Oracle:
         """The marks update that is due, for every shard, and the changed state of the oracle."""
         self._learn_terms()
         self._learn_rates()
+        self._learn_volatilities()
         now_ms, context = self._now_ms(), self._context
         update = self._fold.due(now_ms, context.progress_ms(now_ms), backlog=context.backlog())
         if update is not None:
@@ -163,6 +169,9 @@ class Oracle:
             self._terms_read = terms.next_offset
             self._learn_rules()
             self._fold.terms(terms.marked_by_index())
+            listed = [Listed(*row) for row in dated(terms)]
+            self._fold.dated(listed)
+            self._context.volatilities.want(any(one.right for one in listed))
 
     def _learn_rules(self) -> None:
         terms = self._context.terms.terms
@@ -174,6 +183,13 @@ class Oracle:
         if (marks.edition, legs) != self._rates_read:
             self._rates_read = marks.edition, legs
             self._fold.rates(marks.rows[leg] for leg in legs if leg in marks.rows)
+
+    def _learn_volatilities(self) -> None:
+        """What was accepted of `volatilities`, on whichever partition."""
+        volatilities = self._context.volatilities
+        if volatilities.edition != self._volatilities_read:
+            self._volatilities_read = volatilities.edition
+            self._fold.volatilities(volatilities.rows.values())
 
     def _tell(self, update: MarksUpdate) -> None:
         names, columns, extra = update.block()
@@ -208,18 +224,26 @@ class Oracle:
 
 def _mark(row: SymbolMark, time_ms: int) -> dict[str, object]:
     """The record of one symbol on `marks`."""
-    state = PRICE_STATES[row.state]
     index = decimal_text(row.index_price)
-    return {
+    record: dict[str, object] = {
         "symbol": row.symbol,
         "index": index,
         "confidence": decimal_text(row.confidence),
         "check": None if row.check is None else decimal_text(row.check),
-        "state": state,
+        "state": PRICE_STATES[row.state],
         "reasons": list(row.reasons),
         "widening": decimal_text(row.widening),
         "sources": list(row.sources),
         "quote_time": row.quote_time,
-        "marks": {name: {"mark": decimal_text(mark), "index": index, "state": state} for name, mark in row.marks},
+        "marks": {
+            mark.instrument: {"mark": decimal_text(mark.price), "index": index, "state": PRICE_STATES[state]}
+            for mark, state in row.instruments()
+        },
         "time": time_ms,
     }
+    if row.options:
+        names = ("volatility", "forward", "discount")
+        record["options"] = {
+            option.instrument: {name: decimal_text(getattr(option, name)) for name in names} for option in row.options
+        }
+    return record

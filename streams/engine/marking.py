@@ -33,10 +33,12 @@ class Prices:
     quote_time : time of the newest quote behind the index, by symbol
     check : price of the independent check oracle, by symbol; none where there is none
     widening : fraction that haircuts widen by, by symbol; none where it is 0
+    made_of : by option what its mark was made of: volatility, forward, discount
     modes : what each oracle partition last said, `live` or `catching_up`
     funding_index : by instrument, in 1 / funding_scale minor units a lot
     funding_time : time of the last funding rate applied, by instrument
     pending_funding : rates that wait for the instrument's first mark: (instrument, rate, time, price or None)
+    volatility, forward, discount : what marks of options were made of, by index of the instrument; nan where unknown
     """
 
     def __init__(self) -> None:
@@ -49,6 +51,8 @@ class Prices:
         self.quote_time: dict[str, int] = {}
         self.check: dict[str, float] = {}
         self.widening: dict[str, float] = {}
+        self.made_of: dict[str, tuple[float, float, float]] = {}
+        self.made_of_changed = False  # since the last flush
         self.trust_changed = False  # what ~trust of the changelog says, since the last flush
         self.modes: dict[int, str] = {}
         self.oracles = 0
@@ -57,6 +61,9 @@ class Prices:
         self.pending_funding: list[tuple[int, int, int, int | None]] = []
         self.marks: F64 = np.zeros(0)  # by instrument, nan where never seen
         self.prices: F64 = np.zeros(0)  # by asset, in the reporting currency
+        self.volatility: F64 = np.zeros(0)
+        self.forward: F64 = np.zeros(0)
+        self.discount: F64 = np.zeros(0)
         self.mark_states: I8 = np.zeros(0, dtype=np.int8)  # by instrument, operators' halts included
         self.price_states: I8 = np.zeros(0, dtype=np.int8)  # by asset, alike
         self.widenings: F64 = np.zeros(0)  # by asset
@@ -81,6 +88,10 @@ class Prices:
         own = terms.asset_index.get(terms.rules.reporting_currency)
         if own is not None:
             self.prices[own] = 1.0
+        if self.made_of or len(self.volatility) != len(terms.instruments):
+            unknown = (np.nan, np.nan, np.nan)
+            made_of = np.array([self.made_of.get(i, unknown) for i in terms.instruments], dtype=np.float64)
+            self.volatility, self.forward, self.discount = np.ascontiguousarray(made_of.reshape(-1, 3).T)
         if self.rules_version >= 2 and (anew or self.trust is not None):
             self._arrange_trust(terms, own)
 
@@ -135,6 +146,7 @@ def mark(shard: Shard, block: Block) -> None:
     if prices.rules_version >= 2:
         # a block without widenings widens nothing
         anew = _take_trust(prices, symbols, columns["check"], columns.get("widening", [0.0] * len(symbols))) or anew
+    _take_made_of(prices, instruments, columns)
     oracle = block.extra["oracle"]
     prices.time = max(prices.time, int(block.extra["time"]))
     prices.oracles = int(oracle["of"])
@@ -163,6 +175,17 @@ def _take_trust(prices: Prices, symbols: list[str], checks: list[float], widenin
     widened = _take(prices.widening, symbols, [widening or None for widening in widenings])
     prices.trust_changed = prices.trust_changed or checked or widened
     return widened
+
+
+def _take_made_of(prices: Prices, instruments: list[str], columns: dict[str, list[Any]]) -> None:
+    """What the marks of options were made of; a block of marks of other instruments has no such columns."""
+    told = [columns.get(f"instrument_{name}", []) for name in ("volatility", "forward", "discount")]
+    if not all(told):
+        return
+    for instrument, volatility, forward, discount in zip(instruments, *told, strict=True):
+        if volatility == volatility:
+            prices.made_of[instrument] = volatility, forward, discount
+            prices.made_of_changed = True
 
 
 def fund(shard: Shard, block: Block) -> list[tuple[int, str]]:

@@ -142,9 +142,9 @@ class PortfolioBooks:
 
     def _market(self, shard: Shard, marks: F64, prices: F64) -> RiskMarket:
         assert self.model is not None
-        unknown = np.full(len(marks), np.nan)
+        options = shard.prices.volatility, shard.prices.forward, shard.prices.discount
         index = [shard.prices.index.get(symbol, np.nan) for symbol in self.model.symbols]
-        return RiskMarket(marks, prices, unknown, unknown, unknown, np.array(index), shard.prices.time)
+        return RiskMarket(marks, prices, *options, np.array(index), shard.prices.time)
 
     def _table(self, shard: Shard, marks: F64, prices: F64) -> RiskTable:
         """The risk table at these prices; of the last one only the rows that differ are written."""

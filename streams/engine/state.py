@@ -1,5 +1,5 @@
-"""A shard's whole state as changelog records, and back: one record an account, one for terms, one for the rest; and
-from rules 2 on one for what is known of trust in prices.
+"""A shard's whole state as changelog records, and back: one record an account, one for terms, one for the rest; from
+rules 2 on one for what is known of trust in prices; and with options one for what their marks were made of.
 
 The records of a state are a function of the state alone, so equal states have equal records and one hash.
 """
@@ -25,6 +25,7 @@ from streams.rows import Rows, side_by_side
 TERMS_KEY = b"~terms"
 SHARD_KEY = b"~shard"
 TRUST_KEY = b"~trust"
+OPTIONS_KEY = b"~options"
 
 #: Accounts whose records are made in one piece where all are wanted.
 PIECE = 4096
@@ -34,6 +35,7 @@ _settings = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _wrapped = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
 _terms = msgspec.msgpack.Decoder(tuple[dict[str, dict[str, Any]], list[str], list[str]]).decode
 _trust = msgspec.msgpack.Decoder(tuple[int, dict[str, float], dict[str, float]]).decode
+_options = msgspec.msgpack.Decoder(dict[str, tuple[float, float, float]]).decode
 _Sums = list[tuple[str, int, str]]
 _Prices = tuple[
     int,
@@ -130,6 +132,11 @@ def trust_record(shard: Shard) -> bytes:
     return _wrap((prices.rules_version, dict(sorted(prices.check.items())), dict(sorted(prices.widening.items()))))
 
 
+def options_record(shard: Shard) -> bytes:
+    """What the marks of options were made of, by instrument."""
+    return _wrap(dict(sorted(shard.prices.made_of.items())))
+
+
 def _wrap(content: Any) -> bytes:
     """A record that is no account's: format, checksum, content."""
     body = _encode(content)
@@ -152,6 +159,8 @@ def _parts(shard: Shard) -> Iterator[Rows]:
     first = [(TERMS_KEY, terms_record(shard))]
     if shard.prices.rules_version > RULES_OLDEST:
         first.append((TRUST_KEY, trust_record(shard)))
+    if shard.prices.made_of:
+        first.append((OPTIONS_KEY, options_record(shard)))
     yield Rows.of(first)
     total = len(shard.ledger.accounts)
     for start in range(0, total, PIECE):
@@ -181,7 +190,9 @@ def dirty(shard: Shard) -> Rows:
     first = [(TERMS_KEY, terms_record(shard))] if shard.terms_changed else []
     if shard.prices.trust_changed:
         first.append((TRUST_KEY, trust_record(shard)))
-    shard.terms_changed = shard.prices.trust_changed = False
+    if shard.prices.made_of_changed:
+        first.append((OPTIONS_KEY, options_record(shard)))
+    shard.terms_changed = shard.prices.trust_changed = shard.prices.made_of_changed = False
     own = Rows.of([(SHARD_KEY, shard_record(shard))])
     return Rows.joined([Rows.of(first), account_rows(shard, shard.touched.take()), own])
 
@@ -258,6 +269,8 @@ class Restoring:
             prices = shard.prices
             told = _unwrapped(self.own[TRUST_KEY], _trust, TRUST_KEY)
             prices.rules_version, prices.check, prices.widening = told
+        if OPTIONS_KEY in self.own:
+            shard.prices.made_of = _unwrapped(self.own[OPTIONS_KEY], _options, OPTIONS_KEY)
         _restore_shard(shard, own)
         missing = np.nonzero(ledger.accounts.size[: len(ledger.accounts)] == 0)[0]
         if len(missing):

@@ -44,6 +44,7 @@ _INTEGERS = {
     "flaps_max": (0, 1000),
     "index_half_life_ms": (0, _DAY_MS),
     "twap_ms": (0, _DAY_MS),
+    "volatility_age_ms_max": (1, _MONTH_MS),
 }
 #: Most of every number that is 0 or more; 1 is that of a fraction.
 _NUMBERS = {

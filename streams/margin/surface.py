@@ -82,6 +82,15 @@ def svi_volatility(svi: Svi, k: float, years: float, limits: Limits) -> float:
     return min(max(math.sqrt(variance / years), limits.least), limits.most)
 
 
+@njit(cache=True, error_model="numpy")
+def svi_volatilities(svi: Svi, k: F64, years: float, limits: Limits) -> F64:
+    """`svi_volatility` at each k, shape (n,)."""
+    found = np.empty(k.shape[0])
+    for i in range(k.shape[0]):
+        found[i] = svi_volatility(svi, k[i], years, limits)
+    return found
+
+
 def spline(k: F64, volatility: F64, years: float) -> Spline:
     """Natural cubic spline through quoted volatilities.
 
@@ -131,6 +140,15 @@ def spline_volatility(smile: Spline, k: float, years: float, limits: Limits) -> 
             * (width * width / 6.0)
         )
     return min(max(found, limits.least), limits.most)
+
+
+@njit(cache=True, error_model="numpy")
+def spline_volatilities(smile: Spline, k: F64, years: float, limits: Limits) -> F64:
+    """`spline_volatility` at each k, shape (n,)."""
+    found = np.empty(k.shape[0])
+    for i in range(k.shape[0]):
+        found[i] = spline_volatility(smile, k[i], years, limits)
+    return found
 
 
 @njit(cache=True, error_model="numpy")

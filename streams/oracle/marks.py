@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from streams.oracle.options import OptionMark
+
 Column = npt.NDArray[Any]
 
 #: States of a price by their place in the contract's PRICE_STATES; a greater one is worse.
@@ -30,13 +32,14 @@ class SymbolMark(NamedTuple):
 
     Parameters
     ----------
-    state : OK and so on, of the index and of every mark
+    state : OK and so on, of the index and of every mark; that of an option may be worse
     quote_time : of the newest quote in the index, epoch ms
     sources : those that the index is made of, by name; none where it is an old one
     marks : (instrument, mark price), by instrument
     check : price that a suspect index is to be checked against; None: there is none, or none is needed
     widening : fraction that haircuts widen by
     reasons : why the state is not OK, ascending
+    options : marks of the options whose volatility is known, by instrument
     """
 
     symbol: str
@@ -49,6 +52,7 @@ class SymbolMark(NamedTuple):
     check: float | None = None
     widening: float = 0.0
     reasons: tuple[str, ...] = ()
+    options: tuple[OptionMark, ...] = ()
 
     def tells_more_than(self, sent: "SymbolMark | None") -> bool:
         """Whether it tells more than a newer time or another set of sources."""
@@ -57,26 +61,40 @@ class SymbolMark(NamedTuple):
     def at_prices_of(self, sent: "SymbolMark") -> "SymbolMark":
         """The same state and reasons at the prices told before; instruments that are new get their mark."""
         told = dict(sent.marks)
+        valued = {option.instrument: option for option in sent.options}
         return self._replace(
             index_price=sent.index_price,
             confidence=sent.confidence,
             quote_time=sent.quote_time,
             sources=(),
             marks=tuple((name, told.get(name, mark)) for name, mark in self.marks),
+            options=tuple(
+                valued.get(option.instrument, option)._replace(stale=option.stale) for option in self.options
+            ),
         )
 
+    def option_state(self, option: OptionMark) -> int:
+        """The state of an option's mark."""
+        return max(STALE, self.state) if option.stale else self.state
+
+    def instruments(self) -> list[tuple[OptionMark, int]]:
+        """Every instrument on the symbol and the state of its mark; one that is no option has no volatility (nan)."""
+        plain = [(OptionMark(name, mark, False, *[math.nan] * 3), self.state) for name, mark in self.marks]
+        return plain + [(option, self.option_state(option)) for option in self.options]
+
     def record(self) -> list[Any]:
-        """For the changelog."""
-        return list(self[1:])
+        """For the changelog; symbols without options have the record that they ever had."""
+        return list(self[1:] if self.options else self[1:-1])
 
     @classmethod
     def restored(cls, symbol: str, record: list[Any]) -> "SymbolMark":
         """The mark whose record it is; those of older releases end with `marks`."""
         index_price, confidence, state, quote_time, sources, marks, *later = record
-        check, widening, reasons = later or (None, 0.0, ())
+        check, widening, reasons, *options = later or (None, 0.0, ())
         named = tuple((name, mark) for name, mark in marks)
         prices = (index_price, confidence, state, quote_time)
-        return cls(symbol, *prices, tuple(sources), named, check, widening, tuple(reasons))
+        valued = tuple(OptionMark(*option) for option in options[0]) if options else ()
+        return cls(symbol, *prices, tuple(sources), named, check, widening, tuple(reasons), valued)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +116,12 @@ class MarksUpdate:
     rows: Sequence[SymbolMark] = ()
 
     def block(self) -> tuple[dict[str, list[str]], dict[str, Column], dict[str, Any]]:
-        """`names`, `columns`, `extra` of the `marks` block: one table of symbols and one of instruments."""
-        marks = [(name, mark, row.state) for row in self.rows for name, mark in row.marks]
-        names = {"symbols": [row.symbol for row in self.rows], "instruments": [name for name, _, _ in marks]}
+        """`names`, `columns`, `extra` of the `marks` block: one table of symbols and one of instruments.
+
+        What options are made of is there where options are.
+        """
+        marks = [mark for row in self.rows for mark in row.instruments()]
+        names = {"symbols": [row.symbol for row in self.rows], "instruments": [mark.instrument for mark, _ in marks]}
         checks = [math.nan if row.check is None else row.check for row in self.rows]
         columns = {
             "symbol": np.arange(len(self.rows), dtype="<i4"),
@@ -110,9 +131,12 @@ class MarksUpdate:
             "symbol_state": np.array([row.state for row in self.rows], dtype="<i1"),
             "quote_time": np.array([row.quote_time for row in self.rows], dtype="<i8"),
             "instrument": np.arange(len(marks), dtype="<i4"),
-            "mark": np.array([mark for _, mark, _ in marks], dtype="<f8"),
-            "mark_state": np.array([state for _, _, state in marks], dtype="<i1"),
+            "mark": np.array([mark.price for mark, _ in marks], dtype="<f8"),
+            "mark_state": np.array([state for _, state in marks], dtype="<i1"),
             "widening": np.array([row.widening for row in self.rows], dtype="<f8"),
         }
+        if any(row.options for row in self.rows):
+            for name in ("volatility", "forward", "discount"):
+                columns[f"instrument_{name}"] = np.array([getattr(mark, name) for mark, _ in marks], dtype="<f8")
         oracle = {"partition": self.partition, "of": self.of, "mode": self.mode}
         return names, columns, {"time": self.time, "oracle": oracle}

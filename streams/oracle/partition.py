@@ -11,9 +11,11 @@ from typing import Any
 
 from streams.oracle.legs import ONE, Rate, ranks
 from streams.oracle.marks import CATCHING_UP, LIVE, STALE, MarksUpdate, SymbolMark
+from streams.oracle.options import Listed, OptionDesk
 from streams.oracle.quotes import REFUSALS, Quote
 from streams.oracle.settings import rules_of
 from streams.oracle.symbol import NEVER_MS, SymbolBook, encode
+from streams.oracle.volatilities import Volatility
 
 FORMAT_VERSION = 1
 #: What a price of another partition may take to come here.
@@ -66,6 +68,7 @@ class OraclePartition:
         self._told_ms = 0  # the caller's clock at the last update
         self._books: dict[str, SymbolBook] = {}
         self._underlying: dict[str, str] = {}
+        self._desk = OptionDesk()
         self._record_of: RecordOf = _no_record
         self._halted: frozenset[str] = frozenset()
         self._reporting_currency = "USD"
@@ -116,6 +119,17 @@ class OraclePartition:
                 self._underlying[instrument] = symbol
                 self._book(symbol).instruments.add(instrument)
                 self._unsettle_one(symbol)
+
+    def dated(self, rows: Iterable[Listed]) -> None:
+        """Learn of options, and of futures, which `terms` names too."""
+        for symbol in sorted(self._desk.list(rows)):
+            self._book(symbol)
+            self._unsettle_one(symbol)
+
+    def volatilities(self, rows: Iterable[Volatility]) -> None:
+        """Learn of checked volatilities, of whatever symbols: the latest of each name."""
+        for symbol in sorted(self._desk.take(rows) & self._books.keys()):
+            self._unsettle_one(symbol)
 
     def rules(self, record_of: RecordOf, halted: Collection[str] = (), reporting_currency: str = "USD") -> None:
         """Go on by these oracle records, and with these symbols halted by hand. Before `restore`, too.
@@ -292,7 +306,8 @@ class OraclePartition:
     def _book(self, symbol: str) -> SymbolBook:
         if symbol not in self._books:
             rules = rules_of(self._record_of(symbol), self.quote_age_ms_max)
-            self._books[symbol] = SymbolBook(symbol, rules, halted=symbol in self._halted)
+            options = self._desk.book(symbol)
+            self._books[symbol] = SymbolBook(symbol, rules, halted=symbol in self._halted, options=options)
             if rules.redemption is not None:
                 self._relinked.add(symbol)
         return self._books[symbol]
@@ -340,6 +355,7 @@ class OraclePartition:
     def _restore_symbol(self, symbol: str, record: bytes) -> None:
         rules = rules_of(self._record_of(symbol), self.quote_age_ms_max)
         self._books[symbol], settled = SymbolBook.restored(symbol, record, rules, halted=symbol in self._halted)
+        self._books[symbol].options = self._desk.book(symbol)
         if settled:
             self._unsettled.discard(symbol)
         else:

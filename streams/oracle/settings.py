@@ -67,6 +67,7 @@ class SymbolRules:
     confidence_factor, degraded_haircut, age_haircut : what haircuts widen by
     index_half_life_ms : half-life of the EMA of the index; 0: none
     twap_ms : window of the time-weighted mean of the index; 0: none
+    volatility_age_ms_max : age above which options are stale for their volatility
     redemption : how a wrapped or staked asset is redeemed
     marks : by instrument; those without a rule have the index as mark
     """
@@ -103,6 +104,7 @@ class SymbolRules:
     age_haircut: float = 0.10
     index_half_life_ms: int = 0
     twap_ms: int = 0
+    volatility_age_ms_max: int = 300_000
     redemption: Redemption | None = None
     marks: Mapping[str, MarkRule] = field(default_factory=dict)
 

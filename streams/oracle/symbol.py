@@ -10,6 +10,7 @@ from streams.oracle.index import Index, index_of, live_quotes
 from streams.oracle.judged import Judged, RateOf, usable
 from streams.oracle.legs import PRICE_MIN, converted
 from streams.oracle.marks import HALTED, OK, STALE, SUSPECT, SymbolMark, mark_price
+from streams.oracle.options import OptionBook
 from streams.oracle.quotes import BOOK_SOURCES_MAX, SOURCES_MAX, Quote, refusal
 from streams.oracle.settings import SymbolRules
 
@@ -22,7 +23,8 @@ class SymbolBook:
     """The latest quote of each source, the instruments that hang on the symbol, and what was last told of it.
 
     `judged` is None where the rules say nothing of trust. `wakes_ms` is the first moment at which time alone may
-    change the mark last computed. `legs` are the other symbols that this one is made of, as last found.
+    change the mark last computed. `legs` are the other symbols that this one is made of, as last found. `options` are
+    the options on the symbol, which no quote marks.
     """
 
     symbol: str
@@ -35,6 +37,7 @@ class SymbolBook:
     sent: SymbolMark | None = None
     wakes_ms: int = NEVER_MS
     legs: frozenset[str] = frozenset()
+    options: OptionBook = field(default_factory=lambda: OptionBook("", {}))
 
     def take(self, quote: Quote) -> str:
         """Hold the quote as its source's latest, or say why not, by a key of REFUSALS."""
@@ -93,15 +96,27 @@ class SymbolBook:
 
         A halted one keeps the prices last told, and so does a judged one that is stale.
         """
-        row = self._judged(now_ms, rate_of) if self.rules.judged else self._unjudged(now_ms, rate_of)
-        if row is None:
+        found = self._judged(now_ms, rate_of) if self.rules.judged else self._unjudged(now_ms, rate_of)
+        if found is None:
             return None
+        row, spot = found
+        if self.options.options:
+            row = self._with_options(row, spot, now_ms)
         if self.halted and not self.rules.judged:
             row = row._replace(state=HALTED, reasons=("halted",))
         keeps = row.state == HALTED or (self.rules.judged and row.state == STALE)
         return row.at_prices_of(self.sent) if keeps and self.sent is not None else row
 
-    def _judged(self, now_ms: int, rate_of: RateOf) -> SymbolMark | None:
+    def _with_options(self, row: SymbolMark, spot: float, now_ms: int) -> SymbolMark:
+        age_ms_max = self.rules.volatility_age_ms_max
+        before = () if self.sent is None else self.sent.options
+        marks = self.options.marks(spot, dict(row.marks), now_ms, age_ms_max, before)
+        wakes_ms = self.options.wakes_ms(now_ms, age_ms_max)
+        self.wakes_ms = self.wakes_ms if wakes_ms is None else min(self.wakes_ms, wakes_ms)
+        return row._replace(options=marks)
+
+    def _judged(self, now_ms: int, rate_of: RateOf) -> tuple[SymbolMark, float] | None:
+        """The symbol's mark but for options, and the price that marks are made of."""
         if self.judged is None:
             self.judged = Judged() if self.sent is None else Judged.after(self.sent)
         self.wakes_ms = NEVER_MS
@@ -116,7 +131,7 @@ class SymbolBook:
             if name in self.books
         ]
         self.wakes_ms = min((moment for moment in wakes if moment is not None), default=NEVER_MS)
-        return SymbolMark(
+        row = SymbolMark(
             symbol=self.symbol,
             index_price=price.asset_price,
             confidence=price.confidence,
@@ -128,6 +143,7 @@ class SymbolBook:
             widening=price.widening,
             reasons=price.reasons,
         )
+        return row, price.spot
 
     def _mark(self, instrument: str, index: float, now_ms: int, rate_of: RateOf) -> float:
         rule, book = self.rules.marks.get(instrument), self.books.get(instrument)
@@ -136,7 +152,7 @@ class SymbolBook:
         live = usable(book.quotes.values(), now_ms, self.rules, rate_of)
         return max(PRICE_MIN, book.mark(index, [one.quote for one in live], now_ms, rule))
 
-    def _unjudged(self, now_ms: int, rate_of: RateOf) -> SymbolMark | None:
+    def _unjudged(self, now_ms: int, rate_of: RateOf) -> tuple[SymbolMark, float] | None:
         """Median of the sources that are young enough; with none it is stale and keeps the price last told.
 
         Where a newer quote came and grew old untold, because marks were withheld meanwhile, it has the price of the
@@ -145,7 +161,9 @@ class SymbolBook:
         quotes, age_ms_max = self._in_one_currency(rate_of), self.rules.max_age_ms
         if not quotes:
             self.wakes_ms = NEVER_MS
-            return None if self.sent is None else self.sent._replace(state=STALE, sources=())
+            if self.sent is None:
+                return None
+            return self.sent._replace(state=STALE, sources=()), self.sent.index_price
         live = live_quotes(quotes, now_ms=now_ms, quote_age_ms_max=age_ms_max)
         self.wakes_ms = min(quote.time for quote in live) + age_ms_max + 1 if live else NEVER_MS
         if live:
@@ -169,9 +187,10 @@ class SymbolBook:
                 found.append(told)
         return found
 
-    def _plain(self, index: Index, state: int) -> SymbolMark:
+    def _plain(self, index: Index, state: int) -> tuple[SymbolMark, float]:
         marks = tuple((name, mark_price(index.price)) for name in sorted(self.instruments))
-        return SymbolMark(self.symbol, index.price, index.confidence, state, index.quote_time, index.sources, marks)
+        row = SymbolMark(self.symbol, index.price, index.confidence, state, index.quote_time, index.sources, marks)
+        return row, index.price
 
     def record(self, *, settled: bool) -> bytes:
         """The changelog record; equal books give equal bytes. `settled`: nothing awaits an evaluation."""

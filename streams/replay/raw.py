@@ -20,16 +20,20 @@ from schemas.dead_letters import DeadLetter
 from schemas.journal import Block
 from schemas.sharding import shard_of
 from streams.ingest import messages as ingest
+from streams.ingest.dated import dated
 from streams.ingest.partition import IngestPartition
 from streams.ingest.quotes import QuotePartition
 from streams.ingest.terms import Terms
+from streams.ingest.volatilities import VolatilityPartition
 from streams.oracle.marks import MarksUpdate
+from streams.oracle.options import Listed
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import Quote
+from streams.oracle.volatilities import Volatility, fault_of
 from streams.replay.recording import RecordingError
 
 #: Input topics, in the order in which those of one moment are taken.
-ORDER = ("instruments", "accounts", "collateral", "funding-rates", "fills", "oracle-prices")
+ORDER = ("instruments", "accounts", "collateral", "funding-rates", "fills", "volatilities", "oracle-prices")
 
 
 class Message(NamedTuple):
@@ -85,12 +89,22 @@ class RawFold:
                 **limits,
             )
             for number, source in self._sources
-            if source.topic != "oracle-prices"
+            if source.topic not in ("oracle-prices", "volatilities")
         }
         self._quotes = {
             number: QuotePartition(topic=source.name, partition=source.partition, **limits)
             for number, source in self._sources
             if source.topic == "oracle-prices"
+        }
+        self._volatilities = {
+            number: VolatilityPartition(
+                topic=source.name,
+                partition=source.partition,
+                fault_of=lambda row: fault_of(Volatility.of(row)),
+                **limits,
+            )
+            for number, source in self._sources
+            if source.topic == "volatilities"
         }
         self._oracle = OraclePartition(
             0, 1, heartbeat_ms=rules.heartbeat_ms, quote_age_ms_max=rules.quote_age_ms_max, max_source_skew_ms=0
@@ -136,6 +150,11 @@ class RawFold:
             self._oracle.quotes([Quote(*row) for row in quotes.rows])
             self._refuse(number, quotes.dead_letters)
             return []
+        if number in self._volatilities:
+            told = self._volatilities[number].take(messages, self._terms, time_ms, final=True)
+            self._oracle.volatilities([Volatility.of(row) for row in told.rows])
+            self._refuse(number, told.dead_letters)
+            return []
         messages = [message._replace(value=self._readdressed(message.value)) for message in messages]
         result = self._ingest[number].take(messages, self._terms, time_ms, final=True)
         self._refuse(number, result.dead_letters)
@@ -179,6 +198,7 @@ class RawFold:
             self._terms_read = terms.next_offset
             self._oracle.rules(terms.oracle_record, terms.halted(), terms.reporting_currency())
             self._oracle.terms(terms.marked_by_index())
+            self._oracle.dated(Listed(*row) for row in dated(terms))
 
     def _marks_block(self, update: MarksUpdate) -> Block:
         names, columns, extra = update.block()

@@ -28,7 +28,13 @@ from streams.replay.raw import ORDER, Message, Source
 from streams.replay.recording import Recording, RecordingError
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
-_KEYS = {"instruments": "id", "accounts": "account", "oracle-prices": "symbol"}
+#: The field that is a message's key, the first that it has.
+_KEYS = {
+    "instruments": ("id",),
+    "accounts": ("account",),
+    "volatilities": ("instrument", "underlying"),
+    "oracle-prices": ("symbol",),
+}
 #: Fields that are integers in JSON, where a CSV file has text.
 _INTEGERS = frozenset(
     {
@@ -123,8 +129,9 @@ def _key(value: bytes, topic: str) -> bytes | None:
     if topic not in _KEYS:
         return None
     try:
-        return str(orjson.loads(value)[_KEYS[topic]]).encode()
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        record = orjson.loads(value)
+        return str(next(record[name] for name in _KEYS[topic] if record.get(name) is not None)).encode()
+    except (orjson.JSONDecodeError, StopIteration, AttributeError):
         return b""
 
 
