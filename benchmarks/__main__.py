@@ -20,6 +20,7 @@ from benchmarks.report import Report
 BENCHMARKS: dict[str, str] = {
     "ingest": "benchmarks.ingest",
     "revaluation": "benchmarks.revaluation",
+    "option_books": "benchmarks.option_books",
     "slack_days": "benchmarks.slack_days",
     "doubts": "benchmarks.doubts",
     "oracle_faults": "benchmarks.oracle_faults",

@@ -30,11 +30,12 @@ class AccountSettings(Record, frozen=True, kw_only=True):
     ----------
     account : whose settings
     mode : bucket of fills that name none
-    margin_model : how requirements are computed
+    margin_model : how requirements of the cross bucket are computed; another one than before only where the account
+        meets initial margin by it, else this field is refused and the model in force stays
     levels : the account's own levels
     """
 
     account: Id
     mode: Literal["cross", "isolated"] = "cross"
-    margin_model: Literal["standard"] = "standard"
+    margin_model: Literal["standard", "portfolio"] = "standard"
     levels: Levels = Levels()

@@ -42,6 +42,7 @@ REASONS: dict[str, str] = {
     "bad_terms": "parameters of an instrument, asset, source or oracle break a rule",
     "identity_changed": "a field that never changes differs from what was published before",
     "ledger_range": "the row would take a balance or position out of range (found by the shard, not by ingest)",
+    "model_refused": "the account cannot bear the margin model it asks for (found by the shard, not by ingest)",
 }
 
 #: How much of an over-size value or key a dead letter keeps, in bytes.

@@ -1,6 +1,6 @@
 """`instruments`: instruments, collateral assets, controls and engine rules, and the scale of amounts.
 
-The records that are the oracle's alone are in `oracle_terms`.
+The records that are the oracle's alone are in `oracle_terms`, those of portfolio margin in `risk_terms`.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.fields import Id, Name, Number, Record, Time
 from schemas.oracle_terms import OracleRules, Source
+from schemas.risk_terms import Correlations, RiskUnit
 
 PERPETUAL_TYPES = ("perpetual", "inverse_perpetual")
 FUTURE_TYPES = ("future", "inverse_future")
@@ -207,6 +208,7 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
     duplicate_window : latest fill and transfer ids remembered per account, 1 to 65536
     summary_interval_ms : shard time between sweeps of all summaries
     reporting_currency : the asset that is worth 1 by definition
+    portfolio_equity_min : least equity of an account that goes over to portfolio margin
     """
 
     id: Literal["~engine"] = "~engine"
@@ -219,10 +221,11 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
     duplicate_window: int = 256
     summary_interval_ms: int = 60000
     reporting_currency: Name = "USD"
+    portfolio_equity_min: Number = "0"
 
 
 #: Any record of the topic, told apart by `kind`.
-TermsMessage = Instrument | Asset | Control | EngineRules | Source | OracleRules
+TermsMessage = Instrument | Asset | Control | EngineRules | Source | OracleRules | RiskUnit | Correlations
 
 
 def identity_fields(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import msgspec
 
 from schemas.fields import DecimalText, Record
 from schemas.marks import MarkPrice, PriceState
+from schemas.portfolio_margin import OtherModel, PortfolioReport
 
 Status = Literal["ok", "margin_call", "liquidation", "bankrupt", "unpriced"]
 MarginMode = Literal["cross", "isolated"]
@@ -39,9 +40,10 @@ class PositionReport(Record, frozen=True, kw_only=True):
     quantity : signed, positive long
     notional : |quantity| x mark x multiplier; null: unpriced
     unrealized_pnl : in the settlement asset, positive gained
-    initial_margin : requirement to open
-    maintenance_margin : requirement to keep
-    liquidation_price : mark at which the bucket's adjusted equity meets its maintenance margin; null: none
+    initial_margin : requirement to open; null on portfolio margin, where no position requires anything by itself
+    maintenance_margin : requirement to keep; null alike
+    liquidation_price : mark at which the bucket's adjusted equity meets its maintenance margin; null: none, and on
+        portfolio margin, where each unit has its own
     margin_mode : cross, or isolated
     equity : of an isolated position: its margin + unrealised P&L
     adjusted_equity : of an isolated position
@@ -141,6 +143,8 @@ class AccountReport(Record, frozen=True, kw_only=True):
     margin_ratio : adjusted equity / maintenance margin; null: no requirement
     free_margin : initial equity - initial margin
     restrictions : what the account should not be let do; left out where there are none
+    portfolio : of an account on portfolio margin: what binds
+    other_model : what the model that is not in force would require; left out where no risk unit is published
     positions : all positions, cross and isolated, by instrument id
     liquidation : what would be ordered now; null: nothing
     shortfall : of a bankrupt account: loss past zero equity, rounded up
@@ -156,6 +160,8 @@ class AccountReport(Record, frozen=True, kw_only=True):
     margin_ratio: DecimalText | None
     free_margin: DecimalText | None
     restrictions: tuple[Restriction, ...] = ()
+    portfolio: PortfolioReport | None = None
+    other_model: OtherModel | None = None
     positions: tuple[PositionReport, ...] = ()
     liquidation: LiquidationPlan | None = None
     shortfall: DecimalText | None = None

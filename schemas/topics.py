@@ -13,6 +13,7 @@ from schemas.margin import MarginAccount, MarginCall
 from schemas.marks import Mark
 from schemas.oracle_terms import OracleRules, Source
 from schemas.prices import Quote
+from schemas.risk_terms import Correlations, RiskUnit
 from schemas.volatilities import Volatility
 
 DAY_MS = 86_400_000
@@ -107,8 +108,8 @@ _TABLE = (
         key="id",
         partitions="one",
         cleanup="compact",
-        records=(Instrument, Asset, Control, EngineRules, Source, OracleRules),
-        carries="an instrument or asset with its risk parameters, an order, rules of engine and oracle, or a source",
+        records=(Instrument, Asset, Control, EngineRules, Source, OracleRules, RiskUnit, Correlations),
+        carries="an instrument or asset, how it is margined, an order, rules of engine and oracle, or a source",
     ),
     Topic(
         name="accounts",

@@ -16,6 +16,7 @@ from streams.margin.risk_table import (
     sorted_by_line,
     write_rows,
 )
+from streams.margin.risk_units import RiskUnits, risk_units
 from streams.margin.scenarios import FUTURE, OPTION, Grid, Instruments, SkewShock, VolatilityShock
 from streams.margin.unit_risk import ChargeRates, UnitRisk, unit_risk
 
@@ -90,7 +91,12 @@ class Measured(NamedTuple):
 
 def apart(units: int) -> Correlations:
     """No unit offsets another."""
-    return Correlations(np.full(units, -1, np.int32), np.eye(units), np.eye(units), 0.0)
+    return Correlations(np.full(units, -1, np.int32), np.eye(units), np.eye(units), np.zeros(1))
+
+
+def alike(grid: Grid, rates: ChargeRates, units: int) -> RiskUnits:
+    """Units of the same rules."""
+    return risk_units([grid] * units, [rates] * units, rates)
 
 
 def instruments_of(legs: list[Leg]) -> Instruments:
@@ -153,9 +159,10 @@ def measured(
     table.daily_volume[:] = daily_volume
     held = sorted_by_line(table.line, np.arange(len(legs), dtype=np.int32)).astype(np.int32)
     quantity = np.array([leg.quantity for leg in legs], dtype=float)[held]
-    units = len(table.index_confidence)
-    room = room_for(grid, max(units, 1))
-    account = portfolio_risk(table, grid, rates, correlations or apart(units), held, quantity, value_at_risk, room)
+    units = alike(grid, rates, max(len(table.index_confidence), 1))
+    room = room_for(units)
+    apart_or = correlations or apart(len(table.index_confidence))
+    account = portfolio_risk(table, units, apart_or, held, quantity, value_at_risk, room)
     own = table.unit[held] == 0
     unit = unit_risk(table, grid, rates, 0, held[own], quantity[own], room.columns)
     gains = room.columns[0, : len(grid.move)].copy()

@@ -70,6 +70,42 @@ def test_size_q1() -> None:
     assert -float(order["quantity"]) == pytest.approx(0.4901960784313729, rel=1e-9)
 
 
+def portfolio_report(balances: dict[str, str], held: dict[str, tuple[str, str]], **more: Any) -> dict[str, Any]:
+    assets = {"USDC": {"price": "1"}, "BTC": {"price": "50000", "haircut": "0.10"}, "ETH": {"price": "2000"}}
+    instruments = {"X": PERP, "Y": PERP | {"underlying": "ETH", "mark_price": "2000"}}
+    positions = [{"instrument": name, "quantity": q, "entry_price": entry} for name, (q, entry) in held.items()]
+    account = {"account": "a", "margin_model": "portfolio", "balances": balances, "positions": positions}
+    document = {"assets": assets, "instruments": instruments, "risk_units": {"BTC": {}}, "accounts": [account], **more}
+    return reports(document)[0]
+
+
+def test_portfolio_p1_p2_p3_p8() -> None:
+    report = portfolio_report({"USDC": "30000"}, {"X": ("-2", "52000")})
+    assert (report["initial_margin"], report["maintenance_margin"]) == ("18000", "14800")
+    (unit,) = report["portfolio"]["units"]
+    assert (unit["scan"], unit["worst"]["move"], unit["minimum_delta"]) == ("16000", "0.16", "2000")
+    assert float(unit["liquidation_prices"]["above"]) == pytest.approx(58362.3693, abs=1e-4)
+
+
+def test_offsets_p4() -> None:
+    bare = {"delta_net": 0, "delta_hedged": 0, "group": "g"}
+    units = {"BTC": bare, "ETH": bare | {"price_range": "0.2"}}
+    groups = {"g": {"low": "0.5", "high": "0.9"}}
+    held = {"X": ("-2", "50000"), "Y": ("10", "2000")}
+    report = portfolio_report({"USDC": "30000"}, held, risk_units=units, correlations=groups)
+    assert float(report["portfolio"]["core"]) == pytest.approx(14422.2, abs=0.05)
+
+
+def test_coins_p5() -> None:
+    report = portfolio_report({"BTC": "2"}, {"X": ("-2", "50000")})
+    assert (report["adjusted_equity"], report["initial_margin"]) == ("100000", "2000")
+
+
+def test_liquidation_p7() -> None:
+    (order,) = portfolio_report({"USDC": "8000"}, {"X": ("-2", "52000")})["liquidation"]["orders"]
+    assert float(order["quantity"]) == pytest.approx(0.5257985258, rel=1e-9)
+
+
 def test_widening_t1() -> None:
     document = {"assets": {"ETH": ASSETS["ETH"] | {"widening": "0.0025"}}, "instruments": {}}
     (report,) = reports(document | {"accounts": [{"account": "a", "balances": {"ETH": "2"}}]})

@@ -130,7 +130,7 @@ FAULTS = [
     ("accounts.0.account", ABSENT, "accounts[0].account must be given, found nothing"),
     ("accounts.0.account", 7, "accounts[0].account must be a string that is not empty, found 7"),
     ("accounts.0.mode", "hedge", "accounts[0].mode must be one of cross, isolated, found 'hedge'"),
-    ("accounts.0.margin_model", "portfolio", "accounts[0].margin_model must be one of standard, found 'portfolio'"),
+    ("accounts.0.margin_model", "span", "accounts[0].margin_model must be one of standard, portfolio, found 'span'"),
     ("accounts.0.previous_status", "fine", "accounts[0].previous_status must be one of ok, margin_call"),
     ("accounts.0.levels", {"margin_call": "0.9"}, "accounts[0].levels.margin_call must be 1 to 1000, found '0.9'"),
     (

@@ -226,5 +226,5 @@ def test_no_accounts() -> None:
 
 
 def test_warming_up_finds_an_order() -> None:
-    """Without one the kernels of closing would be compiled at the first liquidation of a set-up on two cores."""
-    assert warm_up() == 1
+    """Without one of each model the kernels of closing would be compiled at the first liquidation of a set-up."""
+    assert warm_up() == 2

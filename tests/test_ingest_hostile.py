@@ -189,7 +189,15 @@ def test_hostile_messages(code, topic, message, reason):
 
 def test_every_code_of_ingest_has_an_example():
     """A code without an example may be one that no message can have."""
-    elsewhere = {"bad_terms", "identity_changed", "ledger_range", "unsigned", "unknown_key", "bad_signature"}
+    elsewhere = {
+        "bad_terms",
+        "identity_changed",
+        "ledger_range",
+        "model_refused",
+        "unsigned",
+        "unknown_key",
+        "bad_signature",
+    }
     assert {code for code, *_ in HOSTILE} == REASONS.keys() - elsewhere
 
 

@@ -209,7 +209,7 @@ def test_account_settings():
         (b"alice", {**SETTINGS, "levels": {"margin_call": "0.5"}}, "bad_terms"),
         (b"alice", {**SETTINGS, "levels": {"margin_call": "1.5", "margin_call_exit": "1.4"}}, "bad_terms"),
         (b"alice", {**SETTINGS, "levels": {"margin_call": "much"}}, "mistyped_field"),
-        (b"alice", {**SETTINGS, "margin_model": "portfolio"}, "bad_value"),
+        (b"alice", {**SETTINGS, "margin_model": "span"}, "bad_value"),
     ],
 )
 def test_account_settings_refused(key, value, code):

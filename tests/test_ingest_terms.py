@@ -190,6 +190,7 @@ def test_normal_form_of_engine_rules_and_controls():
             "duplicate_window": 256,
             "summary_interval_ms": 60000,
             "reporting_currency": "USD",
+            "portfolio_equity_min": "0",
             "version": 0,
         }
     ]

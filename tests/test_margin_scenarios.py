@@ -128,7 +128,7 @@ def test_offset_between_units() -> None:
     unit, room = np.arange(3, dtype=np.int32), np.empty((2, 3))
 
     def together(first: np.ndarray, second: np.ndarray, least: float = 0.0) -> tuple[float, float]:
-        of = Correlations(np.zeros(3, np.int32), first, second, least)
+        of = Correlations(np.zeros(3, np.int32), first, second, np.array([least]))
         return offset_requirement(of, unit, signed, -signed, room)
 
     assert together(low, low) == pytest.approx((wanted["agg_low"], wanted["additive"]), rel=1e-12)
@@ -148,7 +148,7 @@ def test_offsets_stay_between_their_bounds(
     n = len(losses)
     up, down = (np.array([pair[side] for pair in losses]) for side in (0, 1))
     matrix = np.full((n, n), rho) + (1.0 - rho) * np.eye(n)
-    of = Correlations(np.full(n, 0 if grouped else -1, np.int32), matrix, np.ones((n, n)), least)
+    of = Correlations(np.full(n, 0 if grouped else -1, np.int32), matrix, np.ones((n, n)), np.array([least]))
     found, additive = offset_requirement(of, np.arange(n, dtype=np.int32), up, down, np.empty((2, n)))
     assert additive == pytest.approx(sum(max(*pair, 0.0) for pair in losses))
     assert least * additive * (1 - 1e-12) <= found <= additive * (1 + 1e-12)
@@ -159,7 +159,7 @@ def test_offsets_stay_between_their_bounds(
 def test_a_straddle_hedges_nothing() -> None:
     """A unit that loses both ways gives no relief to one that loses one way: the worst directions coincide."""
     up, down = np.array([100.0, -100.0]), np.array([90.0, 100.0])
-    of = Correlations(np.zeros(2, np.int32), np.ones((2, 2)), np.ones((2, 2)), 0.0)
+    of = Correlations(np.zeros(2, np.int32), np.ones((2, 2)), np.ones((2, 2)), np.zeros(1))
     found, additive = offset_requirement(of, np.arange(2, dtype=np.int32), up, down, np.empty((2, 2)))
     # up: 100 - 100; down: 90 + 100
     assert (found, additive) == pytest.approx((190.0, 200.0))

@@ -114,6 +114,7 @@ def test_liquidation_example_is_a_record():
     report["positions"] = REPORT["positions"]
     # fields that came later, with their defaults
     assert (report.pop("shortfall"), report.pop("restrictions")) == (None, [])
+    assert (report.pop("portfolio"), report.pop("other_model")) == (None, None)
     assert (written.pop("prices"), written.pop("withheld")) == ({}, [])
     for mark in written["marks"].values():
         assert (mark.pop("check"), mark.pop("quote_time")) == (None, None)

@@ -9,12 +9,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from streams.engine.trust import Trust
 from streams.margin.equity import Book
 from streams.margin.parameters import I64, Parameters
+
+if TYPE_CHECKING:
+    from streams.engine.risk_model import RiskView
+
+MarginModel = Literal["standard", "portfolio"]
 
 
 @lru_cache(maxsize=4096)
@@ -53,6 +59,8 @@ class BookView:
     balances : exact units by asset index, in order of asset id
     marks, prices : of all instruments and assets, nan where never seen
     trust : how far they are to be trusted; None: wholly
+    margin_model : by which the book is margined
+    risk : what portfolio margin reads; None: no risk unit is published
     """
 
     parameters: Parameters
@@ -62,6 +70,8 @@ class BookView:
     marks: Sequence[float]
     prices: Sequence[float]
     trust: Trust | None = None
+    margin_model: MarginModel = "standard"
+    risk: "RiskView | None" = None
 
     def book(self) -> Book:
         """The kernels' arrays, which nobody writes to."""

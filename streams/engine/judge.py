@@ -50,11 +50,12 @@ def numbers_of(shard: Shard, books: I64) -> Numbers:
     ledger, prices, trust = shard.ledger, shard.prices, shard.prices.trust
     numbers: Numbers = value_framed(shard.frames.of(shard), prices.marks, prices.prices, books)
     if trust is None or not trust.suspects:
-        return numbers
+        return shard.portfolio.number(shard, books, numbers)
     sides = both_sides(trust, prices.marks, prices.prices)
     entries = ledger.positions, ledger.balances, shard.posting
     initial_equity, initial = cautious_books(shard.parameters, *entries, sides, books)
-    return numbers._replace(initial_equity=initial_equity, initial=initial)
+    numbers = numbers._replace(initial_equity=initial_equity, initial=initial)
+    return shard.portfolio.number(shard, books, numbers)
 
 
 def judged_now(shard: Shard, books: I64, room: Judged | None = None, *, at_check: bool = False) -> Judged:
@@ -71,6 +72,7 @@ def judged_now(shard: Shard, books: I64, room: Judged | None = None, *, at_check
         marks, asset_prices = prices.trust.check_marks, prices.trust.check_prices
     judged = room or judged_room(len(books))
     judge_framed(shard.frames.of(shard), marks, asset_prices, books, judged)
+    shard.portfolio.judge(shard, marks, asset_prices, books, judged)
     return judged
 
 
@@ -275,4 +277,6 @@ def view_of(shard: Shard, book: int) -> BookView:
         marks=shard.prices.marks.tolist(),
         prices=shard.prices.prices.tolist(),
         trust=shard.prices.trust,
+        margin_model="portfolio" if shard.portfolio.holds(book) else "standard",
+        risk=shard.portfolio.view(shard) if shard.portfolio.holds(book) else None,
     )

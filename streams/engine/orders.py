@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from streams.engine.book_view import BookView, Leg, exact
+from streams.engine.portfolio_view import leg_losses, portfolio_sizes
 from streams.engine.report import LONG, decimal_text
 from streams.engine.restraint import closable, price_state
 from streams.engine.trust import STALE
@@ -30,9 +31,13 @@ def spendable(view: BookView) -> Fraction:
 
 
 def equity_shares(view: BookView) -> list[Fraction]:
-    """Each leg's share of what the book can lose, by maintenance margin (by notional where there is none)."""
+    """Each leg's share of what the book can lose, by maintenance margin (by notional where there is none); on portfolio
+    margin by the leg's own worst loss."""
     book, p = view.book(), view.parameters
-    weights = [leg_maintenance(p, book, j, book.quantity[j]) for j in range(len(view.legs))]
+    if view.margin_model == "portfolio":
+        weights = leg_losses(view)
+    else:
+        weights = [leg_maintenance(p, book, j, book.quantity[j]) for j in range(len(view.legs))]
     if sum(weights) == 0:
         weights = [
             notional(p, leg.index, book.quantity[j], book.mark[j], book.price[book.slot[j]])
@@ -73,7 +78,10 @@ def closing_orders(view: BookView, target: float, step_cap: Fraction) -> list[di
     step_cap : most of a leg that one step may close, as a fraction of it, rounded up to a lot; 1: no cap
     """
     lots = view.lots()
-    sizes = closing_sizes(view.parameters, view.book(), lots, closable(view), target)
+    if view.margin_model == "portfolio":
+        sizes = portfolio_sizes(view, closable(view), target, step_cap)
+    else:
+        sizes = closing_sizes(view.parameters, view.book(), lots, closable(view), target)
     shares = equity_shares(view)
     orders = []
     for j, leg in enumerate(view.legs):

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from streams.engine.book_view import BookView
+from streams.engine.book_view import BookView, MarginModel
+from streams.engine.portfolio_view import portfolio_numbers, portfolio_section
 from streams.engine.restraint import cautious, restrictions
 from streams.engine.valuation import STATUSES
 from streams.margin.equity import TIE, Book, book_requirement, net_assets, standard_equity
@@ -78,18 +79,27 @@ def book_numbers(p: Parameters, book: Book) -> tuple[float, float, float, float,
 
 
 def exact_numbers(view: BookView) -> tuple[float, float, float, float, float]:
-    """`book_numbers` from exact net assets, so that small differences of large amounts keep their digits.
+    """The five numbers by the book's own model, from exact net assets, so that small differences of large amounts keep
+    their digits.
 
     Initial equity and margin are those of the `cautious` view.
     """
-    numbers = book_numbers(view.parameters, view.book())
+    numbers = numbers_by(view, view.margin_model)
     if np.isnan(numbers[0]):
         return numbers
     strict = cautious(view)
-    equity, adjusted, initial_equity = _equity(view)
     if strict is view:
-        return equity, adjusted, initial_equity, numbers[3], numbers[4]
-    return equity, adjusted, _equity(strict)[2], book_numbers(view.parameters, strict.book())[3], numbers[4]
+        return numbers
+    worse = numbers_by(strict, view.margin_model)
+    return numbers[0], numbers[1], worse[2], worse[3], numbers[4]
+
+
+def numbers_by(view: BookView, model: MarginModel) -> tuple[float, float, float, float, float]:
+    """`book_numbers` by one of the models, from exact net assets."""
+    if model == "portfolio":
+        return portfolio_numbers(view)
+    numbers: tuple[float, float, float, float, float] = book_numbers(view.parameters, view.book())
+    return numbers if np.isnan(numbers[0]) else (*_equity(view), *numbers[3:])
 
 
 def _equity(view: BookView) -> tuple[float, float, float]:
@@ -188,16 +198,38 @@ def margin_report(view: BookView, status: int) -> dict[str, Any]:
     report = summary(numbers, status)
     if restricted := restrictions(view):
         report["restrictions"] = restricted
+    if view.risk is not None and numbers[0] == numbers[0]:
+        report |= _models(view)
+    alone = view.margin_model == "standard"
     report["positions"] = [
         {
             "instrument": leg.names.id,
             "quantity": decimal_text(leg.quantity),
             "notional": number_text(details.notional[j]),
             "unrealized_pnl": None if np.isnan(book.mark[j]) else decimal_text(float(view.unrealized_pnl(leg))),
-            "initial_margin": number_text(initial[j]),
-            "maintenance_margin": number_text(details.maintenance[j]),
-            "liquidation_price": toward_mark(details.liquidation_price[j], book.mark[j], leg.names.price_precision),
+            "initial_margin": number_text(initial[j]) if alone else None,
+            "maintenance_margin": number_text(details.maintenance[j]) if alone else None,
+            "liquidation_price": toward_mark(details.liquidation_price[j], book.mark[j], leg.names.price_precision)
+            if alone
+            else None,
         }
         for j, leg in enumerate(view.legs)
     ]
     return report
+
+
+def _models(view: BookView) -> dict[str, Any]:
+    """What a report says of the models: why the portfolio model requires what it does, what the other one would."""
+    own = view.margin_model == "portfolio"
+    other = numbers_by(view, "standard" if own else "portfolio")
+    found = {"initial_margin": number_text(other[3]), "maintenance_margin": number_text(other[4])}
+    return {**({"portfolio": _texts(portfolio_section(view))} if own else {}), "other_model": found}
+
+
+def _texts(section: Any) -> Any:
+    """The same with its numbers as text."""
+    if isinstance(section, dict):
+        return {name: _texts(value) for name, value in section.items()}
+    if isinstance(section, list):
+        return [_texts(value) for value in section]
+    return number_text(section) if isinstance(section, float) else section

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from schemas.journal import RULES_OLDEST, RULES_VERSION, Block
-from streams.engine import judge, marking, summaries
+from streams.engine import judge, marking, model_switch, summaries
 from streams.engine.columns import Marked, distinct, holders_of
 from streams.engine.decisions import Folded, Output, Outputs, output
 from streams.engine.exposures import Exposures
 from streams.engine.frame import Frames
 from streams.engine.invariants import InvariantViolation
-from streams.engine.ledger import Ledger
+from streams.engine.ledger import CROSS, Ledger
 from streams.engine.marking import Prices
+from streams.engine.portfolio_books import PortfolioBooks
 from streams.engine.posting import APPLIED, NOT_SETTLED, OUT_OF_RANGE
 from streams.engine.slack import Slack
 from streams.engine.standing import LevelSet, Standing
@@ -45,6 +46,7 @@ class Shard:
         self.slack = Slack()
         self.exposures = Exposures()
         self.frames = Frames()
+        self.portfolio = PortfolioBooks()
         self.settings: dict[int, dict[str, Any]] = {}  # of accounts that said how they want to be margined
         self.settled: dict[int, int] = {}  # expired instrument -> settlement price, see posting.Terms
         self.sweep = (0, 0)  # interval of shard time, and accounts summarised in it so far
@@ -61,6 +63,7 @@ class Shard:
         self._plain = self.terms.parameters()
         self._options = bool(self._plain.right.any())
         self.parameters = self._at_prices()
+        self.portfolio.arrange(self)
         expiry = {i: self.terms.records[name].get("expiry") for i, name in enumerate(self.terms.instruments)}
         self.expiries: dict[int, int] = {i: time for i, time in expiry.items() if time is not None}
         rules = self.terms.rules
@@ -101,6 +104,7 @@ class Shard:
             self.terms_changed = self.terms_changed or bool(changed)
         was_live = self.prices.live
         rejected: list[tuple[int, str]] = []
+        refused: list[Output] = []
         posted: I64 = np.zeros(0, dtype=np.int64)
         reached: I64 = posted  # by another widening
         everything = bool(changed) or newer_rules
@@ -109,7 +113,7 @@ class Shard:
         elif block.kind == "collateral":
             posted, rejected = self._transfers(block)
         elif block.kind == "accounts":
-            posted = self._accounts(block)
+            posted, refused = self._accounts(offset, block)
         elif block.kind == "funding":
             rejected = marking.fund(self, block)
             everything = True
@@ -125,19 +129,23 @@ class Shard:
         decisions: list[Output] = []
         due: I64 = np.zeros(0, dtype=np.int64)
         if self.prices.live:
+            if not was_live:
+                refused += model_switch.decide(self, offset, model_switch.waiting(self))
             books = posted
             if everything or settled.size or not was_live:
                 books = np.arange(self.ledger.books, dtype=np.int64)
             elif block.kind == "marks":
                 books = self.slack.woken(self)
-                books = distinct(np.concatenate((books, reached))) if reached.size else books
+                others = self.portfolio.books()
+                if reached.size or others.size:
+                    books = distinct(np.concatenate((books, reached, others)))
             touched = distinct(np.concatenate((posted, settled))) if settled.size else posted
             decisions, due = judge.judge(self, offset, books, touched)
             if block.kind == "marks" and (turns := summaries.sweep(self, everybody=not was_live)).size:
                 due = distinct(np.concatenate((due, turns)))
             due = self._restricted_anew(restricted, due)
         self.next_offset = offset + 1
-        refused = [self._rejection(block, offset, row, reason) for row, reason in rejected]
+        refused += [self._rejection(block, offset, row, reason) for row, reason in rejected]
         return Folded(decisions, due, refused)
 
     def _at_prices(self) -> Parameters:
@@ -196,18 +204,20 @@ class Shard:
         _, first = np.unique(source_offset[refused], return_index=True)  # one letter for both legs of a transfer
         return applied, [(row, reason) for row in refused[first].tolist()]
 
-    def _accounts(self, block: Block) -> I64:
+    def _accounts(self, offset: int, block: Block) -> tuple[I64, list[Output]]:
         books: list[int] = []
+        letters: list[Output] = []
         for setting in block.extra["accounts"]:
             account = int(self.ledger.numbers([setting["account"]])[0])
-            self.settings[account] = setting
+            self.settings[account] = model_switch.asked(self.settings.get(account), setting, block.source)
             self.ledger.isolated_by_default[account] = setting.get("mode") == "isolated"
             self.touched.add(account)
             books += self.ledger.books_of(account)
+            letters += model_switch.decide(self, offset, [account])
         self.grow()
         for book in books:
             self.standing.level_set[book] = self.level_set(int(self.ledger.book_account[book]))
-        return np.array(books, dtype=np.int64)
+        return np.array(books, dtype=np.int64), letters
 
     def grow(self) -> None:
         """Standing of books that the ledger has opened since."""
@@ -216,6 +226,12 @@ class Shard:
         if self.settings:
             for book in range(known, self.ledger.books):
                 self.standing.level_set[book] = self.level_set(int(self.ledger.book_account[book]))
+                self.portfolio.set(book, self.on_portfolio(book))
+
+    def on_portfolio(self, book: int) -> bool:
+        """Whether the account of the book is on portfolio margin, and the book its cross book."""
+        own = self.settings.get(int(self.ledger.book_account[book]), {})
+        return own.get("margin_model") == model_switch.PORTFOLIO and self.ledger.book_instrument[book] == CROSS
 
     def level_set(self, account: int) -> int:
         """Index of the account's own levels in the sets of its standing; 0 the default."""

@@ -338,4 +338,6 @@ def _restore_settings(shard: Shard) -> None:
     for account, settings in shard.settings.items():
         shard.ledger.isolated_by_default[account] = settings.get("mode") == "isolated"
         shard.standing.level_set[shard.ledger.books_of(account)] = shard.level_set(account)
+        for book in shard.ledger.books_of(account):
+            shard.portfolio.set(int(book), shard.on_portfolio(int(book)))
     shard.standing.grow(shard.ledger.books)

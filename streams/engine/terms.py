@@ -50,6 +50,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_window: int = 256
     summary_interval_ms: int = 60_000
     reporting_currency: str = "USD"
+    portfolio_equity_min: float = 0.0
 
 
 def instrument_units(record: Mapping[str, Any], precision: int) -> tuple[int, int]:

@@ -5,9 +5,11 @@ A tiny journal through a shard that nobody keeps: it opens, closes, funds, settl
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from schemas.journal import Block, pack_ids
+from schemas.risk_terms import RiskUnit
 from streams.engine import state
 from streams.engine.shard import Shard
 from streams.engine.trust import SUSPECT
@@ -16,6 +18,7 @@ from streams.engine.views import account_view
 #: Time and price of each marks block: the account is well (its prices suspect), called, in liquidation, bankrupt.
 MARKS = ((2, 99.0), (10_000, 68.0), (11_000, 67.0), (12_000, 66.5), (13_000, 66.0), (20_000, 65.0), (90_000, 20.0))
 _ASSET = {"kind": "asset", "haircut": "0.1", "borrow_haircut": "0.1", "version": 1}
+_SETTINGS = {"account": "one", "mode": "cross", "margin_model": "portfolio", "levels": {}, "source_offset": 0}
 _INSTRUMENT = {
     "kind": "instrument",
     "underlying": "COIN",
@@ -89,12 +92,23 @@ def _marks(time: int, price: float) -> Block:
     return Block(kind="marks", names=names, columns=columns, extra=extra)
 
 
+def _portfolio_margin() -> list[Block]:
+    """A risk unit, and the account on portfolio margin."""
+    unit = msgspec.to_builtins(RiskUnit(id="~risk_unit:COIN", basis_move="0.04"))
+    terms = [{**unit, "underlying": "COIN", "closed": False, "version": 2}]
+    return [Block(kind="terms", terms=terms), Block(kind="accounts", extra={"accounts": [_SETTINGS]})]
+
+
 def warm_up() -> int:
-    """Run the journal and return the number of its decisions (so that the work cannot be skipped)."""
+    """Run the journal by either model and return the number of its decisions (so that the work cannot be skipped)."""
+    opening = [Block(kind="terms", terms=_terms()), _marks(1, 100.0)]
+    blocks = [_deposits(), _fills(), _funding(), *(_marks(time, price) for time, price in MARKS)]
+    return sum(_run([*opening, *chosen, *blocks]) for chosen in ([], _portfolio_margin()))
+
+
+def _run(blocks: list[Block]) -> int:
     shard = Shard(0)
     sent = 0
-    blocks = [Block(kind="terms", terms=_terms()), _marks(1, 100.0), _deposits(), _fills(), _funding()]
-    blocks += [_marks(time, price) for time, price in MARKS]
     for offset, block in enumerate(blocks):
         sent += len(shard.apply(offset, block.encode()))
         account_view(shard, "one")

@@ -179,17 +179,21 @@ class Node:
             raise self.refuse(f"be a whole number from {low} to {high}")
         return int(number)
 
-    def time(self) -> None:
-        """Check that the value is a time, where there is one."""
+    def plain(self) -> Any:
+        """The value as JSON would have it, no digit lost: a whole number as an int, any other as its text."""
+        return _plain(self.value)
+
+    def time(self) -> int | None:
+        """Epoch ms of a time; None where it is absent."""
         if not self.given:
-            return
+            return None
         value = self.value
         if isinstance(value, _Number) and value.isascii() and value.isdigit() and len(value) < 19:
             value = int(value)
         if isinstance(value, _Number) or not isinstance(value, int | str) or isinstance(value, bool):
             raise self.refuse("be epoch milliseconds or an RFC 3339 string")
         with _refusals():
-            epoch_ms(value, self.path)
+            return epoch_ms(value, self.path)
 
 
 @contextmanager
@@ -199,6 +203,14 @@ def _refusals() -> Iterator[None]:
         yield
     except Refused as refused:
         raise BadDocument(refused.reason) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Number):
+        return int(value) if value.lstrip("-").isdigit() and len(value) < 19 else str(value)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _shown(value: object) -> str:

@@ -15,9 +15,17 @@ from schemas.instruments import DATED_TYPES, PERPETUAL_TYPES, Asset, HaircutTier
 from schemas.journal import PRICE_STATES
 from streams.engine.book_view import InstrumentNames
 from streams.engine.orders import FREE_PRECISION
+from streams.engine.risk_model import RiskView
 from streams.engine.terms import TermsTable
 from streams.engine.trust import SUSPECT, Trust
 from streams.evaluate.document import BadDocument, Field, Node
+from streams.evaluate.risk import (
+    NO_OPTION,
+    OPTION_MARKET,
+    option_market,
+    read_risk_terms,
+    risk_view,
+)
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import PRECISION_MAX, normalised
 from streams.margin.parameters import F64, Parameters, widened
@@ -37,6 +45,7 @@ _INSTRUMENT = (
     *("price_precision", "quantity_precision", "expiry", "settlement_price", "tiers", "tier_method"),
     *("state", "check_price"),
     *("option_type", "strike", "option_margin", "index_price"),
+    *OPTION_MARKET,
     *_RATES,
 )
 _TIER = ("notional_from", "initial_margin", "maintenance_margin")
@@ -57,6 +66,7 @@ class Market:
     marks: Sequence[float]
     prices: Sequence[float]
     trust: Trust | None
+    risk: RiskView | None
 
 
 class _Priced(NamedTuple):
@@ -75,8 +85,9 @@ class _Hangs(NamedTuple):
     index_price: Node
 
 
-def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
-    """The objects `assets` and `instruments` of a document; paths of fields without a meaning go to `unknown`.
+def read_market(document: Field, unknown: list[str]) -> Market:
+    """What the objects `assets`, `instruments`, `risk_units` and `correlations` of a document say, at its `time`; paths
+    of fields without a meaning go to `unknown`.
 
     Raises
     ------
@@ -84,16 +95,18 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
         with the path of the first field that is wrong.
     """
     asset_records, prices, precisions, widening = {}, {}, {}, {}
-    for name, node in _named(assets):
+    for name, node in _named(document("assets")):
         field = node.record(_ASSET, unknown)
         prices[name] = _priced(field, "price")
         widening[name] = _widening(field("widening"))
         precisions[name] = field("precision").integer(0, PRECISION_MAX)
         asset_records[name] = _asset(node, field, precisions[name], unknown)
-    instrument_records, names, marks, given = {}, {}, {}, []
-    for name, node in _named(instruments):
+    instrument_records, names, marks, given, options = {}, {}, {}, [], []
+    time = document("time").time()
+    for name, node in _named(document("instruments")):
         field = node.record(_INSTRUMENT, unknown)
         marks[name] = _priced(field, "mark_price")
+        options.append(option_market(field, time) if field("type").value == "option" else NO_OPTION)
         instrument_records[name], names[name] = _instrument(name, node, field, unknown)
         if field("settlement").text() not in asset_records:
             raise field("settlement").refuse("be one of the document's assets")
@@ -102,11 +115,16 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
     table.apply([{**record, "id": name, "version": 0} for name, record in asset_records.items()])
     # an instrument may be called as an asset is; in the table a line end, which no name has, tells it apart
     table.apply([{**record, "id": f"{name}\n", "version": 0} for name, record in instrument_records.items()])
+    table.apply(
+        [{**r, "version": 0} for r in read_risk_terms(document("risk_units"), document("correlations"), unknown)]
+    )
     scales = [10.0 ** (FREE_PRECISION if places is None else places) for places in precisions.values()]
-    parameters = widened(table.parameters(), np.array(list(widening.values()), dtype=np.float64))
+    widenings = np.array(list(widening.values()), dtype=np.float64)
+    parameters = widened(table.parameters(), widenings)
+    indexes = _known_indexes(given, prices, list(marks.values()))
     return Market(
         parameters=parameters._replace(
-            asset_scale=np.array(scales, dtype=np.float64), index_price=_indexes(given, prices, list(marks.values()))
+            asset_scale=np.array(scales, dtype=np.float64), index_price=_indexes(given, indexes)
         ),
         names=names,
         instruments={name: at for at, name in enumerate(names)},
@@ -116,6 +134,13 @@ def read_market(assets: Node, instruments: Node, unknown: list[str]) -> Market:
         marks=[mark.price for mark in marks.values()],
         prices=[price.price for price in prices.values()],
         trust=_trust(list(marks.values()), list(prices.values())),
+        risk=risk_view(
+            table,
+            options=options,
+            indexes=indexes,
+            time=time or 0,
+            widening=widenings,
+        ),
     )
 
 
@@ -125,13 +150,21 @@ def _priced(field: Field, name: str) -> _Priced:
     return _Priced(price, state, float(check.positive()) if check.given else np.nan)
 
 
-def _indexes(hang: Sequence[_Hangs], prices: Mapping[str, _Priced], marks: Sequence[_Priced]) -> F64:
-    """The price of each option's underlying: what it states itself, else the price of the asset of that name, else the
-    mark of the first perpetual on it."""
+def _known_indexes(hang: Sequence[_Hangs], prices: Mapping[str, _Priced], marks: Sequence[_Priced]) -> dict[str, float]:
+    """The price of each underlying that has one: of the asset of that name, else the mark of the first perpetual on it,
+    else what the first option on it states."""
     known = {name: priced.price for name, priced in prices.items()}
     for instrument, mark in zip(hang, marks, strict=True):
         if instrument.type in PERPETUAL_TYPES:
             known.setdefault(instrument.underlying, mark.price)
+    for instrument in hang:
+        if instrument.type == "option" and instrument.index_price.given:
+            known.setdefault(instrument.underlying, float(instrument.index_price.positive()))
+    return known
+
+
+def _indexes(hang: Sequence[_Hangs], known: Mapping[str, float]) -> F64:
+    """The price of each option's underlying: what it states itself, else the known one."""
     found = np.full(len(hang), np.nan)
     for at, instrument in enumerate(hang):
         if instrument.type == "option":
@@ -210,7 +243,7 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
             quantity_precision=quantity_precision or 0,
             tiers=tuple(MarginTier(**{rate: row(rate).digits() for rate in _TIER}) for row in rows),
             tier_method=method,  # type: ignore[arg-type]
-            expiry=0 if kind in DATED_TYPES else None,
+            expiry=field("expiry").time() or 0 if kind in DATED_TYPES else None,
             option_type=field("option_type").choice(("call", "put")) if field("option_type").given else None,  # type: ignore[arg-type]
             strike=field("strike").digits_or_none(),
             option_margin=_option_margin(field("option_margin"), unknown),

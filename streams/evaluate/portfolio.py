@@ -7,30 +7,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any, get_args
 
 import numpy as np
 
 from schemas.accounts import Levels
 from schemas.dead_letters import Refused
-from streams.engine.book_view import BookView, Leg
+from streams.engine.book_view import BookView, Leg, MarginModel
 from streams.engine.posting import LOTS_LIMIT
+from streams.engine.risk_model import RiskView
 from streams.engine.standing import LevelSet
 from streams.engine.terms import Rules
 from streams.engine.valuation import STATUSES
 from streams.evaluate.document import BadDocument, Field, Node, parse
 from streams.evaluate.market import Market, read_market
 from streams.ingest.term_rules import checked_levels
+from streams.margin.scenarios import OPTION
 
 #: Significant digits that a liquidation size has where the document states no lot.
 SIZE_DIGITS = 15
 
-_DOCUMENT = ("time", "assets", "instruments", "accounts", "levels", "previous_status")
+_DOCUMENT = ("time", "assets", "instruments", "risk_units", "correlations", "accounts", "levels", "previous_status")
 _ACCOUNT = ("account", "mode", "margin_model", "levels", "balances", "positions", "previous_status")
 _POSITION = (
     *("instrument", "quantity", "entry_price", "accrued_funding"),
     *("margin_mode", "isolated_margin", "previous_status"),
 )
 _MODES = ("cross", "isolated")
+MARGIN_MODELS = get_args(MarginModel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +73,7 @@ def read_portfolio(data: bytes) -> Portfolio:
     """
     unknown: list[str] = []
     field = parse(data).record(_DOCUMENT, unknown)
-    field("time").time()
-    market = read_market(field("assets"), field("instruments"), unknown)
+    market = read_market(field, unknown)
     if not field("accounts").given:
         raise BadDocument("accounts must be given, found nothing")
     rules = Rules()
@@ -92,7 +95,9 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
     """One account; `levels` and `previous` hold where it states none."""
     field = node.record(_ACCOUNT, unknown)
     mode = field("mode").choice(_MODES, "cross")
-    field("margin_model").choice(("standard",), "standard")
+    model: Any = field("margin_model").choice(MARGIN_MODELS, "standard")
+    if model == "portfolio" and market.risk is None:
+        raise field("margin_model").refuse("be standard where the document has no risk_units")
     balances: dict[int, Fraction] = {}
     for name, amount in field("balances").fields() if field("balances").given else ():
         if name not in market.assets:
@@ -111,6 +116,8 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
                 f"{position.path}.instrument must be held once in the {bucket} book, found {leg.names.id!r} again"
             )
         held.add((bucket, leg.index))
+        if (bucket, model) == ("cross", "portfolio") and not _valued(leg, market):
+            raise own("instrument").refuse("have its volatility and expiry given, and the document its time")
         if bucket == "cross":
             _no_isolated_fields(own)
             cross.append(leg)
@@ -119,9 +126,20 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
     return Account(
         name=field("account").text(),
         levels=_levels(field("levels"), levels, unknown),
-        cross=HeldBook(view=_view(market, cross, balances), previous_status=_previous(field, previous)),
+        cross=HeldBook(
+            view=_view(market, cross, balances, model, market.risk), previous_status=_previous(field, previous)
+        ),
         isolated=isolated,
     )
+
+
+def _valued(leg: Leg, market: Market) -> bool:
+    """Whether the portfolio model can value the leg: it is no option of a unit, or one with a volatility."""
+    if market.risk is None:
+        return True
+    model = market.risk.model
+    option = model.unit[leg.index] >= 0 and model.kind[leg.index] == OPTION
+    return not option or market.risk.volatility[leg.index] == market.risk.volatility[leg.index]
 
 
 def _no_isolated_fields(own: Field) -> None:
@@ -183,7 +201,13 @@ def _cost(size: Fraction, entry: Fraction, *, inverse: bool, precision: int | No
     return cost if precision is None else round(cost * 10**precision) / Fraction(10**precision)
 
 
-def _view(market: Market, legs: list[Leg], balances: dict[int, Fraction]) -> BookView:
+def _view(
+    market: Market,
+    legs: list[Leg],
+    balances: dict[int, Fraction],
+    model: MarginModel = "standard",
+    risk: RiskView | None = None,
+) -> BookView:
     """A book as the engine would hold it: legs by instrument, balances by asset, both in order of id."""
     legs = sorted(legs, key=lambda leg: leg.names.id)
     settlements = {int(market.parameters.settlement[leg.index]) for leg in legs}
@@ -200,6 +224,8 @@ def _view(market: Market, legs: list[Leg], balances: dict[int, Fraction]) -> Boo
         marks=market.marks,
         prices=market.prices,
         trust=market.trust,
+        margin_model=model,
+        risk=risk,
     )
 
 

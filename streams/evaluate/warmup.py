@@ -14,6 +14,16 @@ _INSTRUMENT = {
     "initial_margin": "0.2",
     "maintenance_margin": "0.1",
 }
+_OPTION = {
+    "type": "option",
+    "option_type": "call",
+    "strike": "22000",
+    "expiry": 86_400_000,
+    "underlying": "COIN",
+    "settlement": "CASH",
+    "mark_price": "100",
+    "volatility": "0.5",
+}
 _ACCOUNT = {
     "account": "one",
     "balances": {"CASH": "1000", "COIN": "0.01"},
@@ -22,12 +32,14 @@ _ACCOUNT = {
 
 
 def warm_up() -> int:
-    """Report on an account in liquidation and return the number of its orders (so that the work cannot be skipped)."""
+    """Report on an account in liquidation by either model, and return the number of orders (so that the work is not
+    skipped)."""
     document = {
         "time": 0,
         "assets": {"CASH": {"price": "1"}, "COIN": _COIN},
-        "instruments": {"LINEAR": _INSTRUMENT},
-        "accounts": [_ACCOUNT],
+        "instruments": {"LINEAR": _INSTRUMENT, "OPTION": _OPTION},
+        "risk_units": {"COIN": {}},
+        "accounts": [_ACCOUNT, {**_ACCOUNT, "account": "two", "margin_model": "portfolio"}],
     }
-    (report,) = reports(read_portfolio(orjson.dumps(document)))["accounts"]
-    return len(report["liquidation"]["orders"])
+    found = reports(read_portfolio(orjson.dumps(document)))["accounts"]
+    return sum(len(report["liquidation"]["orders"]) for report in found)

@@ -19,7 +19,7 @@ from schemas.oracle_terms import (
     SourceWeight,
 )
 from schemas.signatures import check_public_key
-from streams.ingest.term_checks import TermsRecord, few, fraction, integer, number, positive
+from streams.ingest.term_checks import TermsRecord, few, fraction, integer, named, number, positive
 
 KEYS_MAX = 16
 #: As many sources as the oracle holds per symbol.
@@ -72,7 +72,7 @@ def source_record(record: Source) -> TermsRecord:
     Refused
         illegal_id, bad_terms and the codes of single fields.
     """
-    _named(record.id, SOURCE_PREFIX, "~source: and a name")
+    named(record.id, SOURCE_PREFIX, "~source: and a name")
     few(record.keys, "keys", KEYS_MAX)
     if record.signed and not record.keys:
         raise Refused("bad_terms", "keys must have at least one entry where signed is true, found none")
@@ -102,7 +102,7 @@ def oracle_record(record: OracleRules) -> TermsRecord:
     Refused
         illegal_id, bad_terms and the codes of single fields.
     """
-    symbol = None if record.id == ORACLE_ID else _named(record.id, ORACLE_PREFIX, "~oracle, or ~oracle: and a symbol")
+    symbol = None if record.id == ORACLE_ID else named(record.id, ORACLE_PREFIX, "~oracle, or ~oracle: and a symbol")
     found: TermsRecord = {"kind": "oracle", "id": record.id, "method": record.method}
     found |= {name: integer(getattr(record, name), name, *bounds) for name, bounds in _INTEGERS.items()}
     found |= {name: plain(number(getattr(record, name), name, 0, most)) for name, most in _NUMBERS.items()}
@@ -121,14 +121,6 @@ def oracle_record(record: OracleRules) -> TermsRecord:
     if found["index_half_life_ms"] and found["twap_ms"]:
         raise Refused("bad_terms", f"twap_ms must be 0 where index_half_life_ms is not, found {found['twap_ms']}")
     return found
-
-
-def _named(id: str, prefix: str, wanted: str) -> str:
-    """The name behind the prefix."""
-    name = id.removeprefix(prefix)
-    if not id.startswith(prefix) or not name:
-        raise Refused("illegal_id", f"id must be {wanted}, found {shown(id)}")
-    return legal_id(name, f"the name in id {shown(id)}", NAME_CHARS_MAX)
 
 
 def _sources(sources: Mapping[str, SourceWeight]) -> TermsRecord:

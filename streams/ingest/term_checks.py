@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from schemas.dead_letters import Refused
-from schemas.fields import exact, plain, shown
+from schemas.fields import NAME_CHARS_MAX, exact, legal_id, plain, shown
 
 #: A record of `instruments` in normal form: all fields present, numbers as plain decimal strings, times as epoch ms.
 TermsRecord = dict[str, Any]
@@ -44,3 +44,11 @@ def few(entries: Sized, field: str, most: int) -> None:
     """Raise `Refused` bad_terms where there are more entries than `most`."""
     if len(entries) > most:
         raise Refused("bad_terms", f"{field} must have at most {most} entries, found {len(entries)}")
+
+
+def named(id: str, prefix: str, wanted: str) -> str:
+    """The name behind the prefix of an id; raises `Refused` illegal_id where there is none."""
+    name = id.removeprefix(prefix)
+    if not id.startswith(prefix) or not name:
+        raise Refused("illegal_id", f"id must be {wanted}, found {shown(id)}")
+    return legal_id(name, f"the name in id {shown(id)}", NAME_CHARS_MAX)

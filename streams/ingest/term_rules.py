@@ -20,7 +20,9 @@ from schemas.instruments import (
     TermsMessage,
 )
 from schemas.oracle_terms import OracleRules, Source
+from schemas.risk_terms import Correlations, RiskUnit
 from streams.ingest.oracle_rules import oracle_record, source_record
+from streams.ingest.risk_rules import correlations_record, risk_unit_record
 from streams.ingest.term_checks import TermsRecord, few, fraction, integer, number, positive
 
 TIERS_MAX = 100
@@ -53,6 +55,10 @@ def normalised(record: TermsMessage) -> TermsRecord:
             return source_record(record)
         case OracleRules():
             return oracle_record(record)
+        case RiskUnit():
+            return risk_unit_record(record)
+        case Correlations():
+            return correlations_record(record)
 
 
 def _instrument(record: Instrument) -> TermsRecord:
@@ -277,6 +283,7 @@ def _engine(record: EngineRules) -> TermsRecord:
         "duplicate_window": window,
         "summary_interval_ms": integer(record.summary_interval_ms, "summary_interval_ms", 1, _DAY_MS),
         "reporting_currency": record.reporting_currency,
+        "portfolio_equity_min": plain(number(record.portfolio_equity_min, "portfolio_equity_min", 0)),
     }
 
 

@@ -20,14 +20,14 @@ OFFSETTING_MOST = 10
 class Correlations(NamedTuple):
     """Which risk units offset each other: only those of one group, those of a negative group nothing.
 
-    `low` and `high` are correlation matrices by unit; `share_least`, 0 to 1, of the sum of a group's losses is
-    required whatever they say.
+    `low` and `high` are correlation matrices by unit; `share_least`, 0 to 1 by group, of the sum of a group's losses
+    is required whatever they say.
     """
 
     group: I32
     low: F64
     high: F64
-    share_least: float
+    share_least: F64
 
 
 @njit(cache=True, error_model="numpy")
@@ -48,7 +48,7 @@ def offset_requirement(of: Correlations, unit: I32, up: F64, down: F64, room: F6
     >>> loss = np.array([100e3, -70e3, 12e3])
     >>> low = np.array([[1, 0.5, 0.4], [0.5, 1, 0.4], [0.4, 0.4, 1]])
     >>> high = np.array([[1, 0.95, 0.9], [0.95, 1, 0.9], [0.9, 0.9, 1]])
-    >>> together = Correlations(np.zeros(3, np.int32), low, high, 0.5)
+    >>> together = Correlations(np.zeros(3, np.int32), low, high, np.array([0.5]))
     >>> found = offset_requirement(together, np.arange(3, dtype=np.int32), -loss, loss, np.empty((2, 3)))
     >>> [round(f, 4) for f in found]
     [91279.7897, 182000.0]
@@ -76,7 +76,7 @@ def offset_requirement(of: Correlations, unit: I32, up: F64, down: F64, room: F6
                     beyond += worst
         if count:
             best = largest_together(of, unit, up, down, members[:count], x)
-            total += max(min(best + beyond, together), of.share_least * together)
+            total += max(min(best + beyond, together), of.share_least[group] * together)
     return total, additive
 
 

@@ -14,8 +14,9 @@ from numba import njit
 from streams.margin.offsets import Correlations, offset_requirement
 from streams.margin.parameters import F64, I32, I64
 from streams.margin.risk_table import RiskTable
-from streams.margin.scenarios import BASIS_COLUMNS, Grid
-from streams.margin.unit_risk import ChargeRates, charges, unit_risk
+from streams.margin.risk_units import RiskUnits, grid_of_unit, rates_of_unit
+from streams.margin.scenarios import BASIS_COLUMNS
+from streams.margin.unit_risk import charges, unit_risk
 
 #: What binds core risk: no loss anywhere, the scenarios, the value at risk, or a least charge.
 NOTHING, GRID, VALUE_AT_RISK, FLOOR = range(4)
@@ -50,22 +51,22 @@ class Room(NamedTuple):
     pairs: F64
 
 
-def room_for(grid: Grid, units: int) -> Room:
-    """Scratch for accounts of at most `units` risk units."""
+def room_for(units: RiskUnits) -> Room:
+    """Scratch for accounts of these risk units."""
+    count, scenarios = units.move.shape
     return Room(
-        columns=np.empty((3, grid.move.shape[0] + BASIS_COLUMNS)),
-        up=np.empty(units),
-        down=np.empty(units),
-        unit=np.empty(units, dtype=np.int32),
-        pairs=np.empty((2, units)),
+        columns=np.empty((3, scenarios + BASIS_COLUMNS)),
+        up=np.empty(count),
+        down=np.empty(count),
+        unit=np.empty(count, dtype=np.int32),
+        pairs=np.empty((2, count)),
     )
 
 
 @njit(cache=True, error_model="numpy")
 def portfolio_risk(
     table: RiskTable,
-    grid: Grid,
-    rates: ChargeRates,
+    units: RiskUnits,
     correlations: Correlations,
     instrument: I32,
     quantity: F64,
@@ -86,11 +87,15 @@ def portfolio_risk(
         until = first + 1
         while until < last and table.unit[instrument[until]] == unit:
             until += 1
-        risk = unit_risk(table, grid, rates, unit, instrument[first:until], quantity[first:until], room.columns)
+        rates = rates_of_unit(units, unit)
+        held = slice(first, until)
+        risk = unit_risk(table, grid_of_unit(units, unit), rates, unit, instrument[held], quantity[held], room.columns)
         room.unit[count], room.up[count], room.down[count] = unit, risk.up, risk.down
         more, less = charges(risk, rates)
-        initial += more
-        maintenance += less
+        # options bought cost no more than they are worth, whatever is added up
+        room_left = max(risk.most - max(risk.scan, min(risk.floor, risk.most)), 0.0)
+        initial += min(more, room_left)
+        maintenance += min(less, room_left)
         unsure += risk.unsure
         lifted += max(min(risk.floor, risk.most) - risk.scan, 0.0)
         most += risk.most
@@ -104,11 +109,12 @@ def portfolio_risk(
         core, binds = min(value_at_risk, most), VALUE_AT_RISK
     if grid_loss + lifted > core:
         core, binds = grid_loss + lifted, FLOOR
-    maintenance_margin = rates.maintenance_factor * core + maintenance
-    if rates.factor_on_charges:
-        initial_margin = rates.initial_factor * (core + initial) + unsure
+    common = units.common
+    maintenance_margin = min(common.maintenance_factor * core + maintenance, most)
+    if common.factor_on_charges:
+        initial_margin = common.initial_factor * (core + initial) + unsure
     else:
-        initial_margin = rates.initial_factor * core + initial + unsure
+        initial_margin = min(common.initial_factor * core + initial, most) + unsure
     return PortfolioRisk(
         max(initial_margin, maintenance_margin),
         maintenance_margin,
@@ -126,8 +132,7 @@ def portfolio_risk(
 @njit(cache=True, error_model="numpy")
 def portfolio_risks(
     table: RiskTable,
-    grid: Grid,
-    rates: ChargeRates,
+    units: RiskUnits,
     correlations: Correlations,
     start: I64,
     instrument: I32,
@@ -146,8 +151,6 @@ def portfolio_risks(
     """
     for a in range(start.shape[0] - 1):
         held = slice(start[a], start[a + 1])
-        risk = portfolio_risk(
-            table, grid, rates, correlations, instrument[held], quantity[held], value_at_risk[a], room
-        )
+        risk = portfolio_risk(table, units, correlations, instrument[held], quantity[held], value_at_risk[a], room)
         found[a, 0] = risk.initial_margin
         found[a, 1] = risk.maintenance_margin

@@ -17,6 +17,7 @@ from streams.margin import (
     surface,
 )
 from streams.margin.parameters import F64
+from streams.margin.risk_units import risk_units
 from streams.margin.scenarios import FUTURE, OPTION, Instruments, SkewShock, VolatilityShock, grid
 from streams.margin.screens import quadratic_loss, threshold_moves
 from streams.margin.standard_options import OptionRates, expiry_requirement
@@ -60,12 +61,13 @@ def _portfolio() -> list[float]:
     risk_table.write_rows(table, which, of, of.price, holding, full, shock, skew)
     held = risk_table.sorted_by_line(table.line, which).astype(np.int32)
     quantity = _column(-1.0, -1.0)
-    alone = offsets.Correlations(np.full(1, -1, dtype=np.int32), np.eye(1), np.eye(1), 0.0)
-    room = portfolio.room_for(full, 1)
+    alone = offsets.Correlations(np.full(1, -1, dtype=np.int32), np.eye(1), np.eye(1), np.zeros(1))
+    units = risk_units([full], [_RATES], _RATES)
+    room = portfolio.room_for(units)
     found = np.empty((1, 2))
     start = np.array([0, 2])
-    portfolio.portfolio_risks(table, full, _RATES, alone, start, held, quantity, np.zeros(1), room, found)
-    account = portfolio.portfolio_risk(table, full, _RATES, alone, held, quantity, 0.0, room)
+    portfolio.portfolio_risks(table, units, alone, start, held, quantity, np.zeros(1), room, found)
+    account = portfolio.portfolio_risk(table, units, alone, held, quantity, 0.0, room)
     risk = unit_risk(table, full, _RATES, 0, held, quantity, room.columns)
     down, up = threshold_moves(100.0, 50.0, risk.delta, risk.gamma)
     return [*found[0], account.core, risk.scan, up, -down, quadratic_loss(risk.delta, risk.gamma, risk.vega, 0.1, 0.1)]

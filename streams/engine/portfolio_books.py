@@ -1,0 +1,230 @@
+"""Books of a shard on portfolio margin, and the risk table that they are margined by.
+
+The table follows from terms and marks alone, so it is no state: it is written anew where a mark, or the time to an
+expiry, has changed. Which books are on portfolio margin follows from the settings of accounts. Such books are judged
+with every marks block: no bound says how far prices may move before their status could change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from streams.engine.columns import Balances, Positions, grown
+from streams.engine.posting import Terms
+from streams.engine.risk_model import RiskMarket, RiskModel, RiskView, Rows, risk_model
+from streams.engine.valuation import Judged, Levels, Numbers, gather, scratch, status_of
+from streams.margin.offsets import Correlations
+from streams.margin.parameters import F64, I32, I64, Parameters, widened
+from streams.margin.portfolio import Room, room_for
+from streams.margin.portfolio_book import book_risk, uncut
+from streams.margin.risk_table import RiskTable
+from streams.margin.risk_units import RiskUnits
+
+if TYPE_CHECKING:
+    from streams.engine.shard import Shard
+
+
+class _Written(NamedTuple):
+    """A risk table, and the market that it was written at."""
+
+    marks: F64
+    prices: F64
+    time: int
+    rows: Rows
+    table: RiskTable
+
+
+class PortfolioBooks:
+    """Parameters of the model and which books it holds for.
+
+    Attributes
+    ----------
+    model : of the terms; None where no risk unit is published: all books are then on the standard model
+    on : by book, whether its account is on portfolio margin; isolated books never are
+    """
+
+    def __init__(self) -> None:
+        self.model: RiskModel | None = None
+        self.on: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._written: _Written | None = None
+        self._uncut: tuple[Parameters, Parameters] | None = None
+
+    def arrange(self, shard: Shard) -> None:
+        """Terms have changed."""
+        self.model = risk_model(shard.terms)
+        self._written = self._uncut = None
+
+    def set(self, book: int, on: bool) -> None:
+        """Margin a book by the portfolio model, or by the standard one."""
+        if book >= len(self.on):
+            if not on:
+                return
+            self.on = grown(self.on, book + 1)
+        self.on[book] = on
+
+    def holds(self, book: int) -> bool:
+        """Whether the book is margined by the portfolio model."""
+        return self.model is not None and book < len(self.on) and bool(self.on[book])
+
+    def books(self) -> I64:
+        """All books that are, ascending."""
+        return np.nonzero(self.on)[0] if self.model is not None else np.zeros(0, dtype=np.int64)
+
+    def view(self, shard: Shard) -> RiskView | None:
+        """What the view of a book needs for it."""
+        if self.model is None:
+            return None
+        market = self._market(shard, shard.prices.marks, shard.prices.prices)
+        options = market.volatility, market.forward, market.discount
+        return RiskView(self.model, *options, market.index_price, market.time, self._widening(shard))
+
+    def judge(self, shard: Shard, marks: F64, prices: F64, books: I64, judged: Judged) -> None:
+        """Write over what the standard model has found of those of `books` that are on portfolio margin."""
+        rows = self._rows_of(books)
+        if rows.size:
+            numbers = self._numbers(shard, marks, prices, books[rows])
+            _judge(
+                numbers,
+                books,
+                rows,
+                shard.standing.levels(),
+                shard.standing.level_set,
+                shard.standing.called,
+                shard.standing.step,
+                judged,
+            )
+
+    def number(self, shard: Shard, books: I64, numbers: Numbers) -> Numbers:
+        """The same with the numbers of books on portfolio margin."""
+        rows = self._rows_of(books)
+        if not rows.size:
+            return numbers
+        own = self._numbers(shard, shard.prices.marks, shard.prices.prices, books[rows])
+        columns = [column.copy() for column in numbers]
+        for at, column in enumerate(columns):
+            column[rows] = own[at]
+        return Numbers(*columns)
+
+    def _rows_of(self, books: I64) -> I64:
+        if self.model is None or not len(self.on):
+            return np.zeros(0, dtype=np.int64)
+        inside = books < len(self.on)
+        found: I64 = np.nonzero(inside)[0][self.on[books[inside]]]
+        return found
+
+    def _numbers(self, shard: Shard, marks: F64, prices: F64, books: I64) -> F64:
+        """Equity, adjusted equity, initial equity, initial and maintenance margin, shape (5, n_books)."""
+        model, ledger = self.model, shard.ledger
+        assert model is not None
+        table = self._table(shard, marks, prices)
+        numbers = np.empty((5, len(books)))
+        entries = ledger.positions, ledger.balances, shard.posting
+        whole = model.units, model.correlations, model.coin
+        _value(self._parameters(shard), table, *whole, *entries, marks, prices, books, room_for(model.units), numbers)
+        return numbers
+
+    def _parameters(self, shard: Shard) -> Parameters:
+        """Without haircuts on coins of units, but for what they are widened by."""
+        assert self.model is not None
+        if self._uncut is None or self._uncut[0] is not shard.parameters:
+            coin = self.model.coin
+            widening = np.where(coin >= 0, self._widening(shard), 0.0)
+            self._uncut = shard.parameters, widened(uncut(shard.parameters, coin, self.model.unit), widening)
+        return self._uncut[1]
+
+    def _widening(self, shard: Shard) -> F64:
+        widenings = shard.prices.widenings
+        return widenings if len(widenings) else np.zeros(len(shard.terms.assets))
+
+    def _market(self, shard: Shard, marks: F64, prices: F64) -> RiskMarket:
+        assert self.model is not None
+        options = shard.prices.volatility, shard.prices.forward, shard.prices.discount
+        index = [shard.prices.index.get(symbol, np.nan) for symbol in self.model.symbols]
+        return RiskMarket(marks, prices, *options, np.array(index), shard.prices.time)
+
+    def _table(self, shard: Shard, marks: F64, prices: F64) -> RiskTable:
+        """The risk table at these prices; of the last one only the rows that differ are written."""
+        model, last = self.model, self._written
+        assert model is not None
+        time = shard.prices.time
+        if last is not None and last.marks is marks and last.prices is prices and last.time == time:
+            return last.table
+        rows = model.rows(self._market(shard, marks, prices))
+        if last is None:
+            table = model.table(rows, np.arange(len(model.unit), dtype=np.int32))
+        else:
+            table = last.table
+            model.write(table, rows, _changed(last.rows, rows))
+        self._written = _Written(marks, prices, time, rows, table)
+        return table
+
+
+def _changed(before: Rows, now: Rows) -> I32:
+    """Rows whose market is not what it was."""
+    same = np.ones(len(now.index_price), dtype=np.bool_)
+    columns = zip((*before.of, before.index_price), (*now.of, now.index_price), strict=True)
+    for then, here in columns:
+        same &= (then == here) | ((then != then) & (here != here))
+    return np.nonzero(~same)[0].astype(np.int32)
+
+
+@njit(cache=True, error_model="numpy")
+def _value(
+    p: Parameters,
+    table: RiskTable,
+    units: RiskUnits,
+    correlations: Correlations,
+    coin: I32,
+    positions: Positions,
+    balances: Balances,
+    terms: Terms,
+    marks: F64,
+    prices: F64,
+    books: I64,
+    room: Room,
+    numbers: F64,
+) -> None:
+    """Write the five numbers of each book, which depend on nothing but the book."""
+    most, assets = 0, 0
+    for book in books:
+        most = max(most, positions.size[book])
+        assets = max(assets, balances.size[book])
+    entries = scratch(most, assets)
+    for at in range(books.shape[0]):
+        book = gather(p, positions, balances, terms, marks, prices, books[at], entries)
+        found = book_risk(p, table, units, correlations, coin, book, 0.0, room)
+        numbers[0, at], numbers[1, at], numbers[2, at] = found.equity, found.adjusted, found.initial_equity
+        numbers[3, at], numbers[4, at] = found.initial, found.maintenance
+
+
+@njit(cache=True, error_model="numpy")
+def _judge(
+    numbers: F64,
+    books: I64,
+    rows: I64,
+    levels: Levels,
+    level_set: I32,
+    called: npt.NDArray[np.bool_],
+    step: I32,
+    out: Judged,
+) -> None:
+    """Write numbers and status of the `rows` of books."""
+    for at in range(rows.shape[0]):
+        row = rows[at]
+        book = books[row]
+        own = level_set[book]
+        out.equity[row], out.adjusted[row], out.maintenance[row] = numbers[0, at], numbers[1, at], numbers[4, at]
+        out.status[row] = status_of(
+            numbers[0, at],
+            numbers[1, at],
+            numbers[4, at],
+            levels.call[own],
+            levels.call_exit[own],
+            levels.liquidation_exit[own],
+            called[book],
+            step[book] > 0,
+        )

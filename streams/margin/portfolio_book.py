@@ -1,0 +1,152 @@
+"""Equity and requirement of one book on portfolio margin: coins that the scenarios move are charged there, once.
+
+The net amount of a risk unit's coin (balance, and P&L to date that settles in it) is a leg of that unit, so its fall
+is in the scenarios. Its haircut is 0 then: else the same move would be paid for twice. What belongs to no unit keeps
+its haircut, or requires what it does under the standard model, on top.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from streams.margin.equity import Book, book_requirement, net_assets, standard_equity
+from streams.margin.offsets import Correlations
+from streams.margin.parameters import F64, I32, Parameters
+from streams.margin.portfolio import NOTHING, PortfolioRisk, Room, portfolio_risk
+from streams.margin.risk_table import RiskTable
+from streams.margin.risk_units import RiskUnits
+
+
+class BookRisk(NamedTuple):
+    """Numbers of a book, reporting currency; nan where unpriced.
+
+    `initial` and `maintenance` are the requirement, `outside_initial` and `outside_maintenance` the part of what
+    belongs to no unit; `risk` is the part of the units.
+    """
+
+    equity: float
+    adjusted: float
+    initial_equity: float
+    initial: float
+    maintenance: float
+    outside_initial: float
+    outside_maintenance: float
+    risk: PortfolioRisk
+
+
+def uncut(p: Parameters, coin: I32, unit: I32) -> Parameters:
+    """The same without haircuts on the assets that are legs of a unit, for `book_risk`; options of units are no options
+    of the standard model, so that their value counts.
+
+    Parameters
+    ----------
+    coin : by asset, its row of the risk table; -1 none
+    unit : by row of the table, the instruments first; -1 none
+    """
+    inside = coin >= 0
+    own = np.repeat(inside, np.diff(p.haircut_start))
+    return p._replace(
+        right=np.where(unit[: len(p.right)] >= 0, 0.0, p.right),
+        haircut=np.where(own, 0.0, p.haircut),
+        initial_haircut=np.where(own, 0.0, p.initial_haircut),
+        borrow_haircut=np.where(inside, 0.0, p.borrow_haircut),
+        initial_borrow_haircut=np.where(inside, 0.0, p.initial_borrow_haircut),
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def book_legs(table: RiskTable, coin: I32, book: Book, net: F64) -> tuple[I32, F64]:
+    """Rows of the risk table that a book holds, and how much of each, sorted by line; equals as the book has them.
+
+    Parameters
+    ----------
+    net : net amount of each slot's asset
+    """
+    n, m = book.instrument.shape[0], book.asset.shape[0]
+    row, quantity = np.empty(n + m, dtype=np.int32), np.empty(n + m)
+    count = 0
+    for at in range(n + m):
+        own = book.instrument[at] if at < n else coin[book.asset[at - n]]
+        held = book.quantity[at] if at < n else net[at - n]
+        if own < 0 or table.unit[own] < 0 or held == 0.0:
+            continue
+        place = count
+        while place > 0 and table.line[row[place - 1]] > table.line[own]:
+            row[place], quantity[place] = row[place - 1], quantity[place - 1]
+            place -= 1
+        row[place], quantity[place] = own, held
+        count += 1
+    return row[:count], quantity[:count]
+
+
+@njit(cache=True, error_model="numpy")
+def outside_requirement(p: Parameters, table: RiskTable, book: Book) -> tuple[float, float]:
+    """Initial and maintenance margin, by the standard model, of the positions that belong to no unit."""
+    outside = table.unit[book.instrument] < 0
+    if not outside.any():
+        return 0.0, 0.0
+    rest = Book(
+        book.instrument[outside],
+        book.quantity[outside],
+        book.cost[outside],
+        book.accrued[outside],
+        book.mark[outside],
+        book.slot[outside],
+        book.asset,
+        book.balance,
+        book.price,
+    )
+    initial, maintenance = book_requirement(p, rest)
+    return initial, maintenance
+
+
+@njit(cache=True, error_model="numpy")
+def priced_legs(table: RiskTable, row: I32) -> bool:
+    """Whether the table knows what every row is worth."""
+    for at in range(row.shape[0]):
+        i = row[at]
+        if table.mark[i] != table.mark[i] or table.notional[i] != table.notional[i]:
+            return False
+    return True
+
+
+@njit(cache=True, error_model="numpy")
+def book_risk(
+    p: Parameters,
+    table: RiskTable,
+    units: RiskUnits,
+    correlations: Correlations,
+    coin: I32,
+    book: Book,
+    value_at_risk: float,
+    room: Room,
+) -> BookRisk:
+    """Numbers of a book on portfolio margin.
+
+    Parameters
+    ----------
+    p : `uncut`
+    coin : by asset, its row of the risk table; -1 none
+    """
+    net = np.empty(book.asset.shape[0])
+    priced = net_assets(p, book, net)
+    row, quantity = book_legs(table, coin, book, net)
+    if not priced or not priced_legs(table, row):
+        bad = np.nan
+        return BookRisk(
+            bad, bad, bad, bad, bad, bad, bad, PortfolioRisk(bad, bad, bad, bad, bad, bad, NOTHING, bad, bad, bad)
+        )
+    equity, adjusted, initial_equity = standard_equity(p, book, net)
+    risk = portfolio_risk(table, units, correlations, row, quantity, value_at_risk, room)
+    initial, maintenance = outside_requirement(p, table, book)
+    return BookRisk(
+        equity,
+        adjusted,
+        initial_equity,
+        risk.initial_margin + initial,
+        risk.maintenance_margin + maintenance,
+        initial,
+        maintenance,
+        risk,
+    )
