@@ -236,7 +236,7 @@ def risk_model(terms: TermsTable) -> RiskModel | None:
         if identity in number:
             coins[asset], asset_of[number[identity]] = len(instruments) + number[identity], asset
     unit = np.array([*(number.get(i["underlying"], -1) for i in instruments), *range(len(symbols))], dtype=np.int32)
-    expires = [np.inf if i["expiry"] is None else float(i["expiry"]) for i in instruments] + [np.inf] * len(symbols)
+    expires = [np.inf if i.get("expiry") is None else float(i["expiry"]) for i in instruments] + [np.inf] * len(symbols)
     strike = [float(i.get("strike") or 0.0) for i in instruments] + [0.0] * len(symbols)
     never = np.where(np.isinf(expires), -np.inf, expires)
     expiry, line = lines_of(unit, never, np.array(strike))

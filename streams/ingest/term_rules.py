@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from schemas.accounts import AccountSettings
 from schemas.dead_letters import Refused
 from schemas.fields import NAME_CHARS_MAX, epoch_ms, exact, legal_id, plain, scaled, shown
 from schemas.instruments import (
@@ -284,6 +285,16 @@ def _engine(record: EngineRules) -> TermsRecord:
         "summary_interval_ms": integer(record.summary_interval_ms, "summary_interval_ms", 1, _DAY_MS),
         "reporting_currency": record.reporting_currency,
         "portfolio_equity_min": plain(number(record.portfolio_equity_min, "portfolio_equity_min", 0)),
+    }
+
+
+def settings_row(record: AccountSettings) -> dict[str, Any]:
+    """Settings of an account in normal form, as they stand in the journal. Raises as `checked_levels`."""
+    return {
+        "account": record.account,
+        "mode": record.mode,
+        "margin_model": record.margin_model,
+        "levels": checked_levels(record.levels),
     }
 
 

@@ -16,7 +16,7 @@ from schemas.funding import FundingRate
 from streams.ingest.blocks import BlockWriter
 from streams.ingest.checks import Shards, event_time, price_ticks
 from streams.ingest.messages import Message
-from streams.ingest.term_rules import checked_levels
+from streams.ingest.term_rules import settings_row
 from streams.ingest.terms import Terms, check_size, key_text
 
 #: Funding rates are counted in units of 1e-12.
@@ -168,13 +168,7 @@ class AccountWriter(RowWriter):
         self._put(AccountSettings(account=legal_account(key_text(key), "key")), offset, batch)
 
     def _put(self, settings: AccountSettings, offset: int, batch: Batch) -> None:
-        row = {
-            "account": settings.account,
-            "mode": settings.mode,
-            "margin_model": settings.margin_model,
-            "levels": checked_levels(settings.levels),
-            "source_offset": offset,
-        }
+        row = {**settings_row(settings), "source_offset": offset}
         batch.blocks.draft(self.shards.of(settings.account), offset).add_settings(row)
 
 

@@ -12,6 +12,8 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
+from schemas.risk_terms import RiskUnit
+from streams.ingest.term_rules import normalised
 from streams.replay.recording import RecordingError
 from streams.replay.whatif.changes import Changes
 from streams.replay.whatif.command import whatif_command
@@ -20,6 +22,7 @@ from tests.builders import Fill, Leg, Market, asset, instrument
 from tests.replay.recordings import MemoryRecording, crash_blocks, recorded, to_files
 
 Json = dict[str, Any]
+UNIT = {**normalised(RiskUnit(id="~risk_unit:BTC")), "version": 5}
 
 
 def what_if(folder: Path, changes: Json, tmp_path: Path, *more: str) -> tuple[Result, Json]:
@@ -112,6 +115,18 @@ def test_liquidations_of_the_changed_side_are_filled(tmp_path: Path) -> None:
     assert report["sides"]["recorded"]["statuses"]["liquidation"][-1] == 2  # nobody filled them in the recording
 
 
+def test_the_margin_model_may_change(tmp_path: Path) -> None:
+    """Long 1 BTC: the scenario of -16 % asks 0.148 of the mark, not 0.05."""
+    market = Market((asset("USDC"), instrument("BTC-PERP"), UNIT), {"USDC": 1.0, "BTC": 50_000.0})
+    market.deposit("alice", "20000")
+    market.fills(Fill("f-alice", "alice", "BTC-PERP", "1", "50000"))
+    market.marks({"USDC": 1.0, "BTC": 50_000.0}, after=1_000)
+    changes = {"accounts": {"*": {"margin_model": "portfolio"}}}
+    _, report = what_if(to_files(recorded(market.journal), tmp_path / "one"), changes, tmp_path, "--sample", "1")
+    sides = report["sides"]
+    assert [sides[name]["maintenance_margin"][-1] for name in ("recorded", "changed")] == [2_500.0, 7_400.0]
+
+
 def test_the_page_is_self_contained(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     result, _ = what_if(folder, {"engine": {"margin_call": "1.3"}}, tmp_path, "--html", str(page))
@@ -129,8 +144,9 @@ def test_levels_and_accounts_may_change(tmp_path: Path) -> None:
     for changes in (
         {"engine": {"margin_call": "1.35", "margin_call_exit": "1.4"}},
         {"accounts": {"alice": {"levels": {"margin_call": "1.35", "margin_call_exit": "1.4"}}}},
+        {"accounts": {"*": {"levels": {"margin_call": "1.35", "margin_call_exit": "1.4"}}}},
     ):
-        _, report = what_if(to_files(recording, tmp_path / str(len(changes) + hash(str(changes)))), changes, tmp_path)
+        _, report = what_if(to_files(recording, tmp_path / str(hash(str(changes)))), changes, tmp_path)
         alice = next(row for row in report["accounts"] if row["account"] == "alice")
         assert alice["recorded"]["called"] is None
         assert alice["changed"]["called"] is not None
@@ -147,7 +163,11 @@ def test_levels_and_accounts_may_change(tmp_path: Path) -> None:
         ({"instruments": {"*": {"multiplier": "2"}}}, "instruments.*.multiplier must be a parameter that may change"),
         ({"instruments": {"DOGE-PERP": {"tiers": []}}}, "instruments.DOGE-PERP must be in the journal"),
         ({"slippage": "1"}, "slippage must be 0 to below 1"),
-        ({"accounts": {"alice": {"age": 3}}}, "accounts.alice must change mode, margin_model or levels"),
+        ({"accounts": {"alice": {"age": 3}}}, "accounts.alice must change mode or margin_model or levels"),
+        ({"accounts": {"*": {"margin_model": "weird"}}}, "accounts.*: margin_model must be"),
+        ({"accounts": {"*": {"levels": {"margin_call": "abc"}}}}, "accounts.*: margin_call must be"),
+        ({"accounts": {"*": {"levels": {"call": "2"}}}}, "accounts.*.levels must be of margin_call"),
+        ({"accounts": {"nobody": {"mode": "cross"}}}, "accounts.nobody must be in the journal"),
     ],
 )
 def test_wrong_changes_are_refused(folder: Path, tmp_path: Path, changes: Any, line: str) -> None:

@@ -12,17 +12,18 @@ holds for all, then what stands at the name. An initial rate that falls below it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 
+from schemas.accounts import AccountSettings
 from schemas.codec import Reader
 from schemas.dead_letters import Refused
 from schemas.instruments import EngineRules, TermsMessage
-from streams.ingest.term_rules import normalised
+from streams.ingest.term_rules import normalised, settings_row
 from streams.replay.recording import RecordingError
 
 SECTIONS = ("instruments", "assets", "engine", "accounts", "slippage")
@@ -48,6 +49,10 @@ _FIXED = (
     "strike",
 )
 
+#: Fields of an account's settings.
+_SETTINGS = ("mode", "margin_model", "levels")
+_LEVELS = ("margin_call", "margin_call_exit", "liquidation_exit", "liquidation_target")
+
 Json = dict[str, Any]
 
 
@@ -71,6 +76,8 @@ class Changes:
                     f"{name} must be an object of changes, found {orjson.dumps(section).decode()} ({where})"
                 )
             self._sections[name] = section
+        accounts = self._sections["accounts"]
+        self._sections["accounts"] = {name: self._settings(own, f"accounts.{name}") for name, own in accounts.items()}
         self._reader: Reader[Any] = Reader(cast(type[Any], TermsMessage))
         self.slippage = self._number(document.get("slippage", "0.001"), "slippage")
         if not 0 <= self.slippage < 1:
@@ -107,24 +114,29 @@ class Changes:
         return record
 
     def settings(self, settings: Json) -> Json:
-        """Settings of an account, changed."""
-        for path, changes in self._found("accounts", settings["account"]):
-            unknown = set(changes) - {"mode", "margin_model", "levels"}
-            if unknown:
-                raise RecordingError(
-                    f"{path} must change mode, margin_model or levels, found {min(unknown)} ({self._where})"
-                )
-            settings = {**settings, **changes}
-            levels = {
-                **dict.fromkeys(("margin_call", "margin_call_exit", "liquidation_exit", "liquidation_target")),
-                **(changes.get("levels") or {}),
-            }
-            settings["levels"] = levels
+        """Settings of an account, changed; `settings` may name the account alone. Levels that are given replace all."""
+        settings = {**settings_row(AccountSettings(account=settings["account"])), **settings}
+        for _, changes in self._found("accounts", settings["account"]):
+            settings |= changes
         return settings
 
-    def accounts(self) -> list[str]:
-        """The accounts that are named."""
-        return sorted(name for name in self._sections["accounts"] if name != "*")
+    def newcomers(self, names: Iterable[str]) -> list[Json]:
+        """Settings of accounts that have sent none, where the changes say something of them."""
+        section = self._sections["accounts"]
+        return [self.settings({"account": name}) for name in names if "*" in section or name in section]
+
+    def _settings(self, changes: Json, path: str) -> Json:
+        """Changes of an account's settings in normal form."""
+        if unknown := set(changes) - set(_SETTINGS):
+            raise RecordingError(f"{path} must change {' or '.join(_SETTINGS)}, found {min(unknown)} ({self._where})")
+        reader: Reader[AccountSettings] = Reader(AccountSettings)
+        try:
+            row = settings_row(reader.read(orjson.dumps({"account": "any", **changes})))
+        except Refused as refused:
+            raise RecordingError(f"{path}: {refused.reason} ({self._where})") from None
+        if reader.unknown_fields:
+            raise RecordingError(f"{path}.levels must be of {', '.join(_LEVELS)}, found others ({self._where})")
+        return {field: row[field] for field in changes}
 
     def _found(self, section: str, name: str) -> list[tuple[str, Json]]:
         self.unused.discard((section, name))

@@ -23,7 +23,7 @@ from streams.engine.valuation import STATUSES
 from streams.replay.execution import Execution, without_answers
 from streams.replay.fold import apply
 from streams.replay.recording import Recorded
-from streams.replay.whatif.changes import Changes
+from streams.replay.whatif.changes import Changes, Json
 
 #: Names of the two sides.
 RECORDED, CHANGED = "recorded", "changed"
@@ -104,16 +104,15 @@ class Pair:
         self._sampled_ms = -1
         self._offset = 0  # of the changed side's own journal
         first = Block(kind="terms", terms=changes.engine(), rules_version=RULES_OLDEST)
-        settings = [changes.settings({"account": name}) for name in changes.accounts()]
-        for block in ([first] if first.terms else []) + (
-            [Block(kind="accounts", extra={"accounts": settings}, rules_version=RULES_OLDEST)] if settings else []
-        ):
-            self._apply(block)
+        if first.terms:
+            self._apply(first)
 
     def take(self, record: Recorded, name: str) -> None:
         """Apply one journal record to both sides."""
         self._sides[RECORDED].hear(apply(self.shards[RECORDED], record, name).folded.decisions)
         block = Block.decode(record.value or b"")
+        if settings := self._newcomers(block):
+            self._apply(Block(kind="accounts", extra={"accounts": settings}, rules_version=RULES_OLDEST))
         self._apply(self._changed(block))
         if block.kind == "marks":
             for answer in self._execution.blocks(self.shards[CHANGED]):
@@ -126,6 +125,11 @@ class Pair:
         outputs = apply(self.shards[CHANGED], record, "changed side").folded.decisions
         self._sides[CHANGED].hear(outputs)
         self._execution.hear(outputs)
+
+    def _newcomers(self, block: Block) -> list[Json]:
+        """Changed settings of the accounts that the block has rows of for the first time."""
+        accounts = self.shards[CHANGED].ledger.accounts
+        return self._changes.newcomers(name for name in block.names.get("accounts", ()) if accounts.find(name) < 0)
 
     def _changed(self, block: Block) -> Block:
         terms = [self._changes.terms(record) for record in block.terms]
