@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-import orjson
+import msgspec
 from aiokafka import TopicPartition
 
 from streams.agents.blocks import Opening
@@ -78,4 +78,4 @@ class Volatilities:
 def record_of(row: VolatilityRow) -> Record:
     """The record of an accepted row; null where it takes one back."""
     is_told = row.volatility is not None or row.smiles
-    return Record(row.name.encode(), orjson.dumps(row) if is_told else None)
+    return Record(row.name.encode(), msgspec.json.encode(row) if is_told else None)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.kafka
 
 PREFIX = "options"
 #: Seconds until the option that is paid out in the test expires.
-SOON = 25
+SOON = 20
 
 
 def option(name: str, strike: str, expiry: int) -> dict[str, Any]:
@@ -90,13 +90,13 @@ def test_options_are_marked_margined_and_paid_out(broker: LocalBroker, tmp_path:
         send(message("accounts", {"account": "spread", "margin_model": "portfolio"}, "spread"))
         until(lambda: book("spread").get("equity") == "12000")
         send(fill("spread", "CALL-60", "1", "400"), fill("spread", "CALL-50", "-1", "2800"))
-        send(fill("naked", "CALL-50", "-1", "2800"), fill("buyer", "SOON-45", "0.5", "5000"))
+        send(fill("naked", "CALL-50", "-1", "2800"), fill("buyer", "SOON-45", "0.5", "4000"))
         until(lambda: all(float(book(name).get("maintenance_margin", 0)) > 0 for name in ("spread", "naked")))
-        # Black-76 at 50 % over 30 days: 50000 at the money 2,859, 60000 a fifth out 350; 9 % and its value for a short
+        # Black-76 at 50 % over 30 days: 50000 at the money 2,858, 60000 a fifth out 379; 9 % and its value for a short
         naked, spread = book("naked"), book("spread")
-        assert float(naked["equity"]) == pytest.approx(12_000 + 2_800 - 2_859, abs=15)
+        assert float(naked["equity"]) == pytest.approx(12_000 + 2_800 - 2_858, abs=15)
         assert float(naked["maintenance_margin"]) == pytest.approx(4_500, abs=15)
-        assert float(spread["equity"]) == pytest.approx(12_000 + 2_400 - 2_859 + 350, abs=25)
+        assert float(spread["equity"]) == pytest.approx(12_000 + 2_400 - 2_858 + 379, abs=15)
 
         worker.signal(signal.SIGKILL)
         worker.process.wait()  # type: ignore[union-attr]
@@ -107,8 +107,9 @@ def test_options_are_marked_margined_and_paid_out(broker: LocalBroker, tmp_path:
         events = until(lambda: values(broker, "liquidations"))
         assert {event["account"] for event in events} == {"naked"}
         assert events[0]["report"]["positions"][0]["instrument"] == "CALL-50"
-        # the call of the buyer pays 15,000 for each of half a coin
-        until(lambda: book("buyer").get("equity") == "15000")
+        # the buyer's call was paid out at the index of its expiry: 0.5 x (5,000 - 4,000)
+        until(lambda: book("buyer").get("balances") == {"USDC": "10500"})
+        assert book("buyer")["positions"] == []
         assert book("spread")["status"] == "ok"
         for shard in range(2):
             for name, entry in worker.get(f"/shards/{shard}")["assets"].items():
