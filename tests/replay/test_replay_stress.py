@@ -10,13 +10,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from schemas.journal import Block, pack_ids
 from streams.engine import state
+from streams.engine.shard import Shard
+from streams.margin.black76 import option_value
+from streams.replay.raw import RawFold, RawRules
 from streams.replay.recording import RecordingError
 from streams.replay.stress.cascade import stress
 from streams.replay.stress.command import stress_command
 from streams.replay.stress.scenarios import CRASHES, move_of, shock
 from tests.builders import Fill, Leg, Market, asset, instrument
 from tests.replay.recordings import crash_blocks, recorded, to_files
+from tests.test_engine_option_marks import quote, source
+from tests.test_ingest_volatilities import CALL, NOW_MS, USDC
 
 
 def market(cash: dict[str, str], quantity: str = "1") -> Market:
@@ -41,6 +47,35 @@ def test_losses_and_the_first_liquidation_by_hand() -> None:
     assert found.fates["alice"].fall == 13 / 20
     assert not found.fates["alice"].bankrupt
     assert state.state_hash(shard) == before
+
+
+def test_options_are_valued_anew() -> None:
+    """At a forward that has doubled with its index, the volatility of before, and the time that is left."""
+    own = {"source": "desk", "time": NOW_MS, "instrument": "BTC-C", "volatility": "0.5"}
+    prices = source("oracle-prices", quote("50000", NOW_MS), quote("1", NOW_MS, "USDC"), keys=("symbol",))
+    fold = RawFold(
+        [source("instruments", USDC, CALL), source("volatilities", own, keys=("instrument",)), prices], RawRules()
+    )
+    shard = Shard(0)
+    for offset, (_, block) in enumerate(fold.blocks()):
+        shard.apply(offset, block.encode())
+    columns = {
+        "account": [0], "instrument": [0], "lots": [2_000], "ticks": [0], "fee": [0], "mode": [-1], "fill_kind": [0],
+        "time": [NOW_MS], "liquidation": [-1], "source_offset": [0], **pack_ids(["f"]),
+    }  # fmt: skip
+    names = {"accounts": ["alice"], "instruments": ["BTC-C"]}
+    shard.apply(shard.next_offset, Block(kind="fills", names=names, columns=columns).encode())
+    alice = stress([shard], {"BTC": 1.0}, impact=0.0, slippage=Decimal(0)).fates["alice"]
+
+    def worth(forward: float, seconds: int) -> float:
+        """Two calls at 60,000; time counts in whole minutes."""
+        at = NOW_MS + seconds * 1_000
+        years = (CALL["expiry"] - at + at % 60_000) / (365 * 86_400_000)
+        return 2.0 * option_value(1.0, forward, 60_000.0, 0.5 * years**0.5, 1.0)
+
+    assert alice.before == pytest.approx(worth(50_000.0, 0))
+    # twenty steps down the path and one after it, each a liquidation time-out of 5 s later
+    assert alice.after == pytest.approx(worth(100_000.0, 21 * 5))
 
 
 def test_a_gap_is_a_shortfall() -> None:

@@ -25,6 +25,7 @@ from streams.engine.shard import Shard
 from streams.replay.execution import Execution
 from streams.replay.fold import apply
 from streams.replay.recording import Recorded
+from streams.replay.stress.options import Options
 from streams.replay.stress.scenarios import move_of
 
 STEPS = 20
@@ -32,10 +33,11 @@ ROUNDS_MAX = 200
 
 
 class _Base(NamedTuple):
-    """Prices of one shard before the shock: by symbol, by instrument."""
+    """Prices of one shard before the shock: by symbol, by instrument, and what marks of options are made of."""
 
     prices: dict[str, float]
     marks: dict[str, float]
+    options: Options
 
 
 @dataclass
@@ -86,7 +88,9 @@ def stress(shards: Sequence[Shard], moves: Mapping[str, float], *, impact: float
     """
     copies = [state.restore(shard.partition, state.records(shard)) for shard in shards]
     executions = [Execution(slippage) for _ in copies]
-    bases = {shard.partition: _Base(dict(shard.prices.index), dict(shard.prices.mark)) for shard in copies}
+    bases = {
+        shard.partition: _Base(dict(shard.prices.index), dict(shard.prices.mark), Options.of(shard)) for shard in copies
+    }
     symbols = sorted({symbol for base in bases.values() for symbol in base.prices})
     found = Stressed({name: Fate(equity) for shard in copies for name, equity in equities(shard).items()})
     logs = dict.fromkeys(symbols, 0.0)
@@ -136,11 +140,25 @@ def _marks(shard: Shard, base: _Base, factors: Mapping[str, float]) -> Block:
     terms, time_ms = shard.terms, shard.prices.time + shard.terms.rules.liquidation_timeout_ms
     symbols, instruments = sorted(base.prices), sorted(base.marks)
     underlying = [str(terms.records[name]["underlying"]) for name in instruments]
-    marks = [base.marks[name] * factors[symbol] for name, symbol in zip(instruments, underlying, strict=True)]
+    own, forwards = base.options.moved(factors, time_ms)
+    marks = [
+        own.get(name, base.marks[name] * factors[symbol]) for name, symbol in zip(instruments, underlying, strict=True)
+    ]
+    made_of = {
+        "volatility": dict(zip(own, base.options.volatility.tolist(), strict=True)),
+        "forward": forwards,
+        "discount": dict(zip(own, base.options.discount.tolist(), strict=True)),
+    }
+    later = {
+        f"instrument_{what}": np.array([told.get(name, np.nan) for name in instruments])
+        for what, told in made_of.items()
+        if own
+    }
     return Block(
         kind="marks",
         names={"symbols": symbols, "instruments": instruments},
         columns={
+            **later,
             "symbol": np.arange(len(symbols)),
             "index": np.array([base.prices[name] * factors[name] for name in symbols]),
             "confidence": np.zeros(len(symbols)),
