@@ -151,9 +151,12 @@ def _priced(field: Field, name: str) -> _Priced:
 
 
 def _known_indexes(hang: Sequence[_Hangs], prices: Mapping[str, _Priced], marks: Sequence[_Priced]) -> dict[str, float]:
-    """The price of each underlying that has one: of the asset of that name, else the mark of the first perpetual on it,
-    else what the first option on it states."""
+    """The price of each underlying that has one: of the asset of that name, else what the first perpetual or future on
+    it states, else the mark of the first perpetual, else what the first option states."""
     known = {name: priced.price for name, priced in prices.items()}
+    for instrument in hang:
+        if instrument.type != "option" and instrument.index_price.given:
+            known.setdefault(instrument.underlying, float(instrument.index_price.positive()))
     for instrument, mark in zip(hang, marks, strict=True):
         if instrument.type in PERPETUAL_TYPES:
             known.setdefault(instrument.underlying, mark.price)

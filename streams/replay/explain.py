@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from schemas.journal import PRICE_STATES, Block
+from schemas.risk_terms import Correlations, RiskUnit
 from streams.engine import state
 from streams.engine.book_view import BookView, Leg
 from streams.engine.decisions import Output
@@ -44,6 +45,11 @@ _RATES = (
         "quantity_precision",
     ),
 )
+#: What a document says of units and correlations besides their names.
+_RISK_FIELDS = {
+    "risk_unit": tuple(name for name in RiskUnit.__struct_fields__ if name not in ("id", "closed")),
+    "correlations": tuple(name for name in Correlations.__struct_fields__ if name not in ("id", "closed")),
+}
 _HAIRCUTS = ("precision", "haircut", "borrow_haircut", "initial_haircut", "initial_borrow_haircut", "haircut_tiers")
 
 
@@ -176,7 +182,7 @@ def _document(posted: Shard, view: BookView, levels: LevelSet, previous: str, ev
     """The state as `crossmargin evaluate` reads it."""
     terms, prices = posted.terms, posted.prices
     assets = {}
-    for index in view.balances:
+    for index in sorted({*view.balances, *_coins(posted, view)}):
         name = view.asset_names[index]
         price = {"price": _text(Fraction(repr(float(prices.prices[index]))))}
         widening = {"widening": _text(Fraction(repr(float(prices.widenings[index]))))} if prices.widening else {}
@@ -189,8 +195,9 @@ def _document(posted: Shard, view: BookView, levels: LevelSet, previous: str, ev
         mark = {"mark_price": _text(Fraction(repr(float(prices.marks[leg.index]))))}
         fields = _OPTION_TERMS if record["type"] == "option" else _RATES
         given = {field: record[field] for field in (*fields, "expiry") if record.get(field) is not None}
-        if record["type"] == "option" and record["underlying"] in prices.index:
+        if record["underlying"] in prices.index and (record["type"] == "option" or view.risk is not None):
             given["index_price"] = _text(Fraction(repr(prices.index[record["underlying"]])))
+        given |= _option_market(posted, leg.index)
         trust = _trust(view.trust and (view.trust.mark_state[leg.index], view.trust.check_marks[leg.index]))
         instruments[leg.names.id] = {**kind, **mark, **given, **trust}
     isolated = event["bucket"] != "cross"
@@ -205,8 +212,40 @@ def _document(posted: Shard, view: BookView, levels: LevelSet, previous: str, ev
         "balances": {} if isolated else balances,
         "positions": positions,
         **({} if isolated else {"previous_status": previous}),
+        **({} if view.margin_model == "standard" else {"margin_model": view.margin_model}),
     }
-    return {"time": event["time"], "assets": assets, "instruments": instruments, "accounts": [account]}
+    tables = {"assets": assets, "instruments": instruments, **_risk_terms(posted, view)}
+    return {"time": event["time"], **tables, "accounts": [account]}
+
+
+def _coins(posted: Shard, view: BookView) -> list[int]:
+    """Assets whose price is that of a risk unit, where the book is margined by units."""
+    if view.risk is None:
+        return []
+    index = posted.terms.asset_index
+    return [index[symbol] for symbol in view.risk.model.symbols if symbol in index]
+
+
+def _option_market(posted: Shard, instrument: int) -> Json:
+    """What an option's mark was made of; nothing for other instruments."""
+    prices = posted.prices
+    told = {"volatility": prices.volatility, "forward": prices.forward, "discount": prices.discount}
+    found = {name: float(column[instrument]) for name, column in told.items()}
+    return {name: _text(Fraction(repr(value))) for name, value in found.items() if value == value}
+
+
+def _risk_terms(posted: Shard, view: BookView) -> Json:
+    """Risk units and correlations as they stand, where the book is margined by them."""
+    if view.risk is None:
+        return {}
+    kinds = {"risk_unit": ("risk_units", "underlying"), "correlations": ("correlations", "group")}
+    tables: dict[str, Json] = {table: {} for table, _ in kinds.values()}
+    for record in posted.terms.records.values():
+        if record["kind"] in kinds and not record["closed"]:
+            table, key = kinds[record["kind"]]
+            fields = _RISK_FIELDS[record["kind"]]
+            tables[table][record[key]] = {name: record[name] for name in fields if record[name] is not None}
+    return tables
 
 
 def _trust(found: tuple[int, float] | None) -> Json:

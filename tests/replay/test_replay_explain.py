@@ -21,6 +21,7 @@ from streams.replay.explain_command import explain_command
 from tests.builders import STANDARD, Fill, Leg, Market, asset, of
 from tests.journals import TERMS, journal
 from tests.replay.recordings import MemoryRecording, crash_blocks, recorded, to_files
+from tests.test_engine_portfolio import ETHER, GROUP, short_two
 
 Json = dict[str, Any]
 KINDS = {"called", "cleared", "liquidation", "liquidation_cleared", "bankrupt"}
@@ -75,6 +76,23 @@ def check_all(recording: MemoryRecording, decisions: list[Json]) -> None:
         if event["kind"] == "liquidation":
             for name in ("orders", "withheld"):
                 assert (report["liquidation"] or {}).get(name) == event.get(name), event["id"]
+
+
+def test_decisions_by_portfolio_margin_agree_with_evaluate() -> None:
+    """Units, correlations and indexes apart from marks are in the document: the same scenarios bind again."""
+    market = short_two("30000", ETHER, GROUP, coins="0.05")
+    market.fills(Fill("g", "alice", "ETH-PERP", "3", "2000"))
+    market.collateral(Leg("w", "alice", "-12000", type="withdrawal"))
+    market.marks({"BTC": 50_200.0, "ETH": 2_000.0}, {"BTC-PERP": 50_500.0}, after=1)
+    market.marks({"BTC": 54_000.0, "ETH": 2_000.0}, {"BTC-PERP": 54_100.0}, after=1)
+    recording = recorded(market.journal)
+    found = events(recording)
+    assert {event["kind"] for event in found} == {"called", "liquidation"}
+    check_all(recording, found)
+    for event in found:
+        report = evaluated(explain(recording, event["id"]).document, "cross")
+        assert report["portfolio"] == event["report"]["portfolio"]
+        assert report["other_model"] == event["report"]["other_model"]
 
 
 def test_decisions_at_prices_of_every_state_agree_with_evaluate() -> None:
