@@ -280,10 +280,11 @@ class Market:
         states: Mapping[str, str] | None = None,
         check: Mapping[str, float] | None = None,
         widening: Mapping[str, float] | None = None,
+        made_of: Mapping[str, tuple[float, float, float]] | None = None,
     ) -> list[Sent]:
         """A marks block `after` ms of shard time; instruments are marked at their underlying unless `mark` says.
 
-        `states` are of symbols and of instruments, `check` and `widening` of symbols.
+        `states` are of symbols and instruments, `check` and `widening` of symbols, `made_of` of options (see Prices).
         """
         self.time += after
         index, states, check, widening = index or {}, states or {}, check or {}, widening or {}
@@ -301,6 +302,9 @@ class Market:
             "mark_state": [PRICE_STATES.index(states.get(name, "ok")) for name in found],
             "widening": [widening.get(name, 0.0) for name in index],
         }
+        if made_of:
+            for at, name in enumerate(("instrument_volatility", "instrument_forward", "instrument_discount")):
+                columns[name] = [made_of[i][at] if i in made_of else np.nan for i in found]
         names = {"symbols": list(index), "instruments": list(found)}
         said = {"partition": oracle[0], "of": oracle[1], "mode": mode}
         return self.apply(Block(kind="marks", names=names, columns=columns, extra={"time": self.time, "oracle": said}))

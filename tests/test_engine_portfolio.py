@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -15,10 +16,12 @@ from schemas.codec import decode
 from schemas.liquidation import Liquidation
 from schemas.risk_terms import Correlations, RiskUnit
 from streams.engine import state
+from streams.engine.judge import numbers_of
 from streams.evaluate.portfolio import read_portfolio
 from streams.evaluate.reports import reports
 from streams.ingest.term_rules import normalised
-from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, Sent, events, of, rules
+from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, Sent, T, events, instrument, of, rules
+from tests.option_terms import option
 
 UNIT = {**normalised(RiskUnit(id="~risk_unit:BTC")), "version": 5}
 ETHER = {**normalised(RiskUnit(id="~risk_unit:ETH", price_range="0.2", group="g")), "version": 6}
@@ -244,3 +247,43 @@ def test_only_rows_that_differ_are_written() -> None:
     market_numbers = market.bucket("alice")
     market.shard = again
     assert market.bucket("alice") == market_numbers
+
+
+MONTH = {"expiry": T + 30 * 86_400_000}
+CALLS = (option("BTC-A", "call", "50000", **MONTH), option("BTC-B", "call", "60000", **MONTH))
+AGED = {**UNIT, "expiries": {**UNIT["expiries"], "long_multiply": "1", "short_multiply": "0.5"}}
+
+
+def short_call(*priced: str) -> Market:
+    """alice, on portfolio margin, short 2 BTC-B; it is known what the marks of these calls were made of."""
+    market = Market((*STANDARD, AGED, *CALLS, instrument("BTC-FUT", "future", **MONTH)), None)
+    market.settings(PORTFOLIO)
+    made_of = dict.fromkeys(priced, (0.6, 50_000.0, 0.98))
+    market.marks(PRICES, {"BTC-A": 3_500.0, "BTC-B": 800.0}, after=1, made_of=made_of)
+    market.deposit("alice", "100000")
+    market.fills(Fill("f", "alice", "BTC-B", "-2", "800"))
+    return market
+
+
+def judged(market: Market) -> tuple[float, float]:
+    """Initial and maintenance margin as the kernels find them, of all books at once."""
+    found = numbers_of(market.shard, np.zeros(1, dtype=np.int64))
+    return float(found.initial[0]), float(found.maintenance[0])
+
+
+def test_an_option_without_a_volatility_lends_its_expiry_nothing() -> None:
+    """A strike newly listed beside one that is sold short must not make the latter cost nothing."""
+    alone = short_call("BTC-B")
+    assert judged(alone) == judged(short_call("BTC-A", "BTC-B"))
+    assert judged(alone) == pytest.approx(tuple(map(float, shown(alone))))
+    assert judged(alone)[1] > 10_000.0
+
+
+def test_a_future_that_moves_leaves_the_discount_of_its_expiry() -> None:
+    """Options are discounted alike before and after a restart, whatever was marked last."""
+    market = short_call("BTC-A", "BTC-B")
+    before = judged(market)
+    market.marks({}, {"BTC-FUT": 50_100.0}, after=1)
+    assert judged(market) == before
+    market.shard = state.restore(0, state.records(market.shard))
+    assert judged(market) == before

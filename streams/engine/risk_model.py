@@ -209,16 +209,22 @@ class RiskModel:
             write_rows(table, own, rows.of, rows.index_price, rows.holding, *written)
 
     def _write_expiries(self, table: RiskTable, of: Instruments, rules: ExpiryRules, own: I32) -> None:
-        """Discounts and basis rates of the expiries of these rows; the rate is that of its first option."""
-        ordered = own[np.lexsort((own, self.kind[own]))]
-        for expiry in np.unique(self.expiry[own]):
-            first = ordered[self.expiry[ordered] == expiry][0]
-            years, discount = of.years[first], of.discount[first]
-            rate = -log(discount) / years if 0.0 < years < np.inf else 0.0
-            factors = expiry_factors(rules, np.array([years]), np.array([rate]), np.array([discount]))
-            table.long_discount[expiry], table.short_discount[expiry], table.basis_rate[expiry] = (
-                float(factor[0]) for factor in factors
-            )
+        """Discounts and basis rates of the expiries of these rows.
+
+        The discount of an expiry is that of its first option, of all rows, that has one (else 1): it must depend
+        neither on which rows are written nor on an option that has no mark yet.
+        """
+        known = np.nonzero((self.kind == OPTION) & ~np.isnan(of.discount))[0]
+        told, first = np.unique(self.expiry[known], return_index=True)
+        discount = np.ones(len(table.basis_rate))
+        discount[told] = of.discount[known[first]]
+        expiries, first = np.unique(self.expiry[own], return_index=True)
+        years = of.years[own[first]]
+        dated = (years > 0.0) & (years < np.inf)
+        rate = np.zeros(len(expiries))
+        rate[dated] = [-log(found) for found in discount[expiries[dated]].tolist()] / years[dated]
+        factors = expiry_factors(rules, years, rate, discount[expiries])
+        table.long_discount[expiries], table.short_discount[expiries], table.basis_rate[expiries] = factors
 
 
 def risk_model(terms: TermsTable) -> RiskModel | None:
