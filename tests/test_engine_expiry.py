@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from streams.engine import judge, state
 from tests.builders import PRICES, STANDARD, Fill, Leg, Market, T, events, instrument, of
 
 EXPIRY = T + 60_000
@@ -116,6 +118,21 @@ def test_a_position_whose_settlement_is_past_the_range_stays_open() -> None:
     # 2 x 4e12 is past 4.6e12; both legs of bob and alice
     assert made.position("alice", "BTC-DEC") == ("2", "100000")
     assert made.shard.ledger.rows["out_of_range"] == 2
+
+
+def test_a_refused_fill_may_settle_what_was_past_the_range() -> None:
+    """The book is worth afterwards what it is worth after a restart: the perpetual moved into the future's place."""
+    market = Market((*STANDARD, instrument("BTC-FUT", "future", expiry=T + 60_000, settlement_price="60000")), PRICES)
+    market.deposit("alice", str(2**62 // 10**6 - 10_000))
+    market.fills(Fill("f", "alice", "BTC-FUT", "10", "50000"), Fill("g", "alice", "ETH-PERP", "1", "2000"))
+    market.marks(PRICES, after=120_000)
+    assert market.position("alice", "BTC-FUT") is not None
+    market.collateral(Leg("w", "alice", "-1000000", type="withdrawal"))
+    market.fills(Fill("h", "alice", "BTC-FUT", "9007199254", "50000"))
+    assert market.position("alice", "BTC-FUT") is None
+    shards = market.shard, state.restore(0, state.records(market.shard))
+    found = [judge.judged_now(shard, np.zeros(1, dtype=np.int64)) for shard in shards]
+    assert found[0].maintenance[0] == found[1].maintenance[0] == pytest.approx(100.0)
 
 
 def test_what_the_house_took_over_settles_too() -> None:

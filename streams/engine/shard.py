@@ -195,9 +195,10 @@ class Shard:
         self.grow()
         self.touched.update(self.ledger.book_account[books])
         applied = distinct(books[outcome == APPLIED])
-        self.exposures.update(self, applied)
-        judge.reopen(self, applied)
         refused = np.nonzero(outcome == OUT_OF_RANGE)[0]
+        # a fill that is out of range may settle what had expired before
+        self.exposures.update(self, books if refused.size else applied)
+        judge.reopen(self, applied)
         if not refused.size:
             return applied, []
         reason = "the account's balance, cost and position must stay below 2**62 minor units and 2**53 lots"
