@@ -220,7 +220,7 @@ def test_account_settings_refused(key, value, code):
 def test_terms_go_to_every_partition():
     """Each record once per partition, in order, with its version; bad ones are dead letters."""
     terms = published()
-    records = [USDC, BTC_PERP, {**BTC_PERP, "type": "option"}, ETH, {**BTC_FUTURE, "settlement": "EUR"}, None]
+    records = [USDC, BTC_PERP, {**BTC_PERP, "type": "swap"}, ETH, {**BTC_FUTURE, "settlement": "EUR"}, None]
     batch = [
         (offset, b"BTC-PERP" if record is None else record["id"].encode(), *message[2:])
         for offset, (record, message) in enumerate(zip(records, messages(*records), strict=True))

@@ -20,8 +20,8 @@ from streams.kafka.broker import LocalBroker
 from streams.kafka.fatal import EXIT_CODE
 from streams.settings import Settings
 
-#: Source partitions that three shards' workers hold: five sources and the journal by shard, `instruments` has one.
-PER_SHARD, SINGLE = 6, 1
+#: Partitions that workers hold: six sources and the journal by shard, `instruments` has one.
+PER_SHARD, SINGLE = 7, 1
 
 
 class BrokenBooks(Exception):

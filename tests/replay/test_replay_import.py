@@ -160,7 +160,7 @@ def test_workers_go_on_from_an_import(broker: LocalBroker, tmp_path: Path) -> No
     ("arguments", "line"),
     [
         (("--topic", "fills"), "the recording must hold fills, found none"),
-        (("--inputs",), "the recording must hold oracle-prices, fills"),
+        (("--inputs",), "the recording must hold oracle-prices, volatilities, fills"),
         (("--broker", "127.0.0.1:1"), "Kafka must"),
     ],
 )

@@ -29,10 +29,16 @@ from streams.kafka.broker import LocalBroker
 from tests.worker import ledgers
 from tests.worker.harness import Worker, read_all, running, until
 from tests.worker.hostile_good import Good, Traffic, opening, published
-from tests.worker.hostile_kinds import KEPT_BYTES, MESSAGE_BYTES_MAX, OWN_KEY, Kind, kinds, text
+from tests.worker.hostile_kinds import KEPT_BYTES, MESSAGE_BYTES_MAX, OWN_KEY, Kind, kinds
+from tests.worker.hostile_records import text
 
 SHARDS = 4
-KEY_FIELDS = {"oracle-prices": "symbol", "funding-rates": "instrument", "instruments": "id"}
+KEY_FIELDS = {
+    "oracle-prices": "symbol",
+    "funding-rates": "instrument",
+    "instruments": "id",
+    "volatilities": "underlying",
+}
 #: A value that is small on the wire and large unpacked.
 BOMB_BYTES = 16 << 20
 HEAVY_SHARE = 0.01

@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from schemas.prices import Quote
-from schemas.signatures import sign
-from tests.worker.hostile_terms import BTC_PERP, KEY, SIGNED_ORACLE, SIGNED_SOURCE, USDC
+from tests.worker.hostile_records import fill, move, quote, rate, signed, smile, surface, text, without
+from tests.worker.hostile_terms import BTC_PERP, SIGNED_ORACLE, SIGNED_SOURCE, USDC
 
 KEPT_BYTES = 65_536
 #: The broker takes batches of at most 1,048,588 bytes.
@@ -47,39 +45,6 @@ class Kind:
     heavy: bool = False
 
 
-def fill(now_ms: int, **changes: Any) -> dict[str, Any]:
-    record = {"fill_id": "bad", "account": "mallory", "instrument": "BTC-PERP", "quantity": "1", "price": "50000"}
-    return record | {"fee": "1", "time": now_ms} | changes
-
-
-def move(now_ms: int, **changes: Any) -> dict[str, Any]:
-    record = {"transfer_id": "bad", "type": "deposit", "account": "mallory", "asset": "USDC", "amount": "1"}
-    return record | {"time": now_ms} | changes
-
-
-def quote(now_ms: int, **changes: Any) -> dict[str, Any]:
-    return {"symbol": "BTC", "source": "one", "price": "1", "time": now_ms, "sequence": 1 << 60} | changes
-
-
-def signed(now_ms: int, key_id: str = "k1", key: Ed25519PrivateKey = KEY, **changes: Any) -> dict[str, Any]:
-    """A quote of source two, signed before `changes` are made to it."""
-    record = quote(now_ms, source="two")
-    said = sign(msgspec.convert(record, Quote), key_id=key_id, private_key=key)
-    return record | {"key_id": said.key_id, "signature": said.signature} | changes
-
-
-def rate(now_ms: int, **changes: Any) -> dict[str, Any]:
-    return {"instrument": "FUND-PERP", "rate": "0.5", "time": now_ms, "mark_price": "1"} | changes
-
-
-def text(record: dict[str, Any]) -> bytes:
-    return json.dumps(record).encode()
-
-
-def without(record: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key != name}
-
-
 @dataclass
 class _Table:
     """Kinds under construction: `topic` and `record` stay for the rows that follow."""
@@ -105,7 +70,7 @@ class _Table:
 def _bytes_of_any_topic(table: _Table) -> None:
     """What is wrong before a field is looked at; the same on every topic."""
     add, record = table.add, table.record
-    if table.topic not in ("accounts", "instruments"):
+    if table.topic not in ("accounts", "instruments", "volatilities"):
         add("tombstone", "tombstone", lambda *_: None)
         add("tombstone", "headers only", lambda *_: None, headers=(("type", b"fill"), ("id", b"7")))
     add("not_json", "empty", lambda *_: b"")
@@ -320,7 +285,7 @@ def _instruments(table: _Table) -> None:
     changed("bad_terms", "future without expiry", type="future")
     changed("bad_terms", "a lot worth less than a minor unit", multiplier="0.0000001")
     changed("bad_terms", "price precision 10", price_precision=10)
-    changed("bad_value", "an option", type="option")
+    changed("bad_terms", "an option with rates", type="option")
     changed("bad_value", "kind", kind="bond")
     changed("illegal_id", "called cross", id="cross")
     changed("illegal_id", "called ~x", id="~x")
@@ -373,6 +338,27 @@ def _quotes(table: _Table) -> None:
     _signatures(table)
 
 
+def _volatilities(table: _Table) -> None:
+    table.topic, table.record = "volatilities", surface
+    _bytes_of_any_topic(table)
+    _fields(table, source="text", time="time")
+    _ids(table, "underlying", "source")
+    add, key = table.add, b"BTC"
+    for what, wrong in (("key of another", b"ETH"), ("key in noise", b"\xff\xfe")):
+        add("bad_key", what, lambda _r, _n, now: surface(now), key=wrong)
+    add("contradiction", "of nothing", lambda _r, _n, now: surface(now, underlying=None), key=key)
+    add("contradiction", "of two", lambda _r, _n, now: surface(now, instrument="BTC-PERP"), key=key)
+    add("bad_value", "without smiles", lambda _r, _n, now: surface(now, smiles=[]))
+    add("bad_value", "expired", lambda _r, _n, now: surface(now, smile(now, expiry=now - 1)))
+    add("bad_value", "an expiry twice", lambda _r, _n, now: surface(now, smile(now), smile(now)))
+    add("missing_field", "a forward without index", lambda _r, _n, now: surface(now, smile(now, forward="50000")))
+    add("not_finite", "a volatility NaN", lambda _r, _n, now: surface(now, smile(now, "NaN")))
+    add("over_range", "a volatility of 20,000 %", lambda _r, _n, now: surface(now, smile(now, "200")))
+    add("arbitrage", "a butterfly that wins", lambda _r, _n, now: surface(now, smile(now, "5")))
+    own = {"instrument": "BTC-PERP", "underlying": None, "smiles": [], "volatility": "0.5"}
+    add("bad_value", "of a perpetual", lambda _r, _n, now: surface(now) | own, key=b"BTC-PERP")
+
+
 def _signatures(table: _Table) -> None:
     """Quotes of source two, who signs, and of a symbol that takes signed quotes alone."""
     stranger = Ed25519PrivateKey.from_private_bytes(b"\7" * 32)
@@ -395,6 +381,6 @@ def _signatures(table: _Table) -> None:
 def kinds() -> list[Kind]:
     """Every kind that ingest or the oracle refuses."""
     table = _Table()
-    for add in (_fills, _collateral, _funding, _accounts, _instruments, _quotes):
+    for add in (_fills, _collateral, _funding, _accounts, _instruments, _quotes, _volatilities):
         add(table)
     return table.kinds

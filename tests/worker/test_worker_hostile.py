@@ -15,5 +15,6 @@ def test_hostile_messages_are_set_aside_and_no_good_one_is_lost(broker: LocalBro
     """One bad message that stops the stream, or takes a good one with it, stops margining for everyone."""
     run = hostile_run(broker, tmp_path, 5_000, seed=7)
     assert not run.problems, report(run)
-    assert {code for code in REASONS if run.compared[f"code {code}"]} == REASONS.keys()
+    # a switch of margin model that is refused answers a sound message: tests/test_engine_portfolio.py
+    assert {code for code in REASONS if run.compared[f"code {code}"]} == REASONS.keys() - {"model_refused"}
     assert sum(one.kind is not None for one in run.sent) >= 5_000
