@@ -48,8 +48,8 @@ def agent(elsewhere: Elsewhere) -> Oracle:
     context: Any = Context(
         settings=settings,
         counts={settings.topic(name): 1 for name in ("oracle-prices", "journal", "marks", "dead-letters")},
-        terms=Known(),  # type: ignore[arg-type]
-        marks=elsewhere,  # type: ignore[arg-type]
+        terms=Known(),
+        marks=elsewhere,
         volatilities=VolatilitiesReader({}, "volatilities-changelog", 1),
         progress_ms=lambda _: None,
         backlog=lambda: False,

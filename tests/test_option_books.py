@@ -36,7 +36,7 @@ def test_deltas_tell_the_forward(tmp_path: Path) -> None:
     assert chain.value(at_the_money) - chain.value(at_the_money._replace(right=-1)) == pytest.approx(123.0, abs=6)
 
 
-@pytest.mark.skipif(CHAIN is None, reason="no option chain in ../*/data")
+@pytest.mark.skipif(CHAIN is None, reason="no deribit_btc_option_chain file in ../*/data")
 def test_margins_on_a_real_chain_cover_the_next_day() -> None:
     """Hedged books save, naked ones pay for their tail, and what every book keeps is more than it lost."""
     assert CHAIN is not None

@@ -7,6 +7,7 @@ the units or the rules are new, else those of the last period. What a shard know
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -127,5 +128,5 @@ def _plain(rules: RiskRules) -> dict[str, object]:
     return rules._asdict() | {"tail": rules.tail._asdict()}
 
 
-def _rules(plain: dict[str, dict[str, float]]) -> RiskRules:
-    return RiskRules(**plain | {"tail": TailRules(**plain["tail"])})  # type: ignore[arg-type]
+def _rules(plain: dict[str, Any]) -> RiskRules:
+    return RiskRules(**plain | {"tail": TailRules(**plain["tail"])})

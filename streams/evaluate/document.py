@@ -130,8 +130,8 @@ class Node:
             raise self.refuse("be a string that is not empty" if self.given else "be given")
         return self.value
 
-    def choice(self, allowed: tuple[str, ...], default: str | None = None) -> str:
-        """One of a few strings."""
+    def choice(self, allowed: tuple[str, ...], default: str | None = None) -> Any:
+        """One of a few strings; that these are what a record's field may be is the caller's to know."""
         text = self.text(default)
         if text not in allowed:
             raise self.refuse(f"be one of {', '.join(allowed)}")

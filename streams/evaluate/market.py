@@ -233,21 +233,22 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
     price_precision = field("price_precision").integer(0, PRECISION_MAX)
     quantity_precision = field("quantity_precision").integer(0, PRECISION_MAX)
     rows = [row.record(_TIER, unknown) for row in field("tiers").items()]
+    right = field("option_type")
     rates: dict[str, Any] = {rate: field(rate).digits() for rate in _RATES if field(rate).given}
     record = _checked(
         node,
         Instrument(
             id="-",
-            type=kind,  # type: ignore[arg-type]
+            type=kind,
             underlying="-",
             settlement="-",
             multiplier=field("multiplier").digits("1"),
             price_precision=price_precision or 0,
             quantity_precision=quantity_precision or 0,
             tiers=tuple(MarginTier(**{rate: row(rate).digits() for rate in _TIER}) for row in rows),
-            tier_method=method,  # type: ignore[arg-type]
+            tier_method=method,
             expiry=field("expiry").time() or 0 if kind in DATED_TYPES else None,
-            option_type=field("option_type").choice(("call", "put")) if field("option_type").given else None,  # type: ignore[arg-type]
+            option_type=right.choice(("call", "put")) if right.given else None,
             strike=field("strike").digits_or_none(),
             option_margin=_option_margin(field("option_margin"), unknown),
             **rates,

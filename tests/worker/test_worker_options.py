@@ -99,7 +99,8 @@ def test_options_are_marked_margined_and_paid_out(broker: LocalBroker, tmp_path:
         assert float(spread["equity"]) == pytest.approx(12_000 + 2_400 - 2_858 + 379, abs=15)
 
         worker.signal(signal.SIGKILL)
-        worker.process.wait()  # type: ignore[union-attr]
+        assert worker.process is not None
+        worker.process.wait()
         worker.start()
         worker.wait_ready()
         time.sleep(max(0.0, soon + 1 - time.time()))
