@@ -16,12 +16,14 @@ from numba import njit
 from streams.engine.columns import Balances, Positions, grown
 from streams.engine.judged_books import Judged
 from streams.engine.posting import Terms
+from streams.engine.risk_factors import Factors
 from streams.engine.risk_model import RiskMarket, RiskModel, RiskView, Rows, risk_model
 from streams.engine.valuation import Levels, Numbers, gather, scratch, status_of
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, I64, Parameters, widened
 from streams.margin.portfolio import Room, room_for
 from streams.margin.portfolio_book import book_risk, uncut
+from streams.margin.portfolio_tail import Tails, no_tails
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
 
@@ -46,11 +48,16 @@ class PortfolioBooks:
     ----------
     model : of the terms; None where no risk unit is published: all books are then on the standard model
     on : by book, whether its account is on portfolio margin; isolated books never are
+    factors : what values at risk are made of; None where nobody told
+    factors_changed : since the last flush
     """
 
     def __init__(self) -> None:
         self.model: RiskModel | None = None
         self.on: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self.factors: Factors | None = None
+        self.factors_changed = False
+        self._tails = no_tails(0)
         self._written: _Written | None = None
         self._uncut: tuple[Parameters, Parameters] | None = None
 
@@ -58,6 +65,18 @@ class PortfolioBooks:
         """Terms have changed."""
         self.model = risk_model(shard.terms)
         self._written = self._uncut = None
+        self._arrange_tails()
+
+    def learn(self, factors: Factors | None) -> None:
+        """Go by these from now on."""
+        if (factors is None) != (self.factors is None):
+            self._written = None  # its table has profit curves, or has none
+        self.factors, self.factors_changed = factors, True
+        self._arrange_tails()
+
+    def _arrange_tails(self) -> None:
+        symbols = self.model.symbols if self.model is not None else ()
+        self._tails = self.factors.tails(symbols) if self.factors is not None else no_tails(len(symbols))
 
     def set(self, book: int, on: bool) -> None:
         """Margin a book by the portfolio model, or by the standard one."""
@@ -81,7 +100,7 @@ class PortfolioBooks:
             return None
         market = self._market(shard, shard.prices.marks, shard.prices.prices)
         options = market.volatility, market.forward, market.discount
-        return RiskView(self.model, *options, market.index_price, market.time, self._widening(shard))
+        return RiskView(self.model, *options, market.index_price, market.time, self._widening(shard), self._tails)
 
     def judge(self, shard: Shard, marks: F64, prices: F64, books: I64, judged: Judged) -> None:
         """Write over what the standard model has found of those of `books` that are on portfolio margin."""
@@ -125,7 +144,8 @@ class PortfolioBooks:
         numbers = np.empty((5, len(books)))
         entries = ledger.positions, ledger.balances, shard.posting
         whole = model.units, model.correlations, model.coin
-        _value(self._parameters(shard), table, *whole, *entries, marks, prices, books, room_for(model.units), numbers)
+        at = marks, prices, books, self._tails, room_for(model.units)
+        _value(self._parameters(shard), table, *whole, *entries, *at, numbers)
         return numbers
 
     def _parameters(self, shard: Shard) -> Parameters:
@@ -156,7 +176,8 @@ class PortfolioBooks:
             return last.table
         rows = model.rows(self._market(shard, marks, prices))
         if last is None:
-            table = model.table(rows, np.arange(len(model.unit), dtype=np.int32))
+            every = np.arange(len(model.unit), dtype=np.int32)
+            table = model.table(rows, every, curves=self.factors is not None)
         else:
             table = last.table
             model.write(table, rows, _changed(last.rows, rows))
@@ -186,6 +207,7 @@ def _value(
     marks: F64,
     prices: F64,
     books: I64,
+    tails: Tails,
     room: Room,
     numbers: F64,
 ) -> None:
@@ -197,7 +219,7 @@ def _value(
     entries = scratch(most, assets)
     for at in range(books.shape[0]):
         book = gather(p, positions, balances, terms, marks, prices, books[at], entries)
-        found = book_risk(p, table, units, correlations, coin, book, 0.0, room)
+        found = book_risk(p, table, units, correlations, coin, book, tails, room)
         numbers[0, at], numbers[1, at], numbers[2, at] = found.equity, found.adjusted, found.initial_equity
         numbers[3, at], numbers[4, at] = found.initial, found.maintenance
 

@@ -17,6 +17,7 @@ from streams.margin.portfolio import Room, room_for
 from streams.margin.portfolio_book import BookRisk, book_legs, book_risk, uncut
 from streams.margin.portfolio_liquidation import leg_loss, share_sizes
 from streams.margin.portfolio_price import liquidation_factors, price_search
+from streams.margin.portfolio_tail import Tails
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import grid_of_unit, rates_of_unit
 from streams.margin.screens import threshold_moves
@@ -34,6 +35,7 @@ class RiskBook(NamedTuple):
     rows: Rows
     table: RiskTable
     book: Book
+    tails: Tails
     room: Room
 
 
@@ -57,8 +59,9 @@ def risk_book(view: BookView) -> RiskBook:
         model=model,
         p=widened(cut_no_coin, np.where(model.coin >= 0, risk.widening, 0.0)),
         rows=rows,
-        table=model.table(rows, which),
+        table=model.table(rows, which, curves=len(risk.tails.returns) > 0),
         book=book,
+        tails=risk.tails,
         room=room_for(model.units),
     )
 
@@ -67,7 +70,7 @@ def measured(of: RiskBook, book: Book | None = None) -> BookRisk:
     """Numbers of the book, or of another on the same market and rows."""
     model = of.model
     found: BookRisk = book_risk(
-        of.p, of.table, model.units, model.correlations, model.coin, book or of.book, 0.0, of.room
+        of.p, of.table, model.units, model.correlations, model.coin, book or of.book, of.tails, of.room
     )
     return found
 
@@ -95,7 +98,7 @@ def portfolio_section(view: BookView) -> dict[str, Any]:
         "binds": BINDS[risk.binds],
         "grid_loss": risk.grid_loss,
         "additive_loss": risk.additive_loss,
-        "value_at_risk": None,
+        "value_at_risk": risk.value_at_risk if len(of.tails.returns) else None,
         "units": [_unit_section(of, unit, row, quantity, slack) for unit in np.unique(of.table.unit[row]).tolist()],
     }
     if (of.table.unit[of.book.instrument] < 0).any():
@@ -161,6 +164,7 @@ def _liquidation_prices(of: RiskBook, unit: int) -> dict[str, float | None]:
             shock=model.rules[unit].shock,
             skew=model.rules[unit].skew,
             unit=unit,
+            tails=of.tails,
             room=of.room,
         )
     )
@@ -198,6 +202,7 @@ def portfolio_sizes(view: BookView, closable: npt.NDArray[np.bool_], target: flo
         closable,
         target,
         float(share_most),
+        of.tails,
         of.room,
     )
     return sizes

@@ -19,6 +19,7 @@ from streams.evaluate.document import BadDocument, Field, Node
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import normalised
 from streams.margin.parameters import F64
+from streams.margin.portfolio_tail import no_tails
 
 #: Fields that say what the market of an option is.
 OPTION_MARKET = ("volatility", "forward", "discount")
@@ -114,4 +115,5 @@ def risk_view(
         index_price=np.array([indexes.get(symbol, np.nan) for symbol in model.symbols], dtype=np.float64),
         time=time,
         widening=widening,
+        tails=no_tails(len(model.symbols)),
     )

@@ -13,7 +13,8 @@ from numba import njit
 from streams.margin.equity import Book, book_requirement, net_assets, standard_equity
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, Parameters
-from streams.margin.portfolio import NOTHING, PortfolioRisk, Room, portfolio_risk
+from streams.margin.portfolio import UNKNOWN, PortfolioRisk, Room, portfolio_risk
+from streams.margin.portfolio_tail import Tails, book_tail
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
 
@@ -119,7 +120,7 @@ def book_risk(
     correlations: Correlations,
     coin: I32,
     book: Book,
-    value_at_risk: float,
+    tails: Tails,
     room: Room,
 ) -> BookRisk:
     """Numbers of a book on portfolio margin.
@@ -134,10 +135,9 @@ def book_risk(
     row, quantity = book_legs(table, coin, book, net)
     if not priced or not priced_legs(table, row):
         bad = np.nan
-        return BookRisk(
-            bad, bad, bad, bad, bad, bad, bad, PortfolioRisk(bad, bad, bad, bad, bad, bad, NOTHING, bad, bad, bad)
-        )
+        return BookRisk(bad, bad, bad, bad, bad, bad, bad, UNKNOWN)
     equity, adjusted, initial_equity = standard_equity(p, book, net)
+    value_at_risk = book_tail(tails, table, units, row, quantity, room.columns)
     risk = portfolio_risk(table, units, correlations, row, quantity, value_at_risk, room)
     initial, maintenance = outside_requirement(p, table, book)
     return BookRisk(
