@@ -15,15 +15,12 @@ from typing import Any
 import numpy as np
 
 from schemas.journal import Block
-from streams.engine.risk_factors import Factors, factors, taken_back, told
-from streams.margin.history import TailRules
-from streams.margin.risk_parameters import RiskRules, horizon_scale, refreshed
+from streams.engine.risk_factors import Factors, factors, rules_of, taken_back, told
+from streams.margin.risk_parameters import RiskRules, refreshed
 from streams.oracle.closes import Closes
 
 #: Changelog keys: of the schedule, of a unit's history, and of its last price.
 STATE_KEY, HISTORY_PREFIX, LAST_PREFIX = b"risk", b"risk-closes:", b"risk-last:"
-#: Periods that start the volatility filter and are not used otherwise.
-WARM_UP = 50
 TermsRecord = Mapping[str, Any]
 
 
@@ -169,22 +166,6 @@ class RiskSchedule:
                 closes.returns[unit] = np.frombuffer(base64.b64decode(value[1]), dtype="<f8").tolist()
             else:
                 closes.last[key.removeprefix(LAST_PREFIX).decode()] = value
-
-
-def rules_of(record: TermsRecord) -> RiskRules:
-    """The rules that a record of kind `risk`, in normal form, states."""
-    return RiskRules(
-        TailRules(
-            float(record["value_at_risk_level"]),
-            float(record["shortfall_level"]),
-            float(record["decay"]),
-            WARM_UP,
-            horizon_scale(record["horizon_ms"], record["period_ms"]),
-            float(record["floor"]),
-        ),
-        record["window"],
-        *(float(record[name]) for name in ("buffer", "shrink", "fall", "rise", "stress")),
-    )
 
 
 def _encoded(value: object) -> bytes:

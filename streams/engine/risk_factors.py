@@ -6,7 +6,7 @@ the units or the rules are new, else those of the last period. What a shard know
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,13 @@ from streams.margin.risk_parameters import (
     RiskParameters,
     RiskRules,
     curve_value_at_risk,
+    horizon_scale,
     linear_value_at_risk,
     margined_moves,
 )
+
+#: Periods that start the volatility filter and are not used otherwise.
+WARM_UP = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,22 @@ def factors(
     moves = margined_moves(returns, parameters.margined, rules.tail)
     return Factors(
         units=units, next_period=next_period, rules=rules, parameters=parameters, returns=returns, moves=moves
+    )
+
+
+def rules_of(record: Mapping[str, Any]) -> RiskRules:
+    """The rules that a record of kind `risk`, in normal form, states."""
+    return RiskRules(
+        TailRules(
+            float(record["value_at_risk_level"]),
+            float(record["shortfall_level"]),
+            float(record["decay"]),
+            WARM_UP,
+            horizon_scale(record["horizon_ms"], record["period_ms"]),
+            float(record["floor"]),
+        ),
+        record["window"],
+        *(float(record[name]) for name in ("buffer", "shrink", "fall", "rise", "stress")),
     )
 
 
