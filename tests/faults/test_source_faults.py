@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from faults.chaos import LONG, SEED, SLOW, TOTAL, concluded, settings, sound
 from faults.fold import verdict
+from faults.met import OPTION_SHARES
 from faults.mirror import replayed
 from faults.quota import brake
 from faults.rush import Rush
@@ -77,10 +78,10 @@ def folded(trades: Trades, batches: Sequence[Sequence[Row]], window: int) -> Sha
         topic: IngestPartition(
             topic=topic, source_topic=topic, partition=0, shards=1, message_bytes_max=1 << 18, max_future_ms=60_000
         )
-        for topic in ("instruments", "collateral", "fills")
+        for topic in ("instruments", "accounts", "collateral", "fills")
     }
     offsets: Counter[str] = Counter()
-    for batch in ([rules, *trades.terms], *batches):
+    for batch in ([rules, *trades.terms], trades.settings, *batches):
         topic = batch[0].topic
         messages = [(offsets[topic] + at, row.key, row.value, now_ms) for at, row in enumerate(batch)]
         offsets[topic] += len(batch)
@@ -102,6 +103,7 @@ def test_the_books_do_not_depend_on_how_often_and_how_a_source_sends(seed: int) 
     assert owned([shard], trades) == {}
     assert shard.ledger.rows == {"applied": once, "duplicate": sent - once, "out_of_range": 0, "to_house": 0}
     assert sent - once > once / 10, "enough must come again"
+    assert len(shard.portfolio.books()) == 10
     assert owned([folded(trades, batches, 1)], trades) != {}, "who remembers one id only must book some twice"
 
 
@@ -110,13 +112,16 @@ def test_batches_sent_twice_and_cut_otherwise_count_once(broker: LocalBroker, tm
     """The same through a worker that is killed meanwhile: rows come again with new offsets, and are no new rows."""
     given = settings(broker.bootstrap, "again", "event", SHARDS)
     squad, rng = Squad(given, tmp_path), random.Random(SEED)
-    trades = Trades(SEED, accounts=ACCOUNTS, trades=TRADES, cash=100_000, now_ms=int(time.time() * 1000))
+    now_ms = int(time.time() * 1000)
+    trades = Trades(SEED, accounts=ACCOUNTS, trades=TRADES, cash=100_000, now_ms=now_ms)
     batches = list(mixed(streams_of(trades, rng, SHARDS)))
     kills = sorted(rng.sample(range(len(batches) // 4, len(batches)), KILLS))
     once = len(trades.deposits) + len(trades.opens) + len(trades.closes)
     squad.say(f"seed {SEED}: {once} rows in {len(batches)} batches, kills after batches {kills}")
     try:
-        send(given, [(0, trades.terms)])
+        settings_of = by_partition(trades.settings, SHARDS).items()
+        send(given, [(0, trades.terms), *settings_of, *by_partition(trades.volatilities, SHARDS).items()])
+        send(given, by_partition(trades.quotes({}, now_ms), SHARDS).items())
         worker = squad.start("one")
         squad.until_held("one")
         sent = 0
@@ -136,6 +141,7 @@ def test_batches_sent_twice_and_cut_otherwise_count_once(broker: LocalBroker, tm
         rows = sum((Counter(shard.ledger.rows) for shard in found.shards), Counter())
         assert (rows["applied"], rows["duplicate"]) == (once, sent - once)
         assert owned(found.shards, trades) == {}
+        assert sum(len(shard.portfolio.books()) for shard in found.shards) == ACCOUNTS // 2
     finally:
         squad.end()
 
@@ -168,7 +174,8 @@ def test_slow_shards_and_a_stalled_reader_lose_nothing(broker: LocalBroker, tmp_
     readers = [StalledReader(given, topic, 0) for topic in ("margin-calls", "liquidations")]
     squad.say(f"seed {SEED}: {len(trades.opens)} fills")
     try:
-        send(given, [(0, trades.terms), (0, trades.deposits), (0, trades.quotes({}, now_ms))])
+        told = trades.terms, trades.settings, trades.volatilities, trades.deposits, trades.quotes({}, now_ms)
+        send(given, [(0, rows) for rows in told])
         worker = squad.start("one", slow_seconds=slow)
         squad.until_held("one")
         for reader in readers:
@@ -185,6 +192,7 @@ def test_slow_shards_and_a_stalled_reader_lose_nothing(broker: LocalBroker, tmp_
         TOTAL.add(squad.struck, found)
         assert found.problems == [], f"seed {SEED}\n{found}"
         assert found.compared["margin-calls"] + found.compared["liquidations"] > accounts / 2
+        assert found.compared[OPTION_SHARES] > 0, found
         assert held <= HELD_MAX < journal / 3, "what is held must be bounded, and the journal far beyond the bound"
         for reader, topic in zip(readers, ("margin-calls", "liquidations"), strict=True):
             wanted = [(record.key, record.value) for record in evidence.records[topic][0]]
