@@ -21,8 +21,8 @@ from benchmarks.report import Report
 from streams.demo.market import ASSETS, START
 from streams.demo.universe import Asset, Universe, universe
 from streams.engine.judge import judged_now
+from streams.engine.judged_books import judged_room
 from streams.engine.shard import Shard
-from streams.engine.valuation import judged_room
 
 PRICES = {"USDC": 1.0, "USDT": 1.0} | {name: price for name, (price, _, _) in ASSETS.items()}
 POSITIONS = 4

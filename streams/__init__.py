@@ -6,6 +6,7 @@ each kernel and would go on with what it had inlined from others: after an updat
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 
@@ -20,3 +21,5 @@ def kernels_folder(package: Path) -> Path:
 
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(kernels_folder(Path(__file__).parent)))
+if "numba" in sys.modules:  # imported before us, it has read its environment
+    sys.modules["numba"].config.reload_config()

@@ -1,6 +1,8 @@
 """Compiled kernels are those of the present source."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import streams
@@ -28,3 +30,10 @@ def test_the_folder_is_set_before_numba_is_imported() -> None:
 
     assert os.environ["NUMBA_CACHE_DIR"] == numba.config.CACHE_DIR
     assert Path(os.environ["NUMBA_CACHE_DIR"]).parent.parent == Path(streams.__file__).parent
+
+
+def test_and_if_numba_was_imported_first() -> None:
+    """A benchmark that did so had its kernels kept file by file, and one went on with what it had inlined before."""
+    script = "import numba, streams, os; assert numba.config.CACHE_DIR == os.environ['NUMBA_CACHE_DIR'] != ''"
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from numba import njit, types
 from numba.experimental import structref
 
+from streams.engine.judged_books import Judged, judge_books
 from streams.engine.reach import radii
-from streams.engine.valuation import Judged, Numbers, judge_books, value_books
+from streams.engine.valuation import Numbers, value_books
 from streams.margin.parameters import F64, I64
 
 if TYPE_CHECKING:

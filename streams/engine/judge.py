@@ -24,6 +24,7 @@ from streams.engine.decisions import (
     told_prices,
 )
 from streams.engine.frame import judge_framed, value_framed
+from streams.engine.judged_books import Judged, judged_room
 from streams.engine.ledger import CROSS
 from streams.engine.report import decimal_text
 from streams.engine.restraint import HELD, can_order, restrained
@@ -35,9 +36,7 @@ from streams.engine.valuation import (
     MARGIN_CALL,
     OK,
     UNPRICED,
-    Judged,
     Numbers,
-    judged_room,
 )
 from streams.margin.parameters import F64, I64
 

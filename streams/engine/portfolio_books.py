@@ -14,9 +14,10 @@ import numpy.typing as npt
 from numba import njit
 
 from streams.engine.columns import Balances, Positions, grown
+from streams.engine.judged_books import Judged
 from streams.engine.posting import Terms
 from streams.engine.risk_model import RiskMarket, RiskModel, RiskView, Rows, risk_model
-from streams.engine.valuation import Judged, Levels, Numbers, gather, scratch, status_of
+from streams.engine.valuation import Levels, Numbers, gather, scratch, status_of
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, I64, Parameters, widened
 from streams.margin.portfolio import Room, room_for

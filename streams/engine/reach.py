@@ -14,9 +14,10 @@ from numba import njit
 
 from streams.engine.columns import Balances, Positions
 from streams.engine.exposures import Held
+from streams.engine.judged_books import INDEX, Judged, fetch_ahead
 from streams.engine.prefetch import FAR, prefetch
 from streams.engine.radius import BOTH, FALLS, GUARD, LEAN, RADIUS_MAX, RADIUS_MIN, RISES
-from streams.engine.valuation import BANKRUPT, INDEX, MARGIN_CALL, OK, UNPRICED, Judged, Levels, fetch_ahead
+from streams.engine.valuation import BANKRUPT, MARGIN_CALL, OK, UNPRICED, Levels
 from streams.margin.equity import haircut_value
 from streams.margin.parameters import F64, I32, I64, Parameters
 

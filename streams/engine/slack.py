@@ -21,13 +21,13 @@ from numba import njit
 
 from streams.engine.columns import Balances, Positions, grown
 from streams.engine.frame import radii_framed
+from streams.engine.judged_books import Judged
 from streams.engine.posting import Terms
 from streams.engine.radius import BOTH, KINDS, RADIUS_MIN, searched_radius
 from streams.engine.reach import UNKNOWN, floor_of
 from streams.engine.slots import ASLEEP, F32, I8, SLOTS, Slots, enter, loosen, pack, wake
 from streams.engine.valuation import (
     OK,
-    Judged,
     Levels,
     gather,
     scratch,

@@ -62,7 +62,7 @@ def requirement(p: Parameters, instrument: int, quantity: float, value: float) -
     return initial, maintenance
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def position_requirement(
     p: Parameters, instrument: int, quantity: float, mark: float, price: float
 ) -> tuple[float, float]:
