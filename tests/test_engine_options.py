@@ -83,6 +83,7 @@ def test_an_option_bought_for_what_has_no_price_is_unpriced() -> None:
     """Its value and its cost add up to nothing, which hides that nobody knows what either is worth."""
     made = Market((*STANDARD, CALL), None)
     made.marks({"BTC": 50_000.0}, {"BTC-C55": 1_000.0})
+    made.deposit("alice", "1", "BTC")
     made.fills(Fill("t", "alice", "BTC-C55", "1", "1000"))
     assert made.status("alice") == "unpriced"
     assert np.isnan(judged_now(made.shard, np.zeros(1, dtype=np.int64)).adjusted[0])

@@ -1,9 +1,9 @@
 """The seeded accounts with options, most of them on portfolio margin. Pure.
 
-Kinds: `neutral` (a call sold, its delta held in perpetuals), `spread` (a call sold, a dearer strike bought), `covered`
-(a call sold on coins that are there), `writer` (puts sold, half of them hedged by lower ones), `straddle` (both sides
-sold at the expiry that comes first), `changer` (small beside its money; goes from one margin model to the other and
-back). Of the first three a twin holds the same on the standard model.
+Kinds: `neutral` (a call bought and a put sold at one strike, against perpetuals sold), `spread` (a call sold, a dearer
+strike bought), `covered` (a call sold on coins that are there), `writer` (puts sold, half of them hedged by lower ones),
+`straddle` (both sides sold at the expiry that comes first), `changer` (small beside its money; goes from one margin
+model to the other and back). Of `neutral` and `spread` a twin holds the same on the standard model.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,17 +13,16 @@ from itertools import cycle, islice
 import numpy as np
 
 from streams.demo.books import Book
-from streams.demo.options import Volatilities, delta
 from streams.demo.universe import CASH, Universe
 from streams.demo.venue import CROSS
 
 STANDARD, PORTFOLIO = "standard", "portfolio"
 KINDS = ("neutral", "writer", "spread", "changer", "straddle", "covered")
-TWINS = ("neutral", "spread", "covered")
+TWINS = ("neutral", "spread")
 #: One account in so many has options; twins are among them where there are TWINNED_MIN.
 ONE_IN, TWINNED_MIN = 20, 2 * len(KINDS)
-#: Worth of the coins under the options sold, as a multiple of the account's money: middle and spread of a lognormal.
-SIZES = {"neutral": 1.5, "spread": 1.5, "covered": 0.8, "writer": 2.2, "straddle": 1.4, "changer": 0.05}
+#: Worth of the coins under the options, as a multiple of the account's money: middle and spread of a lognormal.
+SIZES = {"neutral": 1.5, "spread": 1.5, "covered": 0.8, "writer": 4.0, "straddle": 3.0, "changer": 0.05}
 SIZE_DEVIATION = 0.15
 
 
@@ -32,17 +31,12 @@ class OptionDesk:
 
     Parameters
     ----------
-    prices : of all coins and options at the start
-    volatilities : by which the options are worth that
+    prices : of all coins at the start
     """
 
-    def __init__(
-        self, universe: Universe, prices: Mapping[str, float], volatilities: Volatilities, time: int, seed: int
-    ) -> None:
+    def __init__(self, universe: Universe, prices: Mapping[str, float], seed: int) -> None:
         self._universe = universe
         self._prices = prices
-        self._volatilities = volatilities
-        self._time = time
         self._rng = np.random.default_rng((seed, 4))
         self._coins = sorted(universe.options())
         self._plain = next(coin for coin in self._coins if self._soon(coin))
@@ -70,7 +64,7 @@ class OptionDesk:
         return books
 
     def _book(self, account: str, kind: str, wanted: list[tuple[str, float]]) -> Book:
-        """Positions of so many units for each coin that options are sold on, sized to the account's money."""
+        """So many positions for each coin that options are held on, sized to the account's money."""
         coin = self._universe.instruments[wanted[0][0]].underlying
         money = float(np.clip(self._rng.lognormal(np.log(40_000), 0.6), 5_000, 500_000))
         units = money * SIZES[kind] * float(self._rng.lognormal(0.0, SIZE_DEVIATION)) / self._prices[coin]
@@ -89,10 +83,8 @@ class OptionDesk:
         )
 
     def _neutral(self, coin: str) -> list[tuple[str, float]]:
-        call = self._later(coin, "call")[-1]
-        contract, price = self._universe.options()[coin][call], self._prices[coin]
-        volatility = self._volatilities.volatility(coin, contract, price, self._time)
-        return [(call, -1.0), (f"{coin}-PERP", delta(contract, price, volatility, self._time))]
+        """A call bought and a put sold at one strike are worth what perpetuals are, of which as many are sold."""
+        return [(self._later(coin, "call")[0], 1.0), (self._later(coin, "put")[-1], -1.0), (f"{coin}-PERP", -1.0)]
 
     def _spread(self, coin: str) -> list[tuple[str, float]]:
         near, far = self._later(coin, "call")

@@ -22,6 +22,8 @@ CALM, FEAR = 0.55, 1.2
 SVI_A, SVI_B, RHO, MIDDLE, WIDTH = 0.8, 0.8, -0.3, 0.0, 0.25
 #: Log-moneyness of quoted points.
 POINTS = (-0.4, -0.2, 0.0, 0.2, 0.4)
+#: No option is worth less.
+LEAST = 1e-9
 #: Volatilities are told this often, and before they are old.
 TOLD_MS = 60_000
 SOURCE = "desk"
@@ -61,7 +63,7 @@ def day_name(expiry: int) -> str:
 
 
 def value(contract: Contract, price: float, volatility: float, time: int) -> float:
-    """What one option is worth at a price of its underlying, in what it is priced in: Black-76, forward at `price`.
+    """What one option is worth at a price of its underlying, in what it is priced in: Black-76, forward at `price`; > 0.
 
     >>> month = Contract("call", "50000", TERM_MS, False)
     >>> round(value(month, 50_000.0, 0.5, 0))
@@ -76,14 +78,7 @@ def value(contract: Contract, price: float, volatility: float, time: int) -> flo
         worth = sign * (price * _normal(sign * first) - strike * _normal(sign * (first - deviation)))
     else:
         worth = max(sign * (price - strike), 0.0)
-    return worth / price if contract.in_coins else worth
-
-
-def delta(contract: Contract, price: float, volatility: float, time: int) -> float:
-    """Units of the underlying that move as the option does, in dollars; before its expiry."""
-    deviation = volatility * math.sqrt((contract.expiry - time) / YEAR_MS)
-    first = math.log(price / float(contract.strike)) / deviation + 0.5 * deviation
-    return _normal(first) if contract.right == "call" else -_normal(-first)
+    return max(worth / price if contract.in_coins else worth, LEAST)
 
 
 class Volatilities:

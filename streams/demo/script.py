@@ -112,8 +112,7 @@ def prepare(bars: Bars, *, accounts: int, seed: int, step_ms: int, with_options:
     volatilities = Volatilities(listed.options(), prices)
     plain = accounts - (accounts // ONE_IN if with_options is None else with_options)
     books = Desk(listed, prices, seed).draw(plain)
-    desk = OptionDesk(listed, volatilities.priced(prices, first.time), volatilities, first.time, seed)
-    books += desk.draw(plain + 1, accounts)
+    books += OptionDesk(listed, prices, seed).draw(plain + 1, accounts)
     return Script(
         bars=bars,
         step_ms=step_ms,

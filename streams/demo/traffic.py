@@ -15,7 +15,7 @@ TOP_UP_SHARE, TOP_UP_SIZE = 0.4, 0.25
 RATE = 0.0001  # middle and deviation of a funding rate
 #: How likely a changer goes over to the other margin model at one moment; not in the first ones, in which options may
 #: have no volatility yet.
-CHANGE_SHARE, CHANGES_FROM = 0.1, 3
+CHANGE_SHARE, CHANGES_FROM = 0.25, 3
 
 
 class Traffic:

@@ -15,7 +15,7 @@ from tests.demo_line import EngineLine, played
 from tests.faults.changes import Changes
 from tests.golden.journals import HERE, write_journal
 
-SEED, BARS, STEP_MS, ACCOUNTS, WITH_OPTIONS = 20251010, 6, 15_000, 30, 20
+SEED, BARS, STEP_MS, ACCOUNTS, WITH_OPTIONS, ASKING = 20251010, 6, 15_000, 30, 20, 3
 
 
 class Restless(EngineLine):
@@ -23,12 +23,12 @@ class Restless(EngineLine):
 
     def __init__(self, script: Script) -> None:
         super().__init__()
-        self._changes = Changes(script.books, random.Random(SEED), share=0.2)
+        self._changes = Changes(script.books, random.Random(SEED), share=0.9)
 
     async def send(self, messages: Iterable[Message]) -> None:
         sent = list(messages)
         if any(message.topic == "oracle-prices" for message in sent) and self.summaries:
-            sent += self._changes.next()
+            sent += [message for _ in range(ASKING) for message in self._changes.next()]
         for message in sent:
             self._changes.note(message)
         await super().send(sent)
