@@ -10,8 +10,8 @@ from streams.demo.books import Book
 from streams.demo.option_books import PORTFOLIO, STANDARD
 from streams.demo.venue import MAKERS, Message
 
-#: How likely one more of them asks beside a message.
-SHARE = 0.01
+#: How likely one of them asks beside a message.
+SHARE = 0.04
 
 
 class Changes:

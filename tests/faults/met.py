@@ -18,9 +18,10 @@ TO_PORTFOLIO, TO_STANDARD = "switches to portfolio margin", "switches to the sta
 REFUSED = "switches refused"
 SHARES, OPTION_SHARES = "liquidations by share of a book", "liquidations by share of a book with options"
 SETTLED, PAID_OUT = "options expired", "option positions paid out"
-#: What must have happened in every run of the market; which positions are left when an option expires is chance where
-#: it expires by the wall clock.
-ALWAYS = (HEDGED, TO_PORTFOLIO, TO_STANDARD, REFUSED, SHARES, OPTION_SHARES, SETTLED)
+#: What must have happened in every run of the market; and on the event clock, too. By the wall clock it is chance how
+#: far prices have gone when somebody asks for the other model, and who holds an option when it expires.
+ALWAYS = (HEDGED, TO_PORTFOLIO, TO_STANDARD, SHARES, OPTION_SHARES, SETTLED)
+IN_EVENT_TIME = (REFUSED, PAID_OUT)
 
 
 class Met:

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.journal import Block
 from streams.engine.shard import Shard
-from tests.faults.met import ALWAYS, PAID_OUT, Met
+from tests.faults.met import ALWAYS, IN_EVENT_TIME, Met
 from tests.golden.journals import HERE, decisions, read_journal
 
 SCENARIOS = sorted(path.parent for path in HERE.glob("*/journal.bin"))
@@ -43,7 +43,7 @@ def test_the_portfolios_have_everything_in_them() -> None:
         met.before(block)
         met.after(block, shard.apply(offset, data))
     counts = met.end()
-    assert [what for what in (*ALWAYS, PAID_OUT) if not counts[what]] == [], counts
+    assert [what for what in (*ALWAYS, *IN_EVENT_TIME) if not counts[what]] == [], counts
 
 
 def test_the_crash_has_everything_in_it() -> None:
