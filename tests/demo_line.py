@@ -54,9 +54,7 @@ class EngineLine:
         self._volatilities = VolatilityPartition(
             topic="volatilities", partition=0, fault_of=lambda row: fault_of(Volatility.of(row)), **LIMITS
         )
-        self._oracle = OraclePartition(
-            0, 1, heartbeat_ms=1_000, quote_age_ms_max=60_000, max_source_skew_ms=LAG_MS
-        )
+        self._oracle = OraclePartition(0, 1, heartbeat_ms=1_000, quote_age_ms_max=60_000, max_source_skew_ms=LAG_MS)
         self._told: set[str] = set()
         self._offsets: defaultdict[str, int] = defaultdict(int)
         self._now_ms = 0

@@ -70,7 +70,7 @@ def test_everything_is_taken_and_the_books_balance(run: tuple[Script, Kept, Scor
     script, line, score = run
     checks = closing_checks(script, score, [shard_view(shard) for shard in line.shards], seeded=False)
     assert [check for check in checks if not check.holds] == []
-    assert set(book.kind for book in script.books) > set(KINDS)
+    assert {book.kind for book in script.books} > set(KINDS)
     changed = [model for told in line.models[len(script.books) :] for model in told.values()]
     assert set(changed) == {"standard", "portfolio"}
     settled = {shard.terms.instruments[number] for shard in line.shards for number in shard.settled}

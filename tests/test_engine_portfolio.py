@@ -207,7 +207,10 @@ def test_a_switch_is_cautious_while_a_price_is_suspect() -> None:
 @pytest.mark.parametrize(
     ("source", "place"),
     [
-        ({"topic": "accounts", "partition": 3, "first": 17, "next": 18}, {"source_topic": "accounts", "source_partition": "3"}),
+        (
+            {"topic": "accounts", "partition": 3, "first": 17, "next": 18},
+            {"source_topic": "accounts", "source_partition": "3"},
+        ),
         (None, {}),
     ],
 )

@@ -1,9 +1,9 @@
 """The seeded accounts with options, most of them on portfolio margin. Pure.
 
 Kinds: `neutral` (a call bought and a put sold at one strike, against perpetuals sold), `spread` (a call sold, a dearer
-strike bought), `covered` (a call sold on coins that are there), `writer` (puts sold, half of them hedged by lower ones),
-`straddle` (both sides sold at the expiry that comes first), `changer` (small beside its money; goes from one margin
-model to the other and back). Of `neutral` and `spread` a twin holds the same on the standard model.
+strike bought), `covered` (a call sold on coins that are there), `writer` (puts sold, half of them hedged by lower
+ones), `straddle` (both sides sold at the expiry that comes first), `changer` (small beside its money; goes from one
+margin model to the other and back). Of `neutral` and `spread` a twin holds the same on the standard model.
 """
 
 from collections.abc import Callable, Mapping

@@ -63,7 +63,7 @@ def day_name(expiry: int) -> str:
 
 
 def value(contract: Contract, price: float, volatility: float, time: int) -> float:
-    """What one option is worth at a price of its underlying, in what it is priced in: Black-76, forward at `price`; > 0.
+    """What one option is worth, > 0, at a price of its underlying, in what it is priced in: Black-76, forward there.
 
     >>> month = Contract("call", "50000", TERM_MS, False)
     >>> round(value(month, 50_000.0, 0.5, 0))

@@ -119,7 +119,7 @@ class Instrument:
         return scaled_text(ticks, self.price_precision)
 
     def ticks(self, price: float, side: int) -> int:
-        """A price in ticks, one at least, rounded against who trades: up for a buyer (side 1), down for a seller (-1)."""
+        """A price in ticks, at least 1, rounded against who trades: up for a buyer (side 1), down for a seller (-1)."""
         exact = price * 10**self.price_precision
         return max(1, math.ceil(exact) if side > 0 else math.floor(exact))
 

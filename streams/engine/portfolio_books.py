@@ -119,12 +119,13 @@ class PortfolioBooks:
             return numbers
         marks, prices = (sides.low_marks, sides.high_marks), (sides.low_prices, sides.high_prices)
         which = np.arange(len(model.unit), dtype=np.int32)
-        tables = [model.table(model.rows(self._market(shard, m, p)), which) for m in marks for p in prices]
+        ll, lh, hl, hh = (model.table(model.rows(self._market(shard, m, p)), which) for m in marks for p in prices)
         entries = shard.ledger.positions, shard.ledger.balances, shard.posting
         whole = model.units, model.correlations, model.coin
         room, p = room_for(model.units), self._parameters(shard)
         own = model.table(model.rows(self._market(shard, marks[0], prices[0])), which)
-        found = cautious_portfolio(p, SideTables(*tables, own), *whole, *entries, sides, books[rows], room)
+        tables = SideTables(ll, lh, hl, hh, own)
+        found = cautious_portfolio(p, tables, *whole, *entries, sides, books[rows], room)
         initial_equity, initial = numbers.initial_equity.copy(), numbers.initial.copy()
         initial_equity[rows], initial[rows] = found
         return numbers._replace(initial_equity=initial_equity, initial=initial)

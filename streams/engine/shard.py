@@ -193,9 +193,7 @@ class Shard:
         self.window = self.window or self.terms.rules.duplicate_window
         return self.window
 
-    def _posted(
-        self, source_offset: I64, books: I64, outcome: Any, settled: I64
-    ) -> tuple[I64, list[tuple[int, str]]]:
+    def _posted(self, source_offset: I64, books: I64, outcome: Any, settled: I64) -> tuple[I64, list[tuple[int, str]]]:
         """Books that rows were applied to or that were `settled`, and the rows that were out of range."""
         self.grow()
         self.touched.update(self.ledger.book_account[books])

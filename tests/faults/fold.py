@@ -120,7 +120,8 @@ def _fold_problems(evidence: Evidence, blocks: Blocks, script: Script | None, fo
             yield from _sequence_problems(f"{topic}[{partition}]", got, fold.outputs.get(topic, []))
         letters = [(record.key, record.value) for record in shard_letters(evidence, partition)]
         compared["dead letters of shards"] += len(letters)
-        yield from _sequence_problems(f"dead letters of shard {partition}", letters, fold.outputs.get("dead-letters", []))
+        wanted_letters = fold.outputs.get("dead-letters", [])
+        yield from _sequence_problems(f"dead letters of shard {partition}", letters, wanted_letters)
         summaries = evidence.last("margin-accounts", partition)
         compared["account summaries"] += len(summaries)
         yield from _table_problems(f"margin-accounts[{partition}]", summaries, fold.last("margin-accounts"), json.loads)
@@ -188,7 +189,8 @@ def _id_problems(evidence: Evidence) -> Iterator[str]:
 
 def _offset_problems(evidence: Evidence) -> Iterator[str]:
     """Everything read: behind a committed offset of the journal only transaction markers may follow."""
-    for role, topics in (("ingest", (*SOURCES, "volatilities")), ("oracle", ("oracle-prices",)), ("margin", ("journal",))):
+    roles = {"ingest": (*SOURCES, "volatilities"), "oracle": ("oracle-prices",), "margin": ("journal",)}
+    for role, topics in roles.items():
         for topic in topics:
             for partition, records in evidence.records[topic].items():
                 offset = evidence.committed[role].get((topic, partition), 0)

@@ -1,4 +1,4 @@
-"""What a fold met of options and of both margin models: a run in which none of it happened would prove nothing of it."""
+"""What a fold met of options and of both margin models: a run without any of it would prove nothing of it."""
 
 from __future__ import annotations
 

@@ -36,9 +36,7 @@ class Restless(EngineLine):
 
 def record() -> list[bytes]:
     """The whole story."""
-    script = prepare(
-        market(SEED, count=BARS), accounts=ACCOUNTS, seed=SEED, step_ms=STEP_MS, with_options=WITH_OPTIONS
-    )
+    script = prepare(market(SEED, count=BARS), accounts=ACCOUNTS, seed=SEED, step_ms=STEP_MS, with_options=WITH_OPTIONS)
     line = Restless(script)
     asyncio.run(played(script, line))
     return line.journals[0]
