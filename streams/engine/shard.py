@@ -136,9 +136,8 @@ class Shard:
                 books = np.arange(self.ledger.books, dtype=np.int64)
             elif block.kind == "marks":
                 books = self.slack.woken(self)
-                others = self.portfolio.books()
-                if reached.size or others.size:
-                    books = distinct(np.concatenate((books, reached, others)))
+                if reached.size:
+                    books = distinct(np.concatenate((books, reached)))
             touched = distinct(np.concatenate((posted, settled))) if settled.size else posted
             decisions, due = judge.judge(self, offset, books, touched)
             if block.kind == "marks" and (turns := summaries.sweep(self, everybody=not was_live)).size:
