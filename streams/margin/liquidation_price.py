@@ -22,7 +22,7 @@ FACTOR_MAX = 1e9
 JUMP = 1e-12
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def _excess(p: Parameters, book: Book, moved: Book, net: F64, underlying: int, factor: float) -> float:
     """Adjusted equity minus maintenance margin with the underlying at `factor`; `moved` and `net` are scratch."""
     for j in range(book.instrument.shape[0]):
@@ -99,7 +99,7 @@ def _net_factors(p: Parameters, book: Book, underlying: int, factors: list[float
                 factors.append((-constant + root) / (2.0 * direct))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def _bisect(
     p: Parameters, book: Book, moved: Book, net: F64, underlying: int, low: float, high: float, rising: bool
 ) -> float:
@@ -117,7 +117,7 @@ def _bisect(
     return high if rising else low
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def _curved(p: Parameters, book: Book, underlying: int) -> bool:
     """Whether the excess is no straight line between bends: a value moves with the factor's square or inverse."""
     for j in range(book.instrument.shape[0]):
@@ -128,7 +128,7 @@ def _curved(p: Parameters, book: Book, underlying: int) -> bool:
     return False
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def _turn(
     p: Parameters, book: Book, moved: Book, net: F64, underlying: int, low: float, high: float, sign: float
 ) -> float:

@@ -12,7 +12,7 @@ from streams.margin.parameters import Parameters
 from streams.margin.standard_options import OptionRates, short_charge
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def notional(p: Parameters, instrument: int, quantity: float, mark: float, price: float) -> float:
     """|quantity| x multiplier x mark in the reporting currency, >= 0; inverse: |quantity| x multiplier / mark coins.
 
@@ -28,7 +28,7 @@ def notional(p: Parameters, instrument: int, quantity: float, mark: float, price
     return size * mark * price
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def requirement(p: Parameters, instrument: int, quantity: float, value: float) -> tuple[float, float]:
     """Initial and maintenance margin of a position of notional `value`, both >= 0, initial >= maintenance.
 

@@ -40,7 +40,7 @@ class OptionRates(NamedTuple):
     unpaired_maintenance: float
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def short_charge(
     rates: OptionRates, right: float, size: float, index_price: float, strike: float, mark: float
 ) -> tuple[float, float]:

@@ -126,6 +126,8 @@ def replay_command(
                 followed(replay(recorded_items(recording, list(runs), runs), runs, plan.stretch, recording.name), total)
         if hashes is not None:
             write_chains(hashes, {run.partition: run.chain for run in runs.values()})
+    except BrokenPipeError:
+        raise  # nobody reads on: click ends without a word
     except (RecordingError, OSError) as error:
         click.echo(f"crossmargin replay: {error}", err=True)
         sys.exit(2)

@@ -183,9 +183,10 @@ class RawFold:
             refused = self._refused[number]
             if 0 < self._taken[number] <= refused.total():
                 (code, _), *_ = refused.most_common(1)
+                clock = "; of topics, terms hold from their Kafka timestamps, or else take --clock event"
                 raise RecordingError(
                     f"messages must be of {source.topic}, found all {self._taken[number]:,} refused, most as {code} "
-                    f"({source.name})"
+                    f"({source.name}{clock if code.startswith('unknown_') else ''})"
                 )
 
     def _mark(self, time_ms: int) -> MarksUpdate | None:
