@@ -21,7 +21,7 @@ from streams.engine.valuation import Levels, Numbers, gather, scratch, status_of
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, I64, Parameters, widened
 from streams.margin.portfolio import Room, room_for
-from streams.margin.portfolio_book import book_risk, uncut
+from streams.margin.portfolio_book import book_risk_within, legs_for, uncut
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
 
@@ -203,10 +203,10 @@ def _value(
     for book in books:
         most = max(most, positions.size[book])
         assets = max(assets, balances.size[book])
-    entries = scratch(most, assets)
+    entries, legs = scratch(most, assets), legs_for(most, assets)
     for at in range(books.shape[0]):
         book = gather(p, positions, balances, terms, marks, prices, books[at], entries)
-        found = book_risk(p, table, units, correlations, coin, book, 0.0, room)
+        found = book_risk_within(p, table, units, correlations, coin, book, 0.0, room, legs)
         numbers[0, at], numbers[1, at], numbers[2, at] = found.equity, found.adjusted, found.initial_equity
         numbers[3, at], numbers[4, at] = found.initial, found.maintenance
         numbers[5, at] = found.risk.additive_loss - found.risk.grid_loss
