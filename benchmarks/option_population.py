@@ -1,7 +1,8 @@
-"""Accounts on portfolio margin, drawn from a seed over an option chain, in a shard of their own; and marks blocks for it.
+"""Accounts on portfolio margin, drawn from a seed over an option chain, in a shard of their own; and its marks blocks.
 
 Ten legs each: nine options, most of them about as much sold as bought at strikes around the money, and the perpetual
-that takes most of their delta away. Money beside them is drawn so that adjusted equity is 1.3 times maintenance margin or more.
+that takes most of their delta away. Money beside them is drawn so that adjusted equity is 1.3 times maintenance margin
+or more.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import sqrt
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class RiskTwins(Twins):
         instrument("SOL-PERP"),  # of no unit, and no price at first
         *OPTIONS.values(),
     )
-    sizes = {
+    sizes: ClassVar = {
         "BTC-PERP": (0.05, 0.2, 0.5),
         "BTC-COIN": (20, 100),
         "BTC-DEC": (0.05, 0.3),
@@ -128,7 +128,9 @@ class RiskTwins(Twins):
         """Books of every sort, most of them well enough."""
         self.marks(mode="catching_up")
         rows = [Leg(f"a{at}", name, str(dice.choice((15_000, 40_000, 120_000)))) for at, name in enumerate(ACCOUNTS)]
-        rows += [Leg(f"b{at}", name, dice.choice(("0.1", "0.5", "-0.05", "0")), "BTC") for at, name in enumerate(ACCOUNTS)]
+        rows += [
+            Leg(f"b{at}", name, dice.choice(("0.1", "0.5", "-0.05", "0")), "BTC") for at, name in enumerate(ACCOUNTS)
+        ]
         self.play("collateral", *rows)
         for name in ACCOUNTS:
             own = [self.fill(dice)._replace(account=name, mode="cross") for _ in range(dice.randrange(1, 5))]

@@ -5,9 +5,9 @@ that never grow faster than those sums (the largest of losses, a part of a net a
 since is at most the sum of |quantity| x what each of its rows has drifted by, whatever has moved them: prices,
 volatilities, forwards, discounts, or time.
 
-A row drifts in three ways, each taken relative to a *scale*, about what a move of its price by 1 does: in worth, in what
-it makes the requirement, and in delta. The drift of a unit is the largest of its rows in any of them. A scale only
-says how tight the bound is, never whether it holds.
+A row drifts in three ways, each taken relative to a *scale*, about what a move of its price by 1 does: in worth, in
+what it makes the requirement, and in delta. The drift of a unit is the largest of its rows in any of them. A scale
+only says how tight the bound is, never whether it holds.
 """
 
 from typing import NamedTuple

@@ -1,8 +1,8 @@
 """Which books on portfolio margin what has happened to the risk table can matter to; the others are left alone.
 
-As streams.engine.slack for the standard model: a book judged is anchored with all others of that moment, and woken when
-the drift (streams.engine.drift) since is as large as its radius (streams.engine.drift_radius). Here an anchor is a whole
-sketch of the table, so they are fewer, and one is taken only for enough books at once: the rest stay loose.
+As streams.engine.slack for the standard model: a book judged is anchored with all others of that moment, and woken
+when the drift (streams.engine.drift) since is as large as its radius (streams.engine.drift_radius). Here an anchor is a
+whole sketch of the table, so they are fewer, and one is taken only for enough books at once: the rest stay loose.
 """
 
 from __future__ import annotations

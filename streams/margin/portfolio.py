@@ -63,7 +63,7 @@ def room_for(units: RiskUnits) -> Room:
     )
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
 def portfolio_risk(
     table: RiskTable,
     units: RiskUnits,

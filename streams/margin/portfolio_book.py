@@ -57,7 +57,7 @@ def uncut(p: Parameters, coin: I32, unit: I32) -> Parameters:
 
 
 class Legs(NamedTuple):
-    """Scratch of `book_risk_within`: net amounts by slot, then rows of the risk table and how much of each; `legs_for`."""
+    """Scratch of `book_risk_within`: net amounts by slot; rows of the risk table, and how much of each (`legs_for`)."""
 
     net: F64
     row: I32
@@ -73,9 +73,9 @@ def legs_for(positions: int, assets: int) -> Legs:
 
 @njit(cache=True, error_model="numpy", _nrt=False)
 def write_legs(table: RiskTable, coin: I32, book: Book, net: F64, row: I32, quantity: F64) -> int:
-    """Write rows of the risk table that a book holds, and how much of each, sorted by line; equals as the book has them.
+    """Write rows of the risk table that a book holds, and how much of each; how many they are.
 
-    How many they are.
+    Sorted by line, equals as the book has them.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def priced_legs(table: RiskTable, row: I32) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
 def book_risk_within(
     p: Parameters,
     table: RiskTable,
