@@ -46,7 +46,8 @@ class PortfolioBooks:
     ----------
     model : of the terms; None where no risk unit is published: all books are then on the standard model
     on : by book, whether its account is on portfolio margin; isolated books never are
-    offset : by book, what offsets between units took off its losses when it was last judged
+    offset : by book, what offsets between units took off its losses when it was last judged; inf where a value at
+        risk counts too
     """
 
     def __init__(self) -> None:
@@ -210,6 +211,8 @@ def _value(
         numbers[0, at], numbers[1, at], numbers[2, at] = found.equity, found.adjusted, found.initial_equity
         numbers[3, at], numbers[4, at] = found.initial, found.maintenance
         numbers[5, at] = found.risk.additive_loss - found.risk.grid_loss
+        if found.risk.value_at_risk > 0.0:  # the drift of the table says nothing of it
+            numbers[5, at] = np.inf
 
 
 @njit(cache=True, error_model="numpy")
