@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from streams.engine.cautious import Sides
+from streams.engine.cautious_portfolio import SideTables, cautious_portfolio
 from streams.engine.columns import Balances, Positions, grown
 from streams.engine.judged_books import Judged
 from streams.engine.posting import Terms
@@ -114,6 +116,24 @@ class PortfolioBooks:
         for column, found in zip(columns, own, strict=False):
             column[rows] = found
         return Numbers(*columns)
+
+    def cautious(self, shard: Shard, books: I64, numbers: Numbers, sides: Sides) -> Numbers:
+        """The same with the initial numbers of books on portfolio margin at the worse sides of suspect prices."""
+        rows, model = self.rows_of(books), self.model
+        if model is None or not rows.size:
+            return numbers
+        marks, prices = (sides.low_marks, sides.high_marks), (sides.low_prices, sides.high_prices)
+        which = np.arange(len(model.unit), dtype=np.int32)
+        ll, lh, hl, hh = (model.table(model.rows(self._market(shard, m, p)), which) for m in marks for p in prices)
+        entries = shard.ledger.positions, shard.ledger.balances, shard.posting
+        whole = model.units, model.correlations, model.coin
+        room, p = room_for(model.units), self.parameters(shard)
+        own = model.table(model.rows(self._market(shard, marks[0], prices[0])), which)
+        tables = SideTables(ll, lh, hl, hh, own)
+        found = cautious_portfolio(p, tables, *whole, *entries, sides, books[rows], room)
+        initial_equity, initial = numbers.initial_equity.copy(), numbers.initial.copy()
+        initial_equity[rows], initial[rows] = found
+        return numbers._replace(initial_equity=initial_equity, initial=initial)
 
     def rows_of(self, books: I64) -> I64:
         """Where in `books` those on portfolio margin stand."""
