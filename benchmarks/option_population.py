@@ -131,9 +131,10 @@ def shard_of(listing: Listed, market: Market, accounts: int, seed: int) -> Shard
     shard = Shard(0)
     rules = {"id": "~engine", "kind": "engine", "version": 1, "summary_interval_ms": 1 << 50}
     rules["reporting_currency"] = CASH
-    records = [Asset(id=CASH, precision=6), Asset(id=COIN, precision=8), _perpetual()]
-    records += [_instrument(option) for option in listing.options]
-    terms = [{**normalised(record), "version": 1} for record in (*records, UNIT)]
+    assets = Asset(id=CASH, precision=6), Asset(id=COIN, precision=8)
+    instruments = _perpetual(), *map(_instrument, listing.options)
+    records = [*map(normalised, assets), *map(normalised, instruments), normalised(UNIT)]
+    terms = [{**record, "version": 1} for record in records]
     shard.apply(0, Block(kind="terms", terms=[rules, *terms]).encode())
     shard.ledger.numbers([name_of(number) for number in range(accounts)])
     shard.grow()
@@ -192,13 +193,27 @@ def _name(option: Option) -> str:
 
 
 def _perpetual() -> Instrument:
-    rates = {"initial_margin": "0.1", "maintenance_margin": "0.05"}
-    common = {"underlying": COIN, "settlement": CASH, "price_precision": 1, "quantity_precision": 1}
-    return Instrument(id=PERPETUAL, type="perpetual", **common, **rates)
+    return Instrument(
+        id=PERPETUAL,
+        type="perpetual",
+        underlying=COIN,
+        settlement=CASH,
+        price_precision=1,
+        quantity_precision=1,
+        initial_margin="0.1",
+        maintenance_margin="0.05",
+    )
 
 
 def _instrument(option: Option) -> Instrument:
-    common = {"underlying": COIN, "settlement": CASH, "price_precision": 1, "quantity_precision": 1}
-    right = "call" if option.right > 0 else "put"
-    own = {"option_type": right, "strike": f"{option.strike:.0f}", "expiry": option.expiry}
-    return Instrument(id=_name(option), type="option", **common, **own)
+    return Instrument(
+        id=_name(option),
+        type="option",
+        underlying=COIN,
+        settlement=CASH,
+        price_precision=1,
+        quantity_precision=1,
+        option_type="call" if option.right > 0 else "put",
+        strike=f"{option.strike:.0f}",
+        expiry=option.expiry,
+    )

@@ -69,6 +69,7 @@ class RiskTwins(Twins):
         "SOL-PERP": (0.5,),
         **dict.fromkeys(OPTIONS, (0.1, 0.5)),
     }
+    halvings = 30
     kinds = ("marks", "marks", "marks", "marks", "line", "line", "line", "fills", "collateral", "doubt", "rare")
 
     def __init__(self, dice: Random) -> None:

@@ -72,6 +72,7 @@ class Twins:
     terms: tuple[Any, ...] = TERMS
     sizes: Mapping[str, tuple[float, ...]] = SIZES
     kinds: tuple[str, ...] = KINDS
+    halvings = 70  # on the way to a line
 
     def __init__(self, *terms: Any) -> None:
         self.swift, self.full = Market((), None), Market((), None)
@@ -188,7 +189,7 @@ class Twins:
         if (self.statuses() == start).all():
             table[name] = here
             return
-        for _ in range(70):
+        for _ in range(self.halvings):
             table[name] = (safe + crossed) / 2
             if (self.statuses() == start).all():
                 safe = table[name]

@@ -85,15 +85,16 @@ class Drifts:
 
     def woken(self, shard: Shard) -> I64:
         """The anchored books that the newest prices may matter to, ascending; each must be judged and anchored anew."""
-        if not self._live.any() or self._model is not shard.portfolio.model:
+        model = self._model
+        if not self._live.any() or model is None or model is not shard.portfolio.model:
             found = np.nonzero(self._anchor >= 0)[0]
         else:
-            units = len(self._live), len(self._model.symbols) + 2
+            units = len(self._live), len(model.symbols) + 2
             drift, now = np.zeros(units), self._now(shard)
             p, fixed = shard.portfolio.parameters(shard), _fixed(shard)
             table = shard.portfolio.table(shard)
             for at in np.nonzero(self._live)[0]:
-                what = p, table, self._model.units, self._model.coin, fixed
+                what = p, table, model.units, model.coin, fixed
                 drifts(*what, self._then[at], self._scale[at], now, drift[at, :-1])
             drift[:, -1] = drift.max(axis=1)
             drift *= 1.0 + SAFE
