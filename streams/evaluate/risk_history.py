@@ -61,7 +61,7 @@ def stated(known: Factors) -> dict[str, Any]:
         **{name: repr(getattr(tail, name)) for name in ("decay", "value_at_risk_level", "shortfall_level", "floor")},
         **{name: repr(getattr(rules, name)) for name in ("buffer", "shrink", "fall", "rise", "stress")},
         "returns": {unit: [repr(r) for r in known.returns[:, at].tolist()] for at, unit in enumerate(known.units)},
-        "margined": {unit: repr(float(margined[at])) for at, unit in enumerate(known.units)},
+        "margined": {unit: repr(float(margined[at])) for at, unit in enumerate(known.units) if margined[at] > 0.0},
     }
 
 
