@@ -117,12 +117,13 @@ def test_options_are_valued_at_past_moves() -> None:
     market = Market((*STANDARD, UNIT, CALL), PRICES)
     market.settings(PORTFOLIO)
     market.collateral(Leg("d", "alice", "60000"))
-    value = option_value(1.0, 50_000.0, 50_000.0, 30.0 / 365.0, 0.5, 1.0)
+    deviation = 0.5 * math.sqrt(30.0 / 365.0)
+    value = option_value(1.0, 50_000.0, 50_000.0, deviation, 1.0)
     market.marks({"BTC": 50_000.0}, {"BTC-C": value}, made_of={"BTC-C": (0.5, 50_000.0, 1.0)})
     market.fills(Fill("f", "alice", "BTC-C", "-2", "2800"))
     now = wild(0.03)
     market.apply(told(None, now, market.time))
-    moved = [option_value(1.0, 50_000.0 * (1.0 + s), 50_000.0, 30.0 / 365.0, 0.5, 1.0) for s in now.moves[:, 0]]
+    moved = [option_value(1.0, 50_000.0 * (1.0 + s), 50_000.0, deviation, 1.0) for s in now.moves[:, 0]]
     exact = tail_requirement(2.0 * (np.array(moved) - value), RULES.tail)
     assert float(section(market)["value_at_risk"]) == pytest.approx(exact, rel=0.01)
     assert section(market)["binds"] == "value_at_risk"
