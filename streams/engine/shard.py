@@ -62,6 +62,7 @@ class Shard:
         self.prices.arrange(self.terms)
         self._plain = self.terms.parameters()
         self._options = bool(self._plain.right.any())
+        self._underlyings = [self.terms.underlying(i) for i in instruments]
         self.parameters = self._at_prices()
         self.portfolio.arrange(self)
         expiry = {i: self.terms.records[name].get("expiry") for i, name in enumerate(self.terms.instruments)}
@@ -136,9 +137,8 @@ class Shard:
                 books = np.arange(self.ledger.books, dtype=np.int64)
             elif block.kind == "marks":
                 books = self.slack.woken(self)
-                others = self.portfolio.books()
-                if reached.size or others.size:
-                    books = distinct(np.concatenate((books, reached, others)))
+                if reached.size:
+                    books = distinct(np.concatenate((books, reached)))
             touched = distinct(np.concatenate((posted, settled))) if settled.size else posted
             decisions, due = judge.judge(self, offset, books, touched)
             if block.kind == "marks" and (turns := summaries.sweep(self, everybody=not was_live)).size:
@@ -153,8 +153,8 @@ class Shard:
         own = widened(self._plain, self.prices.widenings) if self.prices.widening else self._plain
         if not self._options:
             return own
-        symbols = map(self.terms.underlying, range(len(self.terms.instruments)))
-        return own._replace(index_price=np.array([self.prices.index.get(symbol, np.nan) for symbol in symbols]))
+        index = self.prices.index
+        return own._replace(index_price=np.array([index.get(symbol, np.nan) for symbol in self._underlyings]))
 
     def _mark(self, block: Block) -> I64:
         """Take in a marks block; the books whose haircuts it changes."""
