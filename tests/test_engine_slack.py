@@ -3,14 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmarks.population import draw
-from benchmarks.slack_days import DAYS, Race, day_of, ticks_of
-from streams.demo.universe import universe
+from benchmarks.slack_days import DAYS, day_of, race
 from streams.engine.judge import judged_now
 from streams.engine.slots import LOOSE, SLOTS
-from streams.engine.state import records, restore, state_hash
+from streams.engine.state import records, restore
 from streams.engine.valuation import STATUSES
-from streams.replay.bars import DAY_MS
 from tests.builders import PRICES, STANDARD, Fill, Market, control, events, instrument
 from tests.journals import TERMS
 
@@ -168,18 +165,13 @@ def test_real_crashes_are_decided_as_by_judging_everything(day: str) -> None:
     if bars is None:
         pytest.skip(f"needs the price file of {day}: see benchmarks/slack_days.py")
     since = bars.start + int(STEEPEST[day] * HOUR_MS)
-    walk = ticks_of(bars.between(since, since + HOUR_MS), 60_000)
-    first = next(walk)
-    listed = universe(first.prices, bars.end + DAY_MS)
-    race = Race(draw(listed, first.prices, accounts=300, leverage=4.0, seed=7), first, 7)
-    for tick in walk:
-        race.tick(tick)
-    assert race.found.different == 0
-    assert race.found.decisions > 20
-    assert state_hash(race.swift) == state_hash(race.plain)
-    assert np.mean(race.found.share) < 0.5
-    status = judged_now(race.swift, np.arange(race.swift.ledger.books)).status
-    open_step = race.swift.standing.step[: race.swift.ledger.books] > 0
-    stands = race.swift.standing.status[: race.swift.ledger.books]
+    run = race(bars.between(since, since + HOUR_MS), accounts=300, leverage=4.0, step_ms=60_000, seed=7)
+    assert run.found.different == 0
+    assert run.found.decisions > 20
+    assert len(run.found.full) == len(run.found.indexed)
+    assert np.mean(run.found.share) < 0.5
+    status = judged_now(run.shard, np.arange(run.shard.ledger.books)).status
+    open_step = run.shard.standing.step[: run.shard.ledger.books] > 0
+    stands = run.shard.standing.status[: run.shard.ledger.books]
     settled = ~open_step & (stands != STATUSES.index("bankrupt"))
     assert (status[settled] == stands[settled]).all()
