@@ -31,7 +31,7 @@ Json = dict[str, Any]
 #: Digits that a document's numbers may have at most.
 _DIGITS = Context(prec=38)
 _OPTION_TERMS = (
-    *("option_type", "strike", "option_margin", "liquidation_fee"),
+    *("option_type", "strike", "option_margin", "settlement_window_ms", "liquidation_fee"),
     *("multiplier", "price_precision", "quantity_precision"),
 )
 _RATES = (
