@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, str] = {
     "ingest": "benchmarks.ingest",
     "revaluation": "benchmarks.revaluation",
     "option_books": "benchmarks.option_books",
+    "portfolio": "benchmarks.portfolio",
     "slack_days": "benchmarks.slack_days",
     "doubts": "benchmarks.doubts",
     "oracle_faults": "benchmarks.oracle_faults",

@@ -6,6 +6,9 @@ nothing of Kafka or of the engine.
 
 Bytes: `xmj1` | crc32 of all that follows | header length | header (JSON, keys sorted) | zero padding to 8 |
 each column in header order, little-endian, each padded to 8.
+
+The header's `rules_version` is all that equal bits of decisions are bound to: whoever folds by these rules gets the
+same bytes, with any libraries on any processor (docs/replay.md, Bits). So the header names no library.
 """
 
 import struct

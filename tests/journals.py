@@ -1,7 +1,7 @@
 """Hypothesis strategies for journals: a small market in trouble, told as steps of `tests.builders.Market`.
 
 Few accounts, few instruments, few ids and wild prices of every state, so that calls, liquidations, bankruptcies, late
-fills, repetitions and expiries all happen within a dozen blocks.
+fills, repetitions and expiries all happen within a dozen blocks. With options there is portfolio margin, too.
 """
 
 from random import Random
@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from schemas.journal import liquidation_id
+from schemas.risk_terms import Correlations, RiskUnit
+from streams.ingest.term_rules import normalised
+from streams.margin.black76 import option_greeks
 from tests.builders import Fill, Json, Leg, Rate, T, asset, control, instrument
+from tests.option_terms import option
 
 ACCOUNTS = ("alice", "bob", "carol")
 TIERS = [
@@ -37,6 +41,25 @@ SIZES = {
     "BTC-DEC": ("0.001", "0.1", "0.3"),
     "BTC-MAR": ("1", "33", "100"),
 }
+MONTH = {"expiry": T + 30 * 86_400_000}
+IN_COINS = {"settlement": "ETH", "price_precision": 4, "quantity_precision": 2}
+OPTIONS = (
+    option("BTC-C52", "call", "52000", expiry=T + 12_000),
+    option("BTC-P48", "put", "48000", **MONTH),
+    option("ETH-C21", "call", "2100", **MONTH, **IN_COINS),
+)
+MODELS = ("standard", "portfolio")
+PORTFOLIO = {"mode": "cross", "margin_model": "portfolio", "levels": {}}
+#: With options and all that portfolio margin needs.
+ALL_TERMS = (
+    *TERMS,
+    *OPTIONS,
+    {**normalised(RiskUnit(id="~risk_unit:BTC", group="g")), "version": 1},
+    {**normalised(RiskUnit(id="~risk_unit:ETH", price_range="0.2", group="g")), "version": 1},
+    {**normalised(Correlations(id="~correlations:g", low="0.5", high="0.9")), "version": 1},
+)
+SIZES |= {"BTC-C52": ("0.1", "0.5"), "BTC-P48": ("0.1", "0.7"), "ETH-C21": ("1", "4")}
+VOLATILITY = 0.6
 STATES = ("ok", "ok", "degraded", "suspect", "suspect", "stale", "halted")
 WIDENINGS = (0.0, 0.0025, 0.02, 0.1, 0.95)
 FACTORS = (0.85, 0.95, 0.98, 0.995, 1.0, 1.005, 1.02, 1.05, 1.15)
@@ -68,7 +91,12 @@ def journals(*, live: bool = True) -> st.SearchStrategy[list[Step]]:
     return SEEDS.map(lambda seeds: journal(seeds, live=live))
 
 
-def journal(seeds: list[list[int]], *, live: bool = True) -> list[Step]:
+def mixed_journals(*, live: bool = True) -> st.SearchStrategy[list[Step]]:
+    """Steps of a market that knows ALL_TERMS; every second one trades options, with accounts on portfolio margin."""
+    return SEEDS.map(lambda seeds: journal(seeds, live=live, options=len(seeds) % 2 == 0))
+
+
+def journal(seeds: list[list[int]], *, live: bool = True, options: bool = False) -> list[Step]:
     """The steps that these numbers stand for."""
     prices = {"USDC": 1.0, "BTC": 50_000.0, "ETH": 2_000.0}
     mode = "live" if live else "catching_up"
@@ -79,12 +107,14 @@ def journal(seeds: list[list[int]], *, live: bool = True) -> list[Step]:
         Leg("coin", "bob", "0.2", "BTC"),
         Leg("c", "carol", "15000"),
     ]
-    steps = [step("marks", dict(prices), mode=mode), step("collateral", *opening)]
+    steps = [step("marks", dict(prices), mode=mode, **valued(prices, options)), step("collateral", *opening)]
+    if options:
+        steps.append(step("settings", *({**PORTFOLIO, "account": name} for name in ACCOUNTS[:2])))
     for at, block in enumerate(seeds):
         dice = Random(-1 - block[0])
         kind = dice.choice(KINDS)
         if kind == "fills":
-            steps.append(step("fills", *(fill(Random(seed), prices) for seed in block)))
+            steps.append(step("fills", *(fill(Random(seed), prices, options) for seed in block)))
         elif kind == "collateral":
             steps.append(step("collateral", *(leg(Random(seed)) for seed in block)))
         elif kind == "marks":
@@ -94,11 +124,25 @@ def journal(seeds: list[list[int]], *, live: bool = True) -> list[Step]:
                 prices[name] = round(prices[name] * dice.choice(FACTORS), 2)
             moment = mode if dice.random() < 0.9 else "catching_up"
             after = dice.choice((0, 1_000, 4_000, 7_000))
-            told = doubt(dice, trust, prices)
+            told = doubt(dice, trust, prices) | valued(prices, options)
             steps.append(step("marks", dict(prices), after=after, mode=moment, **told))
         else:
-            steps.append(rare(dice, at))
+            steps.append(rare(dice, at, options))
     return steps
+
+
+def valued(prices: dict[str, float], options: bool) -> dict[str, Any]:
+    """Marks of the options and what they are made of, time standing still; nothing where there are none."""
+    if not options:
+        return {}
+    mark, made_of = {}, {}
+    for record in OPTIONS:
+        price, years = prices[record["underlying"]], max(record["expiry"] - T, 0) / (365 * 86_400_000)
+        right = 1.0 if record["option_type"] == "call" else -1.0
+        worth = option_greeks(right, price, float(record["strike"]), years, VOLATILITY, 1.0).value
+        mark[record["id"]] = worth / price if record["settlement"] == "ETH" else worth
+        made_of[record["id"]] = (VOLATILITY, price, 1.0)
+    return {"mark": mark, "made_of": made_of}
 
 
 def doubt(dice: Random, trust: dict[str, dict[str, Any]], prices: dict[str, float]) -> dict[str, dict[str, Any]]:
@@ -112,10 +156,13 @@ def doubt(dice: Random, trust: dict[str, dict[str, Any]], prices: dict[str, floa
     return {name: dict(found) for name, found in trust.items()}
 
 
-def fill(dice: Random, prices: dict[str, float]) -> Fill:
-    name = dice.choice(INSTRUMENTS)
-    places = 2 if name == "ETH-PERP" else 1
+def fill(dice: Random, prices: dict[str, float], options: bool) -> Fill:
+    listed = tuple(record["id"] for record in OPTIONS) if options and dice.random() < 0.4 else INSTRUMENTS
+    name = dice.choice(listed)
+    places = {"ETH-PERP": 2, "ETH-C21": 4}.get(name, 1)
     price = prices.get(name.partition("-")[0], 100.0) * dice.choice((0.99, 1.0, 1.004))
+    if listed is not INSTRUMENTS:
+        price = {"BTC-C52": 300.0, "BTC-P48": 2_200.0, "ETH-C21": 0.04}[name] * dice.choice((0.5, 1.0, 1.5))
     mode = dice.choice((None, "cross", "cross", "isolated"))
     account = dice.choice(ACCOUNTS)
     bucket = name if mode == "isolated" else "cross"
@@ -156,8 +203,10 @@ def answers(dice: Random, account: str, bucket: str) -> str | None:
     return liquidation_id(0, dice.randrange(2, 16), account, bucket, "liquidation")
 
 
-def rare(dice: Random, at: int) -> Step:
+def rare(dice: Random, at: int, options: bool) -> Step:
     """Funding, settings and terms."""
+    if options and dice.random() < 0.5:
+        return step("settings", {**PORTFOLIO, "account": dice.choice(ACCOUNTS), "margin_model": dice.choice(MODELS)})
     kind = dice.choice(("funding", "funding", "settings", "tell", "halt"))
     if kind == "funding":
         name = dice.choice(("BTC-PERP", "ETH-PERP", "BTC-COIN", "SOL-PERP"))

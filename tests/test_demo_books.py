@@ -18,7 +18,7 @@ TIME = 1_760_130_000_000
 
 @pytest.fixture(scope="module")
 def listed() -> Universe:
-    return universe(PRICES, TIME + 3_600_000)
+    return universe(PRICES, TIME + 3_600_000, options=True)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,9 @@ def books(listed: Universe) -> list[Book]:
 def test_enough_is_listed(listed: Universe) -> None:
     """The demo promises eight instruments at least, inverse and dated ones among them."""
     types = Counter(item.type for item in listed.instruments.values())
-    assert types == {"perpetual": 8, "inverse_perpetual": 2, "future": 1}
-    assert all(item.inverse or item.settlement.id == "USDC" for item in listed.instruments.values())
+    assert types == {"perpetual": 8, "inverse_perpetual": 2, "future": 1, "option": 10}
+    in_coins = {name for name, item in listed.instruments.items() if item.settlement.id == item.underlying}
+    assert in_coins == {"BTCUSD", "ETHUSD", *(name for name in listed.options()["ETH"])}
 
 
 def test_cash_of_a_linear_trade_is_exact(listed: Universe) -> None:

@@ -128,8 +128,10 @@ def test_a_refused_fill_may_settle_what_was_past_the_range() -> None:
     market.marks(PRICES, after=120_000)
     assert market.position("alice", "BTC-FUT") is not None
     market.collateral(Leg("w", "alice", "-1000000", type="withdrawal"))
-    market.fills(Fill("h", "alice", "BTC-FUT", "9007199254", "50000"))
+    sent = market.fills(Fill("h", "alice", "BTC-FUT", "9007199254", "50000"))
     assert market.position("alice", "BTC-FUT") is None
+    assert [letter["reason_code"] for letter in of(sent, "dead-letters")] == ["ledger_range"]
+    assert [float(told["maintenance_margin"]) for told in of(sent, "margin-accounts")] == [100.0], "and all are told"
     shards = market.shard, state.restore(0, state.records(market.shard))
     found = [judge.judged_now(shard, np.zeros(1, dtype=np.int64)) for shard in shards]
     assert found[0].maintenance[0] == found[1].maintenance[0] == pytest.approx(100.0)

@@ -79,6 +79,18 @@ def test_a_seller_is_liquidated_when_the_index_alone_rises() -> None:
     assert "bob liquidation" in events(sent)
 
 
+def test_an_option_bought_for_what_has_no_price_is_unpriced() -> None:
+    """Its value and its cost add up to nothing, which hides that nobody knows what either is worth."""
+    made = Market((*STANDARD, CALL), None)
+    made.marks({"BTC": 50_000.0}, {"BTC-C55": 1_000.0})
+    made.deposit("alice", "1", "BTC")
+    made.fills(Fill("t", "alice", "BTC-C55", "1", "1000"))
+    assert made.status("alice") == "unpriced"
+    assert np.isnan(judged_now(made.shard, np.zeros(1, dtype=np.int64)).adjusted[0])
+    made.marks(PRICES, VALUES, after=1)
+    assert made.status("alice") == "ok"
+
+
 def test_an_option_sold_whose_index_was_never_seen_is_unpriced() -> None:
     """A charge that cannot be known is not 0."""
     made = Market((*STANDARD, CALL), None)

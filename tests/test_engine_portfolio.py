@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from schemas.codec import decode
+from schemas.journal import Block
 from schemas.liquidation import Liquidation
 from schemas.risk_terms import Correlations, RiskUnit
 from streams.engine import state
@@ -27,6 +28,7 @@ UNIT = {**normalised(RiskUnit(id="~risk_unit:BTC")), "version": 5}
 ETHER = {**normalised(RiskUnit(id="~risk_unit:ETH", price_range="0.2", group="g")), "version": 6}
 GROUP = {**normalised(Correlations(id="~correlations:g", low="0.5", high="0.9")), "version": 7}
 PORTFOLIO = {"account": "alice", "mode": "cross", "margin_model": "portfolio", "levels": {}, "source_offset": 17}
+MONTH = {"expiry": T + 30 * 86_400_000}
 STANDARD_AGAIN = {**PORTFOLIO, "margin_model": "standard", "source_offset": 18}
 
 
@@ -186,6 +188,44 @@ def test_what_has_no_price_stays() -> None:
     assert letter["reason"] == "margin_model must stay while something held has no price, found 'portfolio' (alice)"
 
 
+def test_a_switch_is_cautious_while_a_price_is_suspect() -> None:
+    """A forged price must not let an account out of a requirement that it cannot bear at the true one."""
+    market = Market((*STANDARD, UNIT), PRICES)
+    market.deposit("alice", "18000")
+    market.fills(Fill("f", "alice", "BTC-PERP", "-2", "50000"))
+    suspect = {"states": {"BTC": "suspect"}, "check": {"BTC": 51_000.0}}
+    market.marks({"BTC": 50_000.0}, after=1, **suspect)
+    (letter,) = refusals(market.settings(PORTFOLIO))
+    assert letter["reason"] == (
+        "initial equity must be at least initial margin 18360 by margin_model portfolio, found 16000; "
+        "by standard initial margin is 10200 (alice)"
+    )
+    market.marks({"BTC": 50_000.0}, after=1)
+    assert refusals(market.settings(PORTFOLIO)) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        (
+            {"topic": "accounts", "partition": 3, "first": 17, "next": 18},
+            {"source_topic": "accounts", "source_partition": "3"},
+        ),
+        (None, {}),
+    ],
+)
+def test_a_refusal_names_its_source_as_far_as_it_is_known(source: Json | None, place: dict[str, str]) -> None:
+    """Tools that send dead letters again read their headers: `None` is no topic."""
+    market = Market((*STANDARD, UNIT), PRICES)
+    market.deposit("alice", "100")
+    market.fills(Fill("f", "alice", "BTC-PERP", "-2", "50000"))
+    data = Block(kind="accounts", source=source, extra={"accounts": [PORTFOLIO]}).encode()
+    (letter,) = market.shard.apply(len(market.journal), data).refused
+    headers = {name: value.decode() for name, value in letter.headers}
+    assert headers.pop("reason").startswith("initial equity must be at least")
+    assert headers == {"reason_code": "model_refused", "source_offset": "17", **place}
+
+
 def test_a_switch_waits_until_the_shard_is_live() -> None:
     """While books are half read nobody can tell, and the answer comes with the first block that can."""
     market = Market((*STANDARD, UNIT), None)
@@ -249,7 +289,32 @@ def test_only_rows_that_differ_are_written() -> None:
     assert market.bucket("alice") == market_numbers
 
 
-MONTH = {"expiry": T + 30 * 86_400_000}
+@pytest.mark.parametrize(("btc", "usdc"), [(51_000.0, None), (49_000.0, 0.99), (51_000.0, 1.01), (49_000.0, None)])
+def test_summaries_are_cautious_as_decisions_are(btc: float, usdc: float | None) -> None:
+    """Short perpetuals, coins, an inverse and a call of two assets: each leg on the side that is worse for it."""
+    market = Market((*STANDARD, UNIT, ETHER, GROUP, option("BTC-C", "call", "55000", **MONTH)), None)
+    market.settings(PORTFOLIO)
+    known = {"made_of": {"BTC-C": (0.6, 50_000.0, 1.0)}}
+    market.marks(PRICES, {"BTC-C": 1_500.0}, after=1, **known)
+    market.collateral(Leg("d", "alice", "-3000"), Leg("c", "alice", "3", "BTC"), Leg("e", "alice", "20", "ETH"))
+    market.fills(
+        Fill("f", "alice", "BTC-PERP", "-2", "50000"),
+        Fill("g", "alice", "BTC-COIN", "300", "50000"),
+        Fill("h", "alice", "ETH-PERP", "5", "2000"),
+        Fill("i", "alice", "BTC-C", "-1", "1500"),
+    )
+    plain = numbers_of(market.shard, np.zeros(1, dtype=np.int64))
+    states = {"BTC": "suspect"} | ({"USDC": "suspect"} if usdc else {})
+    check = {"BTC": btc} | ({"USDC": usdc} if usdc else {})
+    market.marks(PRICES, {"BTC-C": 1_500.0}, after=1, states=states, check=check, **known)
+    found = numbers_of(market.shard, np.zeros(1, dtype=np.int64))
+    assert found.initial_equity[0] < plain.initial_equity[0] - 100.0
+    shown = market.bucket("alice")
+    assert float(shown["initial_equity"]) == pytest.approx(found.initial_equity[0], rel=1e-12)
+    assert float(shown["initial_margin"]) == pytest.approx(found.initial[0], rel=1e-12)
+    assert (found.equity[0], found.maintenance[0]) == (plain.equity[0], plain.maintenance[0])
+
+
 CALLS = (option("BTC-A", "call", "50000", **MONTH), option("BTC-B", "call", "60000", **MONTH))
 AGED = {**UNIT, "expiries": {**UNIT["expiries"], "long_multiply": "1", "short_multiply": "0.5"}}
 

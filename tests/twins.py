@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -46,7 +47,6 @@ SIZES = {
 }
 ACCOUNTS = ("alice", "bob", "carol", "dave", "erin")
 PRICES = {"USDC": 1.0, "BTC": 50_000.0, "ETH": 2_000.0}
-MARKED = tuple(SIZES)
 STATES = ("ok", "ok", "degraded", "suspect", "suspect", "stale", "halted")
 WIDENINGS = (0.0, 0.0, 0.0025, 0.05, 0.4, 0.9)
 #: Levels; those of calls are above 1 as ingest wants them.
@@ -69,14 +69,19 @@ class Everything(Slack):
 class Twins:
     """One journal folded twice: by `swift` with the index, by `full` without."""
 
+    terms: tuple[Any, ...] = TERMS
+    sizes: Mapping[str, tuple[float, ...]] = SIZES
+    kinds: tuple[str, ...] = KINDS
+    halvings = 70  # on the way to a line
+
     def __init__(self, *terms: Any) -> None:
         self.swift, self.full = Market((), None), Market((), None)
         self.full.shard.slack = Everything()
         self.prices = dict(PRICES)
-        self.ratios = dict.fromkeys(MARKED, 1.0)  # mark / index
+        self.ratios = dict.fromkeys(self.sizes, 1.0)  # mark / index
         self.trust: dict[str, dict[str, Any]] = {"states": {}, "check": {}, "widening": {}}
         self.number = 0
-        self.play("tell", *TERMS, *terms)
+        self.play("tell", *self.terms, *terms)
 
     def play(self, kind: str, *rows: Any, **options: Any) -> None:
         """One block on both; they must agree."""
@@ -87,7 +92,7 @@ class Twins:
 
     def marks(self, after: int = 1_000, mode: str = "live") -> None:
         """A marks block of the prices now."""
-        mark = {i: self.prices[u] * self.ratios[i] for i in MARKED if (u := i.partition("-")[0]) in self.prices}
+        mark = {i: self.prices[u] * self.ratios[i] for i in self.sizes if (u := i.partition("-")[0]) in self.prices}
         self.play("marks", dict(self.prices), mark, after=after, mode=mode, **self.trust)
 
     def open(self, dice: Random) -> None:
@@ -105,11 +110,11 @@ class Twins:
         self.marks()
 
     def fill(self, dice: Random) -> Fill:
-        name = dice.choice(MARKED)
+        name = dice.choice(tuple(self.sizes))
         terms = self.full.terms[name]
         places, digits = terms["price_precision"], terms["quantity_precision"]
         price = self.prices.get(name.partition("-")[0], 100.0)
-        quantity = dice.choice(SIZES[name]) * dice.choice((1, -1))
+        quantity = dice.choice(self.sizes[name]) * dice.choice((1, -1))
         self.number += 1
         return Fill(
             id=f"f{self.number}",
@@ -130,7 +135,7 @@ class Twins:
 
     def step(self, dice: Random) -> None:
         """One block, or a few that walk a line."""
-        kind = dice.choice(KINDS)
+        kind = dice.choice(self.kinds)
         if kind == "marks":
             self.move(dice)
             mode = "live" if dice.random() < 0.93 else "catching_up"
@@ -168,11 +173,14 @@ class Twins:
         self.trust["check"] = {name: self.prices[name] * part for name, part in parts.items()}
         self.marks()
 
+    def movers(self) -> list[tuple[dict[str, float], str]]:
+        """What may be walked to a line, one by one."""
+        prices = [(self.prices, name) for name in ("BTC", "ETH", "USDC")]
+        return prices + [(self.ratios, name) for name in self.sizes]
+
     def walk_a_line(self, dice: Random) -> None:
         """Find where a book's status changes as one price moves, and go to both sides of it, in small steps."""
-        movers = [(self.prices, name) for name in ("BTC", "ETH", "USDC")]
-        movers += [(self.ratios, name) for name in MARKED]
-        table, name = dice.choice(movers)
+        table, name = dice.choice(self.movers())
         here = table[name]
         far = here * dice.choice((0.5, 0.8, 0.97, 1.03, 1.2, 2.0))
         start = self.statuses()
@@ -181,7 +189,7 @@ class Twins:
         if (self.statuses() == start).all():
             table[name] = here
             return
-        for _ in range(70):
+        for _ in range(self.halvings):
             table[name] = (safe + crossed) / 2
             if (self.statuses() == start).all():
                 safe = table[name]

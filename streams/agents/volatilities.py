@@ -50,6 +50,7 @@ class Volatilities:
         result = self._fold.take(block.records, self._terms.terms, now_ms)
         if result.unknown_ids:
             await self._terms.refresh()
+            before = self._fold.unknown_fields  # those of the first reading are read again
             result = self._fold.take(block.records, self._terms.terms, now_ms, final=True)
         self._records[self._accepted] += [record_of(row) for row in result.rows]
         for letter in result.dead_letters:

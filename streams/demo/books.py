@@ -33,6 +33,7 @@ class Book:
     moved: list[tuple[str, int]] = field(default_factory=list)  # (isolated instrument, cash moved there)
     borrowed: list[tuple[str, int]] = field(default_factory=list)  # (asset, amount owed)
     positions: list[tuple[str, str, int]] = field(default_factory=list)  # (instrument, bucket, lots)
+    twin: str | None = None  # account that holds the same on the other margin model
 
 
 class Desk:
@@ -42,8 +43,9 @@ class Desk:
         self._universe = universe
         self._prices = prices
         self._rng = np.random.default_rng((seed, 1))
-        self._linear = [name for name, item in universe.instruments.items() if not item.inverse]
-        self._inverse = [name for name, item in universe.instruments.items() if item.inverse]
+        listed = {name: item for name, item in universe.instruments.items() if item.option is None}
+        self._linear = [name for name, item in listed.items() if not item.inverse]
+        self._inverse = [name for name, item in listed.items() if item.inverse]
         self._coins = [name for name in universe.assets if name in prices and name not in STABLE]
 
     def draw(self, count: int) -> list[Book]:
@@ -211,7 +213,7 @@ def _open(
 ) -> list[Message]:
     listed = venue.universe.instruments[instrument]
     side = 1 if lots > 0 else -1
-    ticks = listed.ticks(prices[listed.underlying] * (1 + side * SLIPPAGE), side)
+    ticks = listed.ticks(listed.price(prices) * (1 + side * SLIPPAGE), side)
     fee = venue.fee(instrument, lots, ticks, TAKER_FEE)
     return venue.trade(
         account=account, bucket=bucket, instrument=instrument, lots=lots, ticks=ticks, fee=fee, time=time

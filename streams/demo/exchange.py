@@ -151,19 +151,19 @@ class Exchange:
         listed = self.venue.universe.instruments[order.instrument]
         held = self.venue.held(account, bucket, order.instrument)
         wanted = min(abs(order.lots), abs(held)) if order.lots * held < 0 else 0
-        mark = prices[listed.underlying]
+        mark, dollars = listed.price(prices), listed.dollars(prices)
         side = 1 if order.lots > 0 else -1
         room = self._room(listed)
         reach = _reach(mark, order.limit / 10**listed.price_precision, side)
-        lots = min(wanted, listed.lots(reach * room, mark))
+        lots = min(wanted, listed.lots(reach * room, dollars))
         if lots <= 0:
             return []
-        slippage = SLIPPAGE_MIN + SLIPPAGE_DEPTH * listed.value(lots, mark) / room
+        slippage = SLIPPAGE_MIN + SLIPPAGE_DEPTH * listed.value(lots, dollars) / room
         ticks = listed.ticks(mark * (1 + side * slippage), side)
         ticks = min(ticks, order.limit) if side > 0 else max(ticks, order.limit)
         if ticks <= 0:
             return []
-        self._depth[order.instrument] = max(room - listed.value(lots, mark), 1.0)
+        self._depth[order.instrument] = max(room - listed.value(lots, dollars), 1.0)
         order.lots -= side * lots
         fee = self.venue.fee(listed.id, lots, ticks, listed.liquidation_fee)
         return self.venue.trade(

@@ -7,7 +7,7 @@ for any number of workers, and while they are killed and come back.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
@@ -22,6 +22,7 @@ from streams.demo.venue import Message
 #: Topic -> role that consumes it.
 SOURCES = {
     "oracle-prices": "oracle",
+    "volatilities": "ingest",
     "fills": "ingest",
     "collateral": "ingest",
     "funding-rates": "ingest",
@@ -97,7 +98,11 @@ class Feed:
     blocks, journal_bytes : records of the journal and their size
     """
 
-    def __init__(self, cluster: Cluster, alive: Callable[[], None], patience_s: float = 60.0) -> None:
+    def __init__(
+        self, cluster: Cluster, alive: Callable[[], None], patience_s: float = 60.0, watched: Collection[str] = ()
+    ) -> None:
+        self.margins: dict[str, str] = {}
+        self._watched = {account.encode() for account in watched}
         self._cluster = cluster
         self._alive = alive
         self._patience_s = patience_s
@@ -130,7 +135,10 @@ class Feed:
         """How many accounts are in which status, by their latest summaries."""
         inbox = self._inbox
         for account, summary in inbox.summaries.items():
-            inbox.statuses[account] = status(orjson.loads(summary))
+            told = orjson.loads(summary)
+            inbox.statuses[account] = status(told)
+            if account in self._watched and told["initial_margin"] is not None:
+                self.margins[account.decode()] = told["initial_margin"]
         inbox.summaries.clear()
         return Counter(inbox.statuses.values())
 

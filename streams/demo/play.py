@@ -8,7 +8,7 @@ from typing import Protocol
 from streams.demo.books import opening
 from streams.demo.feed import Heard
 from streams.demo.score import Score
-from streams.demo.script import Script, quotes
+from streams.demo.script import Script
 from streams.demo.venue import Message
 from streams.replay.bars import Step
 
@@ -82,9 +82,9 @@ class Play:
     async def _quotes(self, step: Step) -> None:
         self.score.step += 1
         self.score.time = step.time
-        self.score.prices = step.prices()
+        self.score.prices = self._script.prices(step)
         sent_at = time.monotonic()
-        await self._send(quotes(step, self.score.step))
+        await self._send(self._script.quotes(step, self.score.step))
         await self._hear(sent_at)
 
     def _ordinary(self, step: Step) -> list[Message]:

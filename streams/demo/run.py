@@ -130,11 +130,14 @@ async def perform(
     alive : called while waiting for the workers; raises where that is pointless
     patience_s : how long no worker may make any progress
     """
-    feed = Feed(cluster, alive, patience_s)
+    watched = {book.account for twins in script.twins() for book in twins}
+    feed = Feed(cluster, alive, patience_s, watched)
 
     async def shown(score: Score) -> None:
         if screen.due() or score.step == score.steps:
             score.statuses = feed.statuses()
+            if not score.margins and watched == {name for name, margin in feed.margins.items() if float(margin) > 0.0}:
+                score.margins = dict(feed.margins)
             score.journal_blocks, score.journal_bytes = feed.blocks, feed.journal_bytes
             screen.show(score)
 
@@ -180,7 +183,7 @@ def _on_stage(stage: Stage, script: Script, screen: Screen, console: Console, *,
         stage.keep = True  # the logs say why
         raise
     checks = closing_checks(script, score, shards, seeded=seeded)
-    console.print(summary(score, checks, monotonic() - began))
+    console.print(summary(score, checks, script.twins(), monotonic() - began))
     return 0 if all(check.holds for check in checks) else 1
 
 

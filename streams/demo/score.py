@@ -27,6 +27,7 @@ class Score:
     latencies : seconds from the moment the step's quotes were sent to each liquidation they caused
     repeated : output ids that came twice; a correct run has none
     refused : headers of dead letters
+    margins : initial margin of twins once their books were opened, by account
     started : monotonic seconds
     """
 
@@ -44,6 +45,7 @@ class Score:
     calls: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=LATEST))
     liquidations: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=LATEST))
     statuses: Counter[str] = field(default_factory=Counter)
+    margins: Mapping[str, str] = field(default_factory=dict)
     journal_blocks: int = 0
     journal_bytes: int = 0
     started: float = field(default_factory=monotonic)

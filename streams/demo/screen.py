@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from streams.demo.books import Book
 from streams.demo.score import Score
 from streams.demo.verify import Check
 
@@ -133,7 +134,7 @@ def told(event: Mapping[str, Any]) -> str:
     return f"equity {short(event['report']['equity'])}"
 
 
-def summary(score: Score, checks: Sequence[Check], seconds: float) -> Group:
+def summary(score: Score, checks: Sequence[Check], twins: Sequence[tuple[Book, Book]], seconds: float) -> Group:
     """The tables at the end."""
     facts = Table(title="What happened", show_header=False)
     for name, value in facts_of(score, seconds).items():
@@ -144,7 +145,20 @@ def summary(score: Score, checks: Sequence[Check], seconds: float) -> Group:
     for check in checks:
         held.add_row(check.name, Text("ok" if check.holds else "FAILED", style="green" if check.holds else "red"),
                      check.detail)  # fmt: skip
-    return Group(facts, held)
+    return Group(facts, *([models(score.margins, twins)] if score.margins else []), held)
+
+
+def models(margins: Mapping[str, str], twins: Sequence[tuple[Book, Book]]) -> Table:
+    """What the same books require on portfolio margin and on the standard model."""
+    table = Table(title="Initial margin of the same book, when it was opened")
+    table.add_column("book")
+    for column in ("portfolio", "standard", "saved"):
+        table.add_column(column, justify="right")
+    for own, twin in twins:
+        portfolio, standard = float(margins[own.account]), float(margins[twin.account])
+        saved = f"{1.0 - portfolio / standard:.0%}"
+        table.add_row(f"{own.account}, {twin.account}", f"{portfolio:,.0f}", f"{standard:,.0f}", saved)
+    return table
 
 
 def facts_of(score: Score, seconds: float) -> dict[str, str]:

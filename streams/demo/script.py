@@ -6,6 +6,8 @@ from typing import Any
 
 from streams.demo.books import Book, Desk
 from streams.demo.exchange import Exchange
+from streams.demo.option_books import ONE_IN, OptionDesk
+from streams.demo.options import Volatilities
 from streams.demo.tally import Tally
 from streams.demo.traffic import Traffic
 from streams.demo.universe import CASH, Universe, universe
@@ -42,6 +44,7 @@ class Script:
     universe: Universe
     books: list[Book]
     venue: Venue
+    volatilities: Volatilities
     exchange: Exchange
     traffic: Traffic
     tally: Tally
@@ -55,6 +58,20 @@ class Script:
         pegged = {(name, PEG): 1.0 for name in (CASH, "USDT") if name not in priced}
         for step in steps(self.bars, self.step_ms):
             yield Step(step.time, step.quotes | pegged)
+
+    def prices(self, step: Step) -> dict[str, float]:
+        """What everything is worth: assets in dollars, options in what they settle in."""
+        return self.volatilities.priced(step.prices(), step.time)
+
+    def quotes(self, step: Step, sequence: int) -> list[Message]:
+        """The records of `oracle-prices` of one step, and of `volatilities` where new ones are due."""
+        told = self.volatilities.records(step.prices(), step.time)
+        return [*quotes(step, sequence), *(Message("volatilities", record["underlying"], record) for record in told)]
+
+    def twins(self) -> list[tuple[Book, Book]]:
+        """Accounts that hold the same book, the first on portfolio margin, the second on the standard model."""
+        own = {book.account: book for book in self.books}
+        return [(own[book.twin], book) for book in self.books if book.twin is not None]
 
     def listings(self) -> list[Message]:
         """The records of `instruments`: assets, instruments, how a price is judged, and engine rules where the pace
@@ -80,14 +97,22 @@ class Script:
         return [{"id": f"~oracle:{JUDGED}", "kind": "oracle", "sources": named, "max_age_ms": age_ms}]
 
 
-def prepare(bars: Bars, *, accounts: int, seed: int, step_ms: int) -> Script:
-    """Draw the script of a demo; the same arguments give the same script."""
+def prepare(bars: Bars, *, accounts: int, seed: int, step_ms: int, with_options: int | None = None) -> Script:
+    """Draw the script of a demo; the same arguments give the same script.
+
+    Parameters
+    ----------
+    with_options : how many of the accounts hold options; None: one in ONE_IN
+    """
     first = next(steps(bars, step_ms))
     prices = {CASH: 1.0, "USDT": 1.0} | first.prices()
     expiry = bars.start + int((bars.end - bars.start) * EXPIRY_PART)
-    listed = universe(prices, expiry)
+    listed = universe(prices, expiry, options=True)
     venue = Venue(listed)
-    books = Desk(listed, prices, seed).draw(accounts)
+    volatilities = Volatilities(listed.options(), prices)
+    plain = accounts - (accounts // ONE_IN if with_options is None else with_options)
+    books = Desk(listed, prices, seed).draw(plain)
+    books += OptionDesk(listed, prices, seed).draw(plain + 1, accounts)
     return Script(
         bars=bars,
         step_ms=step_ms,
@@ -95,6 +120,7 @@ def prepare(bars: Bars, *, accounts: int, seed: int, step_ms: int) -> Script:
         universe=listed,
         books=books,
         venue=venue,
+        volatilities=volatilities,
         exchange=Exchange(venue, seed),
         traffic=Traffic(venue, books, prices, seed),
         tally=Tally(),

@@ -30,7 +30,14 @@ STOP_SECONDS_MAX = 20.0
 HTTP_SECONDS_MAX = 10.0
 LOG_LINES = 12
 #: Partitions of the topics that the demo, as their user, creates itself; the others are the worker's to create.
-USER_PARTITIONS = {"oracle-prices": 1, "fills": 2, "collateral": 1, "funding-rates": 1, "accounts": 1}
+USER_PARTITIONS = {
+    "oracle-prices": 1,
+    "volatilities": 1,
+    "fills": 2,
+    "collateral": 1,
+    "funding-rates": 1,
+    "accounts": 1,
+}
 #: The worker ends with the demo, however that ends: then nobody holds the other end of its standard input.
 WORKER = """
 import os, sys, threading

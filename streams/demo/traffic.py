@@ -1,4 +1,4 @@
-"""Ordinary life beside the crash: trades, deposits, withdrawals, top-ups, funding rates. Pure."""
+"""Ordinary life beside the crash: trades, deposits, withdrawals, top-ups, funding rates, other margin models. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 
 from streams.demo.books import SLIPPAGE, Book
+from streams.demo.option_books import PORTFOLIO, STANDARD
 from streams.demo.universe import CASH
 from streams.demo.venue import CROSS, TAKER_FEE, Message, Venue
 
 #: Part of the called accounts that bring money, and how much of what they once brought.
 TOP_UP_SHARE, TOP_UP_SIZE = 0.4, 0.25
 RATE = 0.0001  # middle and deviation of a funding rate
+#: How likely a changer goes over to the other margin model at one moment; not in the first ones, in which options may
+#: have no volatility yet.
+CHANGE_SHARE, CHANGES_FROM = 0.25, 3
 
 
 class Traffic:
@@ -31,6 +35,8 @@ class Traffic:
         self._names = [book.account for book in books if book.positions]
         self._savings = {book.account: dict(book.deposits) for book in books if book.kind == "saver"}
         self._savers = list(self._savings)
+        self._changers = {book.account: dict(book.settings) for book in books if book.kind == "changer"}
+        self._moments = 0
         assets = venue.universe.assets
         self._brought = {
             book.account: sum(assets[name].amount(minor) * prices[name] for name, minor in book.deposits)
@@ -57,6 +63,10 @@ class Traffic:
             messages += self._trade(str(self._rng.choice(self._names)), prices, time)
         for _ in range(min(transfers, len(self._savers))):
             messages += self._save(str(self._rng.choice(self._savers)), time)
+        self._moments += 1
+        if self._moments > CHANGES_FROM:
+            for account in self._changers:
+                messages += self._change(account)
         return messages
 
     def funding(self, time: int, expired: set[str]) -> list[Message]:
@@ -84,7 +94,7 @@ class Traffic:
             return []
         listed = self._venue.universe.instruments[name]
         side = 1 if lots > 0 else -1
-        ticks = listed.ticks(prices[listed.underlying] * (1 + side * SLIPPAGE), side)
+        ticks = listed.ticks(listed.price(prices) * (1 + side * SLIPPAGE), side)
         fee = self._venue.fee(name, lots, ticks, TAKER_FEE)
         return self._venue.trade(
             account=account, bucket=CROSS, instrument=name, lots=lots, ticks=ticks, fee=fee, time=time
@@ -100,6 +110,14 @@ class Traffic:
         kind, sign = ("deposit", 1) if self._rng.random() < 0.5 else ("withdrawal", -1)
         savings[name] += sign * minor
         return [self._venue.transfer(kind, account, name, minor, time)]
+
+    def _change(self, account: str) -> list[Message]:
+        """Now and then, to the other margin model."""
+        if self._rng.random() >= CHANGE_SHARE:
+            return []
+        own = self._changers[account]
+        own["margin_model"] = STANDARD if own["margin_model"] == PORTFOLIO else PORTFOLIO
+        return [Message("accounts", account, {"account": account, "levels": {}, **own})]
 
     def _top_up(self, account: str, bucket: str, time: int) -> list[Message]:
         minor = self._venue.universe.assets[CASH].minor(self._brought[account] * TOP_UP_SIZE)

@@ -4,11 +4,13 @@ Conversions between human numbers and the exchange's own integers (lots, ticks, 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+
+from streams.demo.options import TERM_MS, Contract, contracts, day_name
 
 #: Coins worth one dollar, and coins that stand for another: collateral, no instrument of their own.
 STABLE = ("USDC", "USDT", "BUSD", "FDUSD", "TUSD", "DAI", "UST", "USTC")
@@ -26,6 +28,10 @@ MINOR_TIERS = ((0, "0.10", "0.05"), (250_000, "0.15", "0.075"), (2_000_000, "0.2
 #: Haircut by asset; others as OTHER_HAIRCUT. The second tier starts at the quantity worth TIER_VALUE dollars.
 HAIRCUTS = {"USDC": "0", "USDT": "0.01", "BTC": "0.05", "ETH": "0.08"}
 OTHER_HAIRCUT, BORROW_HAIRCUT, CASH_BORROW_HAIRCUT, TIER_VALUE = "0.15", "0.05", "0.02", 5_000_000
+#: Options settle in cash, but those on this coin in coins.
+PAID_IN_COINS = "ETH"
+#: How portfolio margin sees the coins that have options: range of prices, and how far their losses offset.
+PRICE_RANGE, GROUP, CORRELATIONS = "0.16", "majors", ("0.6", "0.95")
 #: The premium adds a fifth of the initial rate where a position is worth this many dollars.
 PREMIUM_VALUE = 1_000_000
 
@@ -68,7 +74,7 @@ class Instrument:
     """An instrument; quantities are lots, prices ticks, cash minor units of the settlement asset, all int."""
 
     id: str
-    type: str  # perpetual, inverse_perpetual or future
+    type: str  # perpetual, inverse_perpetual, future or option
     underlying: str
     settlement: Asset
     multiplier: int
@@ -78,11 +84,21 @@ class Instrument:
     size_premium_factor: str = "0"
     liquidation_fee: Fraction = Fraction(1, 200)
     expiry: int | None = None  # epoch milliseconds
+    option: Contract | None = None
 
     @property
     def inverse(self) -> bool:
         """Whether it settles in its own underlying."""
         return self.type == "inverse_perpetual"
+
+    def price(self, prices: Mapping[str, float]) -> float:
+        """What it trades at: that of its underlying, or of an option its own, in what it settles in."""
+        return prices[self.underlying if self.option is None else self.id]
+
+    def dollars(self, prices: Mapping[str, float]) -> float:
+        """The same in dollars."""
+        in_coins = self.option is not None and self.option.in_coins
+        return self.price(prices) * (prices[self.underlying] if in_coins else 1.0)
 
     def lots(self, value: float, price: float) -> int:
         """Whole lots in a position worth `value` dollars at `price`, rounded toward zero."""
@@ -103,9 +119,9 @@ class Instrument:
         return scaled_text(ticks, self.price_precision)
 
     def ticks(self, price: float, side: int) -> int:
-        """A price in ticks, rounded against who trades: up for a buyer (side 1), down for a seller (-1)."""
+        """A price in ticks, at least 1, rounded against who trades: up for a buyer (side 1), down for a seller (-1)."""
         exact = price * 10**self.price_precision
-        return math.ceil(exact) if side > 0 else math.floor(exact)
+        return max(1, math.ceil(exact) if side > 0 else math.floor(exact))
 
     def fee(self, lots: int, ticks: int, rate: Fraction) -> int:
         """Fee of a trade in minor units of the settlement asset: rate x notional, rounded down.
@@ -126,8 +142,7 @@ class Instrument:
 
     def message(self) -> dict[str, Any]:
         """Its record on `instruments`."""
-        expiry = {} if self.expiry is None else {"expiry": self.expiry}
-        return {
+        record = {
             "id": self.id,
             "kind": "instrument",
             "type": self.type,
@@ -136,6 +151,13 @@ class Instrument:
             "multiplier": str(self.multiplier),
             "price_precision": self.price_precision,
             "quantity_precision": self.quantity_precision,
+            "liquidation_fee": str(float(self.liquidation_fee)),
+        }
+        if self.expiry is not None:
+            record["expiry"] = self.expiry
+        if self.option is not None:
+            return record | {"option_type": self.option.right, "strike": self.option.strike}
+        return record | {
             "initial_margin": self.tiers[0][1],
             "maintenance_margin": self.tiers[0][2],
             "tiers": [
@@ -144,8 +166,6 @@ class Instrument:
             ],
             "tier_method": "marginal",
             "size_premium_factor": self.size_premium_factor,
-            "liquidation_fee": str(float(self.liquidation_fee)),
-            **expiry,
         }
 
 
@@ -156,19 +176,33 @@ class Universe:
     assets: dict[str, Asset] = field(default_factory=dict)
     instruments: dict[str, Instrument] = field(default_factory=dict)
 
+    def options(self) -> dict[str, dict[str, Contract]]:
+        """By coin, the options on it by id."""
+        found: dict[str, dict[str, Contract]] = {}
+        for name, listed in self.instruments.items():
+            if listed.option is not None:
+                found.setdefault(listed.underlying, {})[name] = listed.option
+        return found
+
     def messages(self) -> list[dict[str, Any]]:
-        """The records for `instruments`, assets first."""
+        """The records for `instruments`, assets first, then instruments, then how portfolio margin sees coins."""
         assets = [asset.message() for asset in self.assets.values()]
-        return assets + [instrument.message() for instrument in self.instruments.values()]
+        low, high = CORRELATIONS
+        units = [
+            {"id": f"~risk_unit:{coin}", "kind": "risk_unit", "price_range": PRICE_RANGE, "group": GROUP}
+            for coin in self.options()
+        ]
+        groups = [{"id": f"~correlations:{GROUP}", "kind": "correlations", "low": low, "high": high}] if units else []
+        return [*assets, *(instrument.message() for instrument in self.instruments.values()), *units, *groups]
 
 
-def universe(prices: dict[str, float], expiry: int) -> Universe:
-    """Collateral in every priced asset, a perpetual in each coin, inverse ones and a dated future.
+def universe(prices: dict[str, float], expiry: int, *, options: bool = False) -> Universe:
+    """Collateral in every priced asset, a perpetual in each coin, inverse ones, a dated future, and options if wanted.
 
     Parameters
     ----------
     prices : of each asset at the start, in dollars; USDC and USDT are listed whether priced or not
-    expiry : of the future, epoch milliseconds
+    expiry : of the future and of the options on its coin that expire first, epoch milliseconds
     """
     assets = {name: _asset(name, prices.get(name, 1.0)) for name in sorted({*prices, CASH, "USDT"})}
     apart = (*STABLE, *WRAPPED)
@@ -177,9 +211,13 @@ def universe(prices: dict[str, float], expiry: int) -> Universe:
     majors = [coin for coin in MAJOR if coin in coins] or coins[:1]
     for coin, contract in zip(majors, (100, 10), strict=False):
         listed.append(_inverse(coin, prices[coin], contract, assets[coin]))
-    day = datetime.fromtimestamp(expiry / 1000, UTC).strftime("%d%b%y").upper()
     coin = majors[0]
-    listed.append(_linear(f"{coin}-{day}", "future", coin, prices[coin], assets[CASH], expiry=expiry))
+    listed.append(_linear(f"{coin}-{day_name(expiry)}", "future", coin, prices[coin], assets[CASH], expiry=expiry))
+    for coin in majors if options else ():
+        soon, in_coins = expiry if coin == majors[0] else None, coin == PAID_IN_COINS
+        chain = contracts(coin, prices[coin], soon, expiry + TERM_MS, in_coins=in_coins)
+        settlement = assets[coin if in_coins else CASH]
+        listed += [_option(name, coin, prices[coin], settlement, one) for name, one in chain.items()]
     return Universe(assets=assets, instruments={item.id: item for item in listed})
 
 
@@ -236,4 +274,22 @@ def _inverse(coin: str, price: float, contract: int, settlement: Asset) -> Instr
         price_precision=min(max(6 - math.floor(math.log10(price)), 0), 6),
         quantity_precision=0,
         tiers=MAJOR_TIERS if coin in MAJOR else MINOR_TIERS,
+    )
+
+
+def _option(identity: str, coin: str, price: float, settlement: Asset, contract: Contract) -> Instrument:
+    """As large as a linear lot; a tick is about 1/1,000,000 of the price of the coin, in coins 1/100,000 of a coin."""
+    size = math.floor(math.log10(price))
+    quantity_precision = min(max(size, 0), 3)
+    return Instrument(
+        id=identity,
+        type="option",
+        underlying=coin,
+        settlement=settlement,
+        multiplier=1,
+        price_precision=5 if contract.in_coins else min(max(6 - size, 0), settlement.precision - quantity_precision),
+        quantity_precision=quantity_precision,
+        tiers=(),
+        expiry=contract.expiry,
+        option=contract,
     )

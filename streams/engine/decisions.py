@@ -169,3 +169,13 @@ def shortfall(view: BookView) -> str:
     """The loss past zero equity of a bankrupt book, reporting currency, rounded up."""
     scale = 10**SHORTFALL_PRECISION
     return decimal_text(Decimal(ceil(-view.equity() * scale)).scaleb(-SHORTFALL_PRECISION))
+
+
+def refusal(account: str, record: Mapping[str, Any]) -> Output:
+    """The dead letter of a row that ingest took and the shard refuses; its headers are those of all dead letters.
+
+    What is not known of its source, since the block names none, is no header.
+    """
+    told = {name: value for name, value in record.items() if name != "journal" and value is not None}
+    headers = tuple((name, str(value).encode()) for name, value in told.items())
+    return output("dead-letters", account, record)._replace(headers=headers)

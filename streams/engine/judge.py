@@ -53,8 +53,8 @@ def numbers_of(shard: Shard, books: I64) -> Numbers:
     sides = both_sides(trust, prices.marks, prices.prices)
     entries = ledger.positions, ledger.balances, shard.posting
     initial_equity, initial = cautious_books(shard.parameters, *entries, sides, books)
-    numbers = numbers._replace(initial_equity=initial_equity, initial=initial)
-    return shard.portfolio.number(shard, books, numbers)
+    numbers = shard.portfolio.number(shard, books, numbers._replace(initial_equity=initial_equity, initial=initial))
+    return shard.portfolio.cautious(shard, books, numbers, sides)
 
 
 def judged_now(shard: Shard, books: I64, room: Judged | None = None, *, at_check: bool = False) -> Judged:

@@ -236,7 +236,7 @@ def judge(
         status = OK
         line = max(levels.call[own], 1.0) * maintenance
         if called[book] or step[book] > 0 or not (equity >= 0.0 and adjusted >= line):
-            if equity != equity or maintenance != maintenance:
+            if equity != equity or adjusted != adjusted or maintenance != maintenance:
                 equity = adjusted = maintenance = np.nan
                 out.equity[at] = out.adjusted[at] = out.maintenance[at] = np.nan
             status = status_of(

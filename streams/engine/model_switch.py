@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from streams.engine.decisions import Output, output
+from streams.engine.decisions import Output, refusal
 from streams.engine.judge import view_of
 from streams.engine.ledger import CROSS
-from streams.engine.report import decimal_text, numbers_by
+from streams.engine.report import decimal_text, exact_numbers
 from streams.margin.equity import TIE
 
 if TYPE_CHECKING:
@@ -69,13 +69,16 @@ def _holds(shard: Shard, book: int) -> bool:
 
 
 def _reason(shard: Shard, wanted: str, book: int | None) -> str | None:
-    """Why the switch may not be; None: it may. `book` is the account's cross book, None where it holds nothing."""
+    """Why the switch may not be; None: it may. `book` is the account's cross book, None where it holds nothing.
+
+    Initial equity and margin are cautious of suspect prices, as wherever they are told.
+    """
     if wanted == PORTFOLIO and shard.portfolio.model is None:
         return "margin_model must be standard where no risk unit is published, found 'portfolio'"
     if book is None:
         return None
     view = replace(view_of(shard, book), risk=shard.portfolio.view(shard))
-    by_wanted = numbers_by(view, "portfolio" if wanted == PORTFOLIO else "standard")
+    by_wanted = exact_numbers(replace(view, margin_model="portfolio" if wanted == PORTFOLIO else "standard"))
     equity, _, initial_equity, initial, _ = by_wanted
     least = shard.terms.rules.portfolio_equity_min
     if wanted == PORTFOLIO and equity < least:
@@ -84,7 +87,7 @@ def _reason(shard: Shard, wanted: str, book: int | None) -> str | None:
         return None
     if initial_equity != initial_equity:
         return f"margin_model must stay while something held has no price, found {wanted!r}"
-    now = numbers_by(view, view.margin_model)
+    now = exact_numbers(view)
     return (
         f"initial equity must be at least initial margin {decimal_text(initial)} by margin_model {wanted}, found "
         f"{decimal_text(initial_equity)}; by {view.margin_model} initial margin is {decimal_text(now[3])}"
@@ -101,5 +104,4 @@ def _letter(shard: Shard, offset: int, setting: dict[str, Any], wanted: dict[str
         "source_offset": setting.get("source_offset"),
         "journal": {"partition": shard.partition, "offset": offset},
     }
-    headers = tuple((name, str(value).encode()) for name, value in record.items() if name != "journal")
-    return output("dead-letters", setting["account"], record)._replace(headers=headers)
+    return refusal(setting["account"], record)

@@ -1,8 +1,8 @@
 """Books of a shard on portfolio margin, and the risk table that they are margined by.
 
 The table follows from terms and marks alone, so it is no state: it is written anew where a mark, or the time to an
-expiry, has changed. Which books are on portfolio margin follows from the settings of accounts. Such books are judged
-with every marks block: no bound says how far prices may move before their status could change.
+expiry, has changed. Which books are on portfolio margin follows from the settings of accounts. How far the table may
+drift before it matters to a book: streams.engine.drifts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from streams.engine.cautious import Sides
+from streams.engine.cautious_portfolio import SideTables, cautious_portfolio
 from streams.engine.columns import Balances, Positions, grown
 from streams.engine.judged_books import Judged
 from streams.engine.posting import Terms
@@ -21,7 +23,7 @@ from streams.engine.valuation import Levels, Numbers, gather, scratch, status_of
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, I64, Parameters, widened
 from streams.margin.portfolio import Room, room_for
-from streams.margin.portfolio_book import book_risk, uncut
+from streams.margin.portfolio_book import book_risk_within, legs_for, uncut
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
 
@@ -46,11 +48,14 @@ class PortfolioBooks:
     ----------
     model : of the terms; None where no risk unit is published: all books are then on the standard model
     on : by book, whether its account is on portfolio margin; isolated books never are
+    offset : by book, what offsets between units took off its losses when it was last judged; inf where a value at
+        risk counts too
     """
 
     def __init__(self) -> None:
         self.model: RiskModel | None = None
         self.on: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self.offset: F64 = np.zeros(0)
         self._written: _Written | None = None
         self._uncut: tuple[Parameters, Parameters] | None = None
 
@@ -64,7 +69,7 @@ class PortfolioBooks:
         if book >= len(self.on):
             if not on:
                 return
-            self.on = grown(self.on, book + 1)
+            self.on, self.offset = grown(self.on, book + 1), grown(self.offset, book + 1)
         self.on[book] = on
 
     def holds(self, book: int) -> bool:
@@ -85,9 +90,11 @@ class PortfolioBooks:
 
     def judge(self, shard: Shard, marks: F64, prices: F64, books: I64, judged: Judged) -> None:
         """Write over what the standard model has found of those of `books` that are on portfolio margin."""
-        rows = self._rows_of(books)
+        rows = self.rows_of(books)
         if rows.size:
             numbers = self._numbers(shard, marks, prices, books[rows])
+            if marks is shard.prices.marks:
+                self.offset[books[rows]] = numbers[5]
             _judge(
                 numbers,
                 books,
@@ -101,16 +108,35 @@ class PortfolioBooks:
 
     def number(self, shard: Shard, books: I64, numbers: Numbers) -> Numbers:
         """The same with the numbers of books on portfolio margin."""
-        rows = self._rows_of(books)
+        rows = self.rows_of(books)
         if not rows.size:
             return numbers
         own = self._numbers(shard, shard.prices.marks, shard.prices.prices, books[rows])
         columns = [column.copy() for column in numbers]
-        for at, column in enumerate(columns):
-            column[rows] = own[at]
+        for column, found in zip(columns, own, strict=False):
+            column[rows] = found
         return Numbers(*columns)
 
-    def _rows_of(self, books: I64) -> I64:
+    def cautious(self, shard: Shard, books: I64, numbers: Numbers, sides: Sides) -> Numbers:
+        """The same with the initial numbers of books on portfolio margin at the worse sides of suspect prices."""
+        rows, model = self.rows_of(books), self.model
+        if model is None or not rows.size:
+            return numbers
+        marks, prices = (sides.low_marks, sides.high_marks), (sides.low_prices, sides.high_prices)
+        which = np.arange(len(model.unit), dtype=np.int32)
+        ll, lh, hl, hh = (model.table(model.rows(self._market(shard, m, p)), which) for m in marks for p in prices)
+        entries = shard.ledger.positions, shard.ledger.balances, shard.posting
+        whole = model.units, model.correlations, model.coin
+        room, p = room_for(model.units), self.parameters(shard)
+        own = model.table(model.rows(self._market(shard, marks[0], prices[0])), which)
+        tables = SideTables(ll, lh, hl, hh, own)
+        found = cautious_portfolio(p, tables, *whole, *entries, sides, books[rows], room)
+        initial_equity, initial = numbers.initial_equity.copy(), numbers.initial.copy()
+        initial_equity[rows], initial[rows] = found
+        return numbers._replace(initial_equity=initial_equity, initial=initial)
+
+    def rows_of(self, books: I64) -> I64:
+        """Where in `books` those on portfolio margin stand."""
         if self.model is None or not len(self.on):
             return np.zeros(0, dtype=np.int64)
         inside = books < len(self.on)
@@ -118,17 +144,17 @@ class PortfolioBooks:
         return found
 
     def _numbers(self, shard: Shard, marks: F64, prices: F64, books: I64) -> F64:
-        """Equity, adjusted equity, initial equity, initial and maintenance margin, shape (5, n_books)."""
+        """Equity, adjusted equity, initial equity, initial and maintenance margin, what offsets take off; by book."""
         model, ledger = self.model, shard.ledger
         assert model is not None
-        table = self._table(shard, marks, prices)
-        numbers = np.empty((5, len(books)))
+        table = self._table_at(shard, marks, prices)
+        numbers = np.empty((6, len(books)))
         entries = ledger.positions, ledger.balances, shard.posting
         whole = model.units, model.correlations, model.coin
-        _value(self._parameters(shard), table, *whole, *entries, marks, prices, books, room_for(model.units), numbers)
+        _value(self.parameters(shard), table, *whole, *entries, marks, prices, books, room_for(model.units), numbers)
         return numbers
 
-    def _parameters(self, shard: Shard) -> Parameters:
+    def parameters(self, shard: Shard) -> Parameters:
         """Without haircuts on coins of units, but for what they are widened by."""
         assert self.model is not None
         if self._uncut is None or self._uncut[0] is not shard.parameters:
@@ -147,7 +173,11 @@ class PortfolioBooks:
         index = [shard.prices.index.get(symbol, np.nan) for symbol in self.model.symbols]
         return RiskMarket(marks, prices, *options, np.array(index), shard.prices.time)
 
-    def _table(self, shard: Shard, marks: F64, prices: F64) -> RiskTable:
+    def table(self, shard: Shard) -> RiskTable:
+        """The risk table at the shard's prices, until it is written at others."""
+        return self._table_at(shard, shard.prices.marks, shard.prices.prices)
+
+    def _table_at(self, shard: Shard, marks: F64, prices: F64) -> RiskTable:
         """The risk table at these prices; of the last one only the rows that differ are written."""
         model, last = self.model, self._written
         assert model is not None
@@ -189,17 +219,20 @@ def _value(
     room: Room,
     numbers: F64,
 ) -> None:
-    """Write the five numbers of each book, which depend on nothing but the book."""
+    """Write the numbers of each book, which depend on nothing but the book."""
     most, assets = 0, 0
     for book in books:
         most = max(most, positions.size[book])
         assets = max(assets, balances.size[book])
-    entries = scratch(most, assets)
+    entries, legs = scratch(most, assets), legs_for(most, assets)
     for at in range(books.shape[0]):
         book = gather(p, positions, balances, terms, marks, prices, books[at], entries)
-        found = book_risk(p, table, units, correlations, coin, book, 0.0, room)
+        found = book_risk_within(p, table, units, correlations, coin, book, 0.0, room, legs)
         numbers[0, at], numbers[1, at], numbers[2, at] = found.equity, found.adjusted, found.initial_equity
         numbers[3, at], numbers[4, at] = found.initial, found.maintenance
+        numbers[5, at] = found.risk.additive_loss - found.risk.grid_loss
+        if found.risk.value_at_risk > 0.0:  # the drift of the table says nothing of it
+            numbers[5, at] = np.inf
 
 
 @njit(cache=True, error_model="numpy")

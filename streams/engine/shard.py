@@ -11,7 +11,7 @@ import numpy as np
 from schemas.journal import RULES_OLDEST, RULES_VERSION, Block
 from streams.engine import judge, marking, model_switch, summaries
 from streams.engine.columns import Marked, distinct, holders_of
-from streams.engine.decisions import Folded, Output, Outputs, output
+from streams.engine.decisions import Folded, Output, Outputs, refusal
 from streams.engine.exposures import Exposures
 from streams.engine.frame import Frames
 from streams.engine.invariants import InvariantViolation
@@ -62,6 +62,7 @@ class Shard:
         self.prices.arrange(self.terms)
         self._plain = self.terms.parameters()
         self._options = bool(self._plain.right.any())
+        self._underlyings = [self.terms.underlying(i) for i in instruments]
         self.parameters = self._at_prices()
         self.portfolio.arrange(self)
         expiry = {i: self.terms.records[name].get("expiry") for i, name in enumerate(self.terms.instruments)}
@@ -136,9 +137,8 @@ class Shard:
                 books = np.arange(self.ledger.books, dtype=np.int64)
             elif block.kind == "marks":
                 books = self.slack.woken(self)
-                others = self.portfolio.books()
-                if reached.size or others.size:
-                    books = distinct(np.concatenate((books, reached, others)))
+                if reached.size:
+                    books = distinct(np.concatenate((books, reached)))
             touched = distinct(np.concatenate((posted, settled))) if settled.size else posted
             decisions, due = judge.judge(self, offset, books, touched)
             if block.kind == "marks" and (turns := summaries.sweep(self, everybody=not was_live)).size:
@@ -153,8 +153,8 @@ class Shard:
         own = widened(self._plain, self.prices.widenings) if self.prices.widening else self._plain
         if not self._options:
             return own
-        symbols = map(self.terms.underlying, range(len(self.terms.instruments)))
-        return own._replace(index_price=np.array([self.prices.index.get(symbol, np.nan) for symbol in symbols]))
+        index = self.prices.index
+        return own._replace(index_price=np.array([index.get(symbol, np.nan) for symbol in self._underlyings]))
 
     def _mark(self, block: Block) -> I64:
         """Take in a marks block; the books whose haircuts it changes."""
@@ -177,33 +177,36 @@ class Shard:
 
     def _fills(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         indexes = [self.terms.instrument_index[name] for name in block.names["instruments"]]
-        posted = self.ledger.fills(block, self.posting, indexes, self._window())
-        return self._posted(block.columns["source_offset"], *posted)
+        books, outcome = self.ledger.fills(block, self.posting, indexes, self._window())
+        # a fill that is out of range settles what had expired before all the same
+        expired = self.posting.settled[np.array(indexes, dtype=np.int64)] != NOT_SETTLED
+        settled = (outcome == OUT_OF_RANGE) & expired[block.columns["instrument"]]
+        return self._posted(block.columns["source_offset"], books, outcome, books[settled])
 
     def _transfers(self, block: Block) -> tuple[I64, list[tuple[int, str]]]:
         assets = [self.terms.asset_index[name] for name in block.names["assets"]]
         instruments = [self.terms.instrument_index[name] for name in block.names.get("instruments", ())]
         posted = self.ledger.transfers(block, self.posting, assets, instruments, self._window())
-        return self._posted(block.columns["source_offset"], *posted)
+        return self._posted(block.columns["source_offset"], *posted, summaries.NOBODY)
 
     def _window(self) -> int:
         self.window = self.window or self.terms.rules.duplicate_window
         return self.window
 
-    def _posted(self, source_offset: I64, books: I64, outcome: Any) -> tuple[I64, list[tuple[int, str]]]:
-        """Books that rows were applied to, and the rows that were not for being out of range."""
+    def _posted(self, source_offset: I64, books: I64, outcome: Any, settled: I64) -> tuple[I64, list[tuple[int, str]]]:
+        """Books that rows were applied to or that were `settled`, and the rows that were out of range."""
         self.grow()
         self.touched.update(self.ledger.book_account[books])
         applied = distinct(books[outcome == APPLIED])
-        refused = np.nonzero(outcome == OUT_OF_RANGE)[0]
-        # a fill that is out of range may settle what had expired before
-        self.exposures.update(self, books if refused.size else applied)
         judge.reopen(self, applied)
+        changed = distinct(np.concatenate((applied, settled))) if settled.size else applied
+        self.exposures.update(self, changed)
+        refused = np.nonzero(outcome == OUT_OF_RANGE)[0]
         if not refused.size:
-            return applied, []
+            return changed, []
         reason = "the account's balance, cost and position must stay below 2**62 minor units and 2**53 lots"
         _, first = np.unique(source_offset[refused], return_index=True)  # one letter for both legs of a transfer
-        return applied, [(row, reason) for row in refused[first].tolist()]
+        return changed, [(row, reason) for row in refused[first].tolist()]
 
     def _accounts(self, offset: int, block: Block) -> tuple[I64, list[Output]]:
         books: list[int] = []
@@ -253,6 +256,4 @@ class Shard:
             "source_offset": int(block.columns["source_offset"][row]),
             "journal": {"partition": self.partition, "offset": offset},
         }
-        letter = output("dead-letters", who, record)
-        headers = tuple((name, str(value).encode()) for name, value in record.items() if name != "journal")
-        return letter._replace(headers=headers)
+        return refusal(who, record)

@@ -8,6 +8,9 @@ never written down: a book without one is always woken, and judging gives it one
 All books anchored at one moment share a *slot*: its prices, and its books sorted by radius, so that those to wake are
 the first ones and nobody looks at the others. A slot that no book needs is free; when slots run short, the books of the
 emptiest are woken. A book that rows have touched since is *loose*: the next marks block wakes it.
+
+Marks of options are in no anchor: they move by no common factor, and a book that holds one on the standard model stays
+loose. A book on portfolio margin is loose or asleep here: what wakes it is in streams.engine.drifts.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from streams.engine.columns import Balances, Positions, grown
+from streams.engine.columns import Balances, Positions, distinct, grown
+from streams.engine.drifts import Drifts
 from streams.engine.frame import radii_framed
 from streams.engine.judged_books import Judged
 from streams.engine.posting import Terms
@@ -83,11 +87,11 @@ def search(
 
 
 @njit(cache=True, error_model="numpy")
-def logs(marks: F64, prices: F64) -> F64:
-    """Log prices, of all instruments and then of all assets; nan where never seen."""
+def logs(right: F64, marks: F64, prices: F64) -> F64:
+    """Log prices, of all instruments and then of all assets; nan where never seen, and of options (`right` not 0)."""
     found = np.empty(marks.shape[0] + prices.shape[0])
     for at in range(marks.shape[0]):
-        found[at] = math.log(marks[at])
+        found[at] = math.log(marks[at]) if right[at] == 0.0 else np.nan
     for at in range(prices.shape[0]):
         found[marks.shape[0] + at] = math.log(prices[at])
     return found
@@ -99,9 +103,11 @@ class Slack:
     Attributes
     ----------
     slots : where each book is
+    drifts : anchors of the books on portfolio margin
     """
 
     def __init__(self) -> None:
+        self.drifts = Drifts()
         self.slots = _no_slots(0)
         self._books = 0
         self._room: I64 = np.zeros(0, dtype=np.int64)  # for the books woken
@@ -114,7 +120,10 @@ class Slack:
         """The books that the shard's newest prices may matter to, ascending; each must now be judged and anchored."""
         here = self._here(shard)
         self._marked = True
-        return np.sort(self._room[: wake(self.slots, here, self._room)])
+        books = np.sort(self._room[: wake(self.slots, here, self._room)])
+        if shard.portfolio.model is None:
+            return books
+        return distinct(np.concatenate((books, self.drifts.woken(shard))))
 
     def anchor(self, shard: Shard, books: I64, judged: Judged) -> None:
         """Anchor the books at the shard's prices, after all that judging them has brought about.
@@ -124,9 +133,13 @@ class Slack:
         here = self._here(shard)
         if not self._marked and (here is self._seen or np.array_equal(self._seen, here, equal_nan=True)):
             loosen(self.slots, books)
+            self.drifts.forget(books)
             return
         self._seen, self._marked = here, False
         radius, kind = self._radii(shard, books, judged)
+        if (rows := shard.portfolio.rows_of(books)).size:
+            anchored = self.drifts.anchor(shard, books, rows, judged)
+            radius[rows] = np.where(anchored, np.float32(np.inf), np.float32(0.0))
         if self.slots.used[1] + len(books) > len(self.slots.entry):
             self._pack(len(books))
         enter(self.slots, here, books, radius, kind)
@@ -172,7 +185,7 @@ class Slack:
             self._grow(shard.ledger.books)
         laid_out = (shard.prices.marks, shard.prices.prices)
         if laid_out[0] is not self._laid_out[0] or laid_out[1] is not self._laid_out[1]:
-            self._laid_out, self._log = laid_out, logs(*laid_out)
+            self._laid_out, self._log = laid_out, logs(shard.parameters.right, *laid_out)
         here = self._log
         if len(here) != len(self.slots.anchors):
             self.slots = _no_slots(len(here), len(self.slots.slot_of))

@@ -36,6 +36,14 @@ def _excess(p: Parameters, book: Book, moved: Book, net: F64, underlying: int, f
 
 
 @njit(cache=True, error_model="numpy")
+def _root(ratio: float, power: int) -> float:
+    """The factor whose power of -1, 1 or 2 the ratio is."""
+    if power == 2:
+        return math.sqrt(ratio)
+    return ratio if power == 1 else 1.0 / ratio
+
+
+@njit(cache=True, error_model="numpy")
 def _edge_factors(p: Parameters, book: Book, underlying: int) -> list[float]:
     """Factors where a position on the underlying meets a tier edge or its size premium takes over or lets go."""
     factors = [1.0]
@@ -51,7 +59,7 @@ def _edge_factors(p: Parameters, book: Book, underlying: int) -> list[float]:
         premium = p.size_premium_factor[i] * math.sqrt(abs(book.quantity[j]) * p.multiplier[i])
         for tier in range(first, last):
             if p.tier_from[tier] > 0.0:
-                edge = (p.tier_from[tier] / value) ** (1.0 / power)
+                edge = _root(p.tier_from[tier] / value, power)
                 factors.append(edge)
                 if p.whole_tiers[i]:
                     # the margin jumps here: look at both sides
@@ -62,7 +70,7 @@ def _edge_factors(p: Parameters, book: Book, underlying: int) -> list[float]:
                 slope = premium - 0.2 * p.tier_maintenance[tier]
                 level = 0.2 * (p.tier_maintenance_below[tier] - p.tier_from[tier] * p.tier_maintenance[tier])
                 if slope != 0.0 and level / slope > 0.0:
-                    factors.append((level / slope / value) ** (1.0 / power))
+                    factors.append(_root(level / slope / value, power))
     return factors
 
 

@@ -14,8 +14,8 @@ from numba import njit
 from streams.margin.offsets import Correlations, offset_requirement
 from streams.margin.parameters import F64, I32, I64
 from streams.margin.risk_table import RiskTable
-from streams.margin.risk_units import RiskUnits, grid_of_unit, rates_of_unit
-from streams.margin.scenarios import BASIS_COLUMNS
+from streams.margin.risk_units import RiskUnits, rates_of_unit
+from streams.margin.scenarios import BASIS_COLUMNS, Grid
 from streams.margin.unit_risk import charges, unit_risk
 
 #: What binds core risk: no loss anywhere, the scenarios, the value at risk, or a least charge.
@@ -63,7 +63,7 @@ def room_for(units: RiskUnits) -> Room:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
 def portfolio_risk(
     table: RiskTable,
     units: RiskUnits,
@@ -89,7 +89,9 @@ def portfolio_risk(
             until += 1
         rates = rates_of_unit(units, unit)
         held = slice(first, until)
-        risk = unit_risk(table, grid_of_unit(units, unit), rates, unit, instrument[held], quantity[held], room.columns)
+        move, shock, dampening = units.move[unit], units.shock[unit], units.dampening[unit]
+        grid = Grid(move, shock, dampening, units.tilts, units.basis_up[unit], units.basis_down[unit])
+        risk = unit_risk(table, grid, rates, unit, instrument[held], quantity[held], room.columns)
         room.unit[count], room.up[count], room.down[count] = unit, risk.up, risk.down
         more, less = charges(risk, rates)
         # options bought cost no more than they are worth, whatever is added up
@@ -129,7 +131,7 @@ def portfolio_risk(
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def portfolio_risks(
     table: RiskTable,
     units: RiskUnits,

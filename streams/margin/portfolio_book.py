@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from streams.margin.equity import Book, book_requirement, net_assets, standard_equity
+from streams.margin.equity import Book, net_assets, standard_equity
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, Parameters
 from streams.margin.portfolio import NOTHING, PortfolioRisk, Room, portfolio_risk
+from streams.margin.requirements import position_requirement
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
 
@@ -55,16 +56,33 @@ def uncut(p: Parameters, coin: I32, unit: I32) -> Parameters:
     )
 
 
+class Legs(NamedTuple):
+    """Scratch of `book_risk_within`: net amounts by slot; rows of the risk table, and how much of each (`legs_for`)."""
+
+    net: F64
+    row: I32
+    quantity: F64
+
+
 @njit(cache=True, error_model="numpy")
-def book_legs(table: RiskTable, coin: I32, book: Book, net: F64) -> tuple[I32, F64]:
-    """Rows of the risk table that a book holds, and how much of each, sorted by line; equals as the book has them.
+def legs_for(positions: int, assets: int) -> Legs:
+    """Scratch for books of at most so many positions and assets."""
+    most = positions + assets
+    return Legs(np.empty(assets), np.empty(most, dtype=np.int32), np.empty(most))
+
+
+@njit(cache=True, error_model="numpy", _nrt=False)
+def write_legs(table: RiskTable, coin: I32, book: Book, net: F64, row: I32, quantity: F64) -> int:
+    """Write rows of the risk table that a book holds, and how much of each; how many they are.
+
+    Sorted by line, equals as the book has them.
 
     Parameters
     ----------
     net : net amount of each slot's asset
+    row, quantity : room for as many as the book has positions and assets
     """
     n, m = book.instrument.shape[0], book.asset.shape[0]
-    row, quantity = np.empty(n + m, dtype=np.int32), np.empty(n + m)
     count = 0
     for at in range(n + m):
         own = book.instrument[at] if at < n else coin[book.asset[at - n]]
@@ -77,31 +95,32 @@ def book_legs(table: RiskTable, coin: I32, book: Book, net: F64) -> tuple[I32, F
             place -= 1
         row[place], quantity[place] = own, held
         count += 1
+    return count
+
+
+@njit(cache=True, error_model="numpy")
+def book_legs(table: RiskTable, coin: I32, book: Book, net: F64) -> tuple[I32, F64]:
+    """As `write_legs`, in arrays of their own."""
+    most = book.instrument.shape[0] + book.asset.shape[0]
+    row, quantity = np.empty(most, dtype=np.int32), np.empty(most)
+    count = write_legs(table, coin, book, net, row, quantity)
     return row[:count], quantity[:count]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def outside_requirement(p: Parameters, table: RiskTable, book: Book) -> tuple[float, float]:
     """Initial and maintenance margin, by the standard model, of the positions that belong to no unit."""
-    outside = table.unit[book.instrument] < 0
-    if not outside.any():
-        return 0.0, 0.0
-    rest = Book(
-        book.instrument[outside],
-        book.quantity[outside],
-        book.cost[outside],
-        book.accrued[outside],
-        book.mark[outside],
-        book.slot[outside],
-        book.asset,
-        book.balance,
-        book.price,
-    )
-    initial, maintenance = book_requirement(p, rest)
+    initial = maintenance = 0.0
+    for j in range(book.instrument.shape[0]):
+        i = book.instrument[j]
+        if table.unit[i] < 0:
+            own_initial, own = position_requirement(p, i, book.quantity[j], book.mark[j], book.price[book.slot[j]])
+            initial += own_initial
+            maintenance += own
     return initial, maintenance
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def priced_legs(table: RiskTable, row: I32) -> bool:
     """Whether the table knows what every row is worth."""
     for at in range(row.shape[0]):
@@ -109,6 +128,35 @@ def priced_legs(table: RiskTable, row: I32) -> bool:
         if table.mark[i] != table.mark[i] or table.notional[i] != table.notional[i]:
             return False
     return True
+
+
+@njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
+def book_risk_within(
+    p: Parameters,
+    table: RiskTable,
+    units: RiskUnits,
+    correlations: Correlations,
+    coin: I32,
+    book: Book,
+    value_at_risk: float,
+    room: Room,
+    legs: Legs,
+) -> BookRisk:
+    """As `book_risk`, with scratch for the legs too: for many books one after another."""
+    net = legs.net[: book.asset.shape[0]]
+    priced = net_assets(p, book, net)
+    count = write_legs(table, coin, book, net, legs.row, legs.quantity)
+    row, quantity = legs.row[:count], legs.quantity[:count]
+    equity = adjusted = initial_equity = initial = maintenance = np.nan
+    bad = np.nan
+    risk = PortfolioRisk(bad, bad, bad, bad, bad, bad, NOTHING, bad, bad, bad)
+    outside, outside_initial = bad, bad
+    if priced and priced_legs(table, row):
+        equity, adjusted, initial_equity = standard_equity(p, book, net)
+        risk = portfolio_risk(table, units, correlations, row, quantity, value_at_risk, room)
+        outside_initial, outside = outside_requirement(p, table, book)
+        initial, maintenance = risk.initial_margin + outside_initial, risk.maintenance_margin + outside
+    return BookRisk(equity, adjusted, initial_equity, initial, maintenance, outside_initial, outside, risk)
 
 
 @njit(cache=True, error_model="numpy")
@@ -129,24 +177,5 @@ def book_risk(
     p : `uncut`
     coin : by asset, its row of the risk table; -1 none
     """
-    net = np.empty(book.asset.shape[0])
-    priced = net_assets(p, book, net)
-    row, quantity = book_legs(table, coin, book, net)
-    if not priced or not priced_legs(table, row):
-        bad = np.nan
-        return BookRisk(
-            bad, bad, bad, bad, bad, bad, bad, PortfolioRisk(bad, bad, bad, bad, bad, bad, NOTHING, bad, bad, bad)
-        )
-    equity, adjusted, initial_equity = standard_equity(p, book, net)
-    risk = portfolio_risk(table, units, correlations, row, quantity, value_at_risk, room)
-    initial, maintenance = outside_requirement(p, table, book)
-    return BookRisk(
-        equity,
-        adjusted,
-        initial_equity,
-        risk.initial_margin + initial,
-        risk.maintenance_margin + maintenance,
-        initial,
-        maintenance,
-        risk,
-    )
+    legs = legs_for(book.instrument.shape[0], book.asset.shape[0])
+    return book_risk_within(p, table, units, correlations, coin, book, value_at_risk, room, legs)

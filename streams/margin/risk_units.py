@@ -90,7 +90,7 @@ def grid_of_unit(units: RiskUnits, unit: int) -> Grid:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def rates_of_unit(units: RiskUnits, unit: int) -> ChargeRates:
     """Charges of one unit."""
     common = units.common

@@ -24,6 +24,7 @@ from streams.margin.parameters import F64, I32
 
 #: What a scenario does to volatilities.
 SAME, UP, DOWN, LINEAR_SKEW, ABSOLUTE_SKEW = range(5)
+KINDS = 5
 #: What an instrument is: an asset is a coin held, which moves with its underlying.
 OPTION, FUTURE, ASSET = range(3)
 #: Columns after the scenarios: a move up and one down of the basis test.
@@ -268,15 +269,15 @@ def risk_arrays(
     mark : shape (n,)
     """
     scenarios = grid.move.shape[0]
+    shocked = np.zeros(KINDS)  # by kind of shock: a power each, so once an option and not once a scenario
     for at in range(which.shape[0]):
         i = which[at]
         mark[i] = scenario_value(of, i, 0.0, of.volatility[i])
-        option = of.kind[i] == OPTION
-        log_strike = log(of.strike[i] / (of.price[i] + of.fixed[i])) if option else 0.0
+        if of.kind[i] == OPTION:
+            log_strike = log(of.strike[i] / (of.price[i] + of.fixed[i]))
+            for kind in range(KINDS):
+                shocked[kind] = shocked_volatility(of.volatility[i], of.years[i], log_strike, kind, shock, skew)
         for s in range(scenarios):
-            volatility = 0.0
-            if option:
-                volatility = shocked_volatility(of.volatility[i], of.years[i], log_strike, grid.shock[s], shock, skew)
-            values[i, s] = scenario_value(of, i, grid.move[s], volatility)
+            values[i, s] = scenario_value(of, i, grid.move[s], shocked[grid.shock[s]])
         values[i, scenarios] = scenario_value(of, i, grid.basis_up, of.volatility[i])
         values[i, scenarios + 1] = scenario_value(of, i, grid.basis_down, of.volatility[i])

@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 from faults.evidence import Evidence
-from faults.prices import oracle_problems, price_problems
-from faults.rows import row_problems
+from faults.met import Met
+from faults.prices import oracle_problems, price_problems, volatility_problems
+from faults.rows import Blocks, row_problems, shard_letters
 
 from schemas.journal import Block
 from streams.agents.ingest import SOURCES
@@ -37,13 +38,19 @@ class Fold:
 
     shard: Shard
     outputs: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict)
+    met: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, partition: int, journal: Sequence[Any]) -> Fold:
+    def of(cls, partition: int, journal: Sequence[Any], blocks: Sequence[tuple[int, Block]]) -> Fold:
         fold = cls(Shard(partition))
-        for record in journal:
-            for output in fold.shard.apply(record.offset, record.value):
+        met = Met(fold.shard)
+        for record, (_, block) in zip(journal, blocks, strict=True):
+            met.before(block)
+            outputs = fold.shard.apply(record.offset, record.value)
+            for output in outputs:
                 fold.outputs.setdefault(output.topic, []).append((output.key, output.value))
+            met.after(block, outputs)
+        fold.met = met.end()
         return fold
 
     def last(self, topic: str) -> dict[bytes, bytes]:
@@ -87,20 +94,21 @@ def verdict(evidence: Evidence, script: Script | None = None) -> Verdict:
         lambda: row_problems(evidence, blocks, found.compared),
         lambda: price_problems(evidence, blocks, found.compared),
         lambda: oracle_problems(evidence, found.compared),
+        lambda: volatility_problems(evidence, found.compared),
         lambda: _offset_problems(evidence),
         lambda: _id_problems(evidence),
-        lambda: _fold_problems(evidence, script, found),
+        lambda: _fold_problems(evidence, blocks, script, found),
     ]
     for check in checks:
         found.problems += check()
     return found
 
 
-def _fold_problems(evidence: Evidence, script: Script | None, found: Verdict) -> Iterator[str]:
+def _fold_problems(evidence: Evidence, blocks: Blocks, script: Script | None, found: Verdict) -> Iterator[str]:
     folds, compared = {}, found.compared
     for partition, journal in evidence.records["journal"].items():
         try:
-            folds[partition] = Fold.of(partition, journal)
+            folds[partition] = Fold.of(partition, journal, blocks[partition])
         except Exception as error:
             yield f"journal[{partition}] must fold, found {error!r}"
             return
@@ -110,6 +118,10 @@ def _fold_problems(evidence: Evidence, script: Script | None, found: Verdict) ->
             got = [(record.key, record.value) for record in evidence.records[topic][partition]]
             compared[topic] += len(got)
             yield from _sequence_problems(f"{topic}[{partition}]", got, fold.outputs.get(topic, []))
+        letters = [(record.key, record.value) for record in shard_letters(evidence, partition)]
+        compared["dead letters of shards"] += len(letters)
+        wanted_letters = fold.outputs.get("dead-letters", [])
+        yield from _sequence_problems(f"dead letters of shard {partition}", letters, wanted_letters)
         summaries = evidence.last("margin-accounts", partition)
         compared["account summaries"] += len(summaries)
         yield from _table_problems(f"margin-accounts[{partition}]", summaries, fold.last("margin-accounts"), json.loads)
@@ -121,6 +133,7 @@ def _fold_problems(evidence: Evidence, script: Script | None, found: Verdict) ->
         compared["state records"] += len(kept)
         wanted = dict(state.records(fold.shard))
         yield from _table_problems(f"margin-changelog[{partition}]", kept, wanted, _record)
+        compared.update(fold.met)
     found.shards = [fold.shard for fold in folds.values()]
     shards = [shard_view(shard) for shard in found.shards]
     checks = conservation(shards)
@@ -176,7 +189,8 @@ def _id_problems(evidence: Evidence) -> Iterator[str]:
 
 def _offset_problems(evidence: Evidence) -> Iterator[str]:
     """Everything read: behind a committed offset of the journal only transaction markers may follow."""
-    for role, topics in (("ingest", SOURCES), ("oracle", ("oracle-prices",)), ("margin", ("journal",))):
+    roles = {"ingest": (*SOURCES, "volatilities"), "oracle": ("oracle-prices",), "margin": ("journal",)}
+    for role, topics in roles.items():
         for topic in topics:
             for partition, records in evidence.records[topic].items():
                 offset = evidence.committed[role].get((topic, partition), 0)

@@ -12,11 +12,15 @@ from faults.evidence import Evidence
 from faults.rows import Blocks
 
 from schemas.journal import PRICE_STATES, Block
+from streams.agents.volatilities import record_of
 from streams.engine.report import decimal_text
+from streams.ingest.messages import Message
 from streams.ingest.quotes import QuotePartition
 from streams.ingest.terms import Terms
+from streams.ingest.volatilities import VolatilityPartition
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import Quote
+from streams.oracle.volatilities import Volatility, fault_of
 
 NEVER_MS = 1 << 60
 
@@ -76,6 +80,7 @@ def _marks_of(block: Block, underlying: Mapping[str, str]) -> dict[str, dict[str
             "marks": {},
             "time": block.extra["time"],
         }
+    made_of = ("volatility", "forward", "discount")
     for at, name in enumerate(block.names["instruments"]):
         symbol = found[underlying[name]]
         symbol["marks"][name] = {
@@ -83,7 +88,30 @@ def _marks_of(block: Block, underlying: Mapping[str, str]) -> dict[str, dict[str
             "index": symbol["index"],
             "state": PRICE_STATES[columns["mark_state"][at]],
         }
+        parts = [columns[f"instrument_{part}"][at] if f"instrument_{part}" in columns else math.nan for part in made_of]
+        if not math.isnan(parts[0]):
+            symbol.setdefault("options", {})[name] = dict(zip(made_of, map(decimal_text, parts), strict=True))
     return found
+
+
+def volatility_problems(evidence: Evidence, compared: Counter[str]) -> Iterator[str]:
+    """What was accepted of `volatilities` must be every sound message, once, in order."""
+    settings = evidence.settings
+    for partition, records in evidence.records["volatilities"].items():
+        reader = VolatilityPartition(
+            topic="volatilities",
+            partition=partition,
+            message_bytes_max=settings.message_bytes_max,
+            max_future_ms=settings.max_future_ms,
+            fault_of=lambda row: fault_of(Volatility.of(row)),
+        )
+        messages = [Message(record.offset, record.key, record.value, record.timestamp) for record in records]
+        rows = reader.take(messages, Terms(settings.message_bytes_max), NEVER_MS, final=True).rows
+        wanted = [(record.key, record.value) for record in map(record_of, rows)]
+        got = [(record.key, record.value) for record in evidence.records["volatilities-changelog"][partition]]
+        compared["volatilities"] += len(wanted)
+        if got != wanted:
+            yield f"volatilities-changelog[{partition}] must have {len(wanted)} records, has {len(got)} or others"
 
 
 def oracle_problems(evidence: Evidence, compared: Counter[str]) -> Iterator[str]:

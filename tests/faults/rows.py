@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from aiokafka import ConsumerRecord
 from faults.evidence import Evidence
 
 from schemas.journal import Block
@@ -18,6 +19,8 @@ BAD_KEY = b"bad"
 TOLD_MAX = 5
 #: Records on `instruments` that shards are not told: how prices are judged is in the marks that come of it.
 ORACLE_ONLY = {"oracle", "source"}
+#: Why shards refuse what ingest has taken: those dead letters are the fold's to compare.
+SHARD_CODES = {"ledger_range", "model_refused"}
 
 Blocks = Mapping[int, Sequence[tuple[int, Block]]]
 #: journal partition, source topic, its partition, offset, leg
@@ -84,15 +87,25 @@ def _places(topic: str, value: Mapping[str, Any], shards: int) -> list[tuple[int
 
 
 def _refused(evidence: Evidence) -> Iterator[tuple[str, int, int]]:
-    for topic in (*SOURCES, "oracle-prices"):
+    for topic in (*SOURCES, "oracle-prices", "volatilities"):
         for partition, records in evidence.records[topic].items():
             name = evidence.settings.topic(topic)
             yield from ((name, partition, record.offset) for record in records if record.key == BAD_KEY)
 
 
 def _letters(evidence: Evidence) -> Iterator[tuple[str, int, int]]:
+    for _, headers in _with_headers(evidence):
+        if headers["reason_code"] not in SHARD_CODES:
+            yield headers["source_topic"], int(headers["source_partition"]), int(headers["source_offset"])
+
+
+def shard_letters(evidence: Evidence, shard: int) -> list[ConsumerRecord]:
+    """The dead letters of one shard, in order."""
+    found = [record for record, headers in _with_headers(evidence) if headers["reason_code"] in SHARD_CODES]
+    return [record for record in found if json.loads(record.value)["journal"]["partition"] == shard]
+
+
+def _with_headers(evidence: Evidence) -> Iterator[tuple[ConsumerRecord, dict[str, str]]]:
     for records in evidence.records["dead-letters"].values():
         for record in records:
-            headers = {name: value.decode() for name, value in record.headers}
-            if headers:  # those of the shards say so in their value, and are the fold's to compare
-                yield headers["source_topic"], int(headers["source_partition"]), int(headers["source_offset"])
+            yield record, {name: value.decode() for name, value in record.headers}

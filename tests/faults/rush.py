@@ -1,7 +1,8 @@
 """The demo's market played at speed: nobody waits for the workers, who are killed meanwhile.
 
-The demo's play, exchange and traffic are used as they are; only the line to Kafka differs. It hands over what was
-heard so far, restamps messages for a worker on the wall clock, and mixes in messages to be refused and repeated ones.
+The demo's play, exchange and traffic are used as they are, with more options; only the line to Kafka differs. It hands
+over what was heard so far, restamps messages for a worker on the wall clock, and mixes in messages to be refused,
+repeated ones, and accounts that ask for the other margin model.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from faults.changes import Changes
 from faults.load import LOAD_SECONDS, Load
 from faults.rows import BAD_KEY
 
 from schemas.topics import TOPICS
+from streams.demo.books import Book
 from streams.demo.feed import Cluster, Feed, Heard
 from streams.demo.market import market
 from streams.demo.play import Play
@@ -27,8 +30,10 @@ from streams.settings import ROLES, Settings
 
 STEP_MS = 5_000
 FUNDING_MS = 60_000
-#: On the wall clock the dated future expires so long after its listing.
+#: On the wall clock the first expiry comes so long after its listing, and the others as much later as ever.
 EXPIRY_MS = 20_000
+#: One account in so many holds options.
+ONE_IN = 6
 BAD_SHARE, REPEATED_SHARE = 0.02, 0.01
 #: Seconds between two looks whether a market that is ahead of the faults may go on.
 LOOK_SECONDS = 0.05
@@ -45,24 +50,30 @@ BAD: list[tuple[str, dict[str, object]]] = [
     ("accounts", {"account": "other"}),
     ("instruments", {"id": "NEW", "kind": "instrument"}),
     ("oracle-prices", {"symbol": "BTC", "source": "bad", "price": "NaN", "time": 1}),
+    ("volatilities", {"source": "bad", "time": 1, "underlying": "BTC", "smiles": []}),
 ]
 
 
 class RushLine(Feed):
     """The demo's line; while `rushing`, nothing is waited for."""
 
-    def __init__(self, cluster: Cluster, *, wall: bool, seed: int, patience_s: float) -> None:
+    def __init__(self, cluster: Cluster, books: Sequence[Book], *, wall: bool, seed: int, patience_s: float) -> None:
         super().__init__(cluster, lambda: None, patience_s)
         self.rushing = False
         self.sent = 0
         self._wall = wall
+        self._expiry_shift: int | None = None
         self._rng = random.Random(seed)
+        self._changes = Changes(books, self._rng)
 
     async def send(self, messages: Iterable[Message]) -> int:
         """Send, in the given order, with bad and repeated messages between."""
         mixed = []
         for message in messages:
             mixed.append(self._stamped(message) if self._wall else message)
+            self._changes.note(message)
+            if self.rushing:
+                mixed += self._changes.next()
             if message.topic in ("fills", "collateral") and self._rng.random() < REPEATED_SHARE:
                 mixed.append(mixed[-1])
             if self._rng.random() < BAD_SHARE:
@@ -79,11 +90,20 @@ class RushLine(Feed):
         return heard
 
     def _stamped(self, message: Message) -> Message:
-        now_ms = int(time.time() * 1000)
-        changed = {name: now_ms for name in ("time",) if name in message.value}
-        if "expiry" in message.value:
-            changed["expiry"] = now_ms + EXPIRY_MS
-        return message._replace(value=message.value | changed)
+        value, now_ms = dict(message.value), int(time.time() * 1000)
+        if "time" in value:
+            value["time"] = now_ms
+        if "expiry" in value:
+            value["expiry"] = self._expiry(value["expiry"], now_ms)
+        if "smiles" in value:
+            smiles = [{**smile, "expiry": self._expiry(smile["expiry"], now_ms)} for smile in value["smiles"]]
+            value["smiles"] = [smile for smile in smiles if smile["expiry"] > now_ms]
+        return message._replace(value=value)
+
+    def _expiry(self, expiry: int, now_ms: int) -> int:
+        if self._expiry_shift is None:  # the first that is listed is the one that comes first
+            self._expiry_shift = now_ms + EXPIRY_MS - expiry
+        return expiry + self._expiry_shift
 
 
 class Rush:
@@ -116,7 +136,9 @@ class Rush:
         trickle_s: float = 1.0,
         fills_s: int = 0,
     ) -> None:
-        self.script: Script = prepare(market(seed, minutes), accounts=accounts, seed=seed, step_ms=STEP_MS)
+        self.script: Script = prepare(
+            market(seed, minutes), accounts=accounts, seed=seed, step_ms=STEP_MS, with_options=accounts // ONE_IN
+        )
         self.script.funding_ms = FUNDING_MS
         self._load = Load(self.script.venue, seed, fills_s)
         self.script.books += self._load.books()
@@ -158,7 +180,8 @@ class Rush:
             topics={logical: settings.topic(logical) for logical in TOPICS},
             groups={role: f"{settings.prefix}-{role}" for role in ROLES},
         )
-        line = RushLine(cluster, wall=settings.clock == "wall", seed=self._seed, patience_s=90.0)
+        wall = settings.clock == "wall"
+        line = RushLine(cluster, self.script.books, wall=wall, seed=self._seed, patience_s=90.0)
 
         loading: list[asyncio.Task[None]] = []
 

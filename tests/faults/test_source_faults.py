@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 from faults.chaos import LONG, SEED, SLOW, TOTAL, concluded, settings, sound
+from faults.evidence import collect
 from faults.fold import verdict
+from faults.met import OPTION_SHARES
 from faults.mirror import replayed
 from faults.quota import brake
 from faults.rush import Rush
@@ -24,6 +26,7 @@ from faults.sending import StalledReader, by_partition, send
 from faults.squad import Squad
 from faults.trades import CASH_PRECISION, Row, Trades
 
+from schemas.journal import Block
 from streams.engine.shard import Shard
 from streams.engine.views import account_view
 from streams.ingest.partition import IngestPartition
@@ -77,10 +80,10 @@ def folded(trades: Trades, batches: Sequence[Sequence[Row]], window: int) -> Sha
         topic: IngestPartition(
             topic=topic, source_topic=topic, partition=0, shards=1, message_bytes_max=1 << 18, max_future_ms=60_000
         )
-        for topic in ("instruments", "collateral", "fills")
+        for topic in ("instruments", "accounts", "collateral", "fills")
     }
     offsets: Counter[str] = Counter()
-    for batch in ([rules, *trades.terms], *batches):
+    for batch in ([rules, *trades.terms], trades.settings, *batches):
         topic = batch[0].topic
         messages = [(offsets[topic] + at, row.key, row.value, now_ms) for at, row in enumerate(batch)]
         offsets[topic] += len(batch)
@@ -102,6 +105,7 @@ def test_the_books_do_not_depend_on_how_often_and_how_a_source_sends(seed: int) 
     assert owned([shard], trades) == {}
     assert shard.ledger.rows == {"applied": once, "duplicate": sent - once, "out_of_range": 0, "to_house": 0}
     assert sent - once > once / 10, "enough must come again"
+    assert len(shard.portfolio.books()) == 10
     assert owned([folded(trades, batches, 1)], trades) != {}, "who remembers one id only must book some twice"
 
 
@@ -110,7 +114,8 @@ def test_batches_sent_twice_and_cut_otherwise_count_once(broker: LocalBroker, tm
     """The same through a worker that is killed meanwhile: rows come again with new offsets, and are no new rows."""
     given = settings(broker.bootstrap, "again", "event", SHARDS)
     squad, rng = Squad(given, tmp_path), random.Random(SEED)
-    trades = Trades(SEED, accounts=ACCOUNTS, trades=TRADES, cash=100_000, now_ms=int(time.time() * 1000))
+    now_ms = int(time.time() * 1000)
+    trades = Trades(SEED, accounts=ACCOUNTS, trades=TRADES, cash=100_000, now_ms=now_ms)
     batches = list(mixed(streams_of(trades, rng, SHARDS)))
     kills = sorted(rng.sample(range(len(batches) // 4, len(batches)), KILLS))
     once = len(trades.deposits) + len(trades.opens) + len(trades.closes)
@@ -119,7 +124,12 @@ def test_batches_sent_twice_and_cut_otherwise_count_once(broker: LocalBroker, tm
         send(given, [(0, trades.terms)])
         worker = squad.start("one")
         squad.until_held("one")
-        sent = 0
+        squad.until(lambda: knows(given, trades), 60, "the terms in all journals")
+        send(given, by_partition(trades.settings, SHARDS).items())
+        sent = send(given, by_partition(trades.deposits, SHARDS).items())
+        squad.until(lambda: counted(worker, SHARDS) == sent, 60, "the deposits")
+        for priced in (trades.volatilities, trades.quotes({}, now_ms)):  # before them all would be bankrupt
+            send(given, by_partition(priced, SHARDS).items())
         for first, last in zip([0, *kills], [*kills, len(batches)], strict=True):
             if first:
                 squad.struck["kill"] += 1
@@ -136,8 +146,17 @@ def test_batches_sent_twice_and_cut_otherwise_count_once(broker: LocalBroker, tm
         rows = sum((Counter(shard.ledger.rows) for shard in found.shards), Counter())
         assert (rows["applied"], rows["duplicate"]) == (once, sent - once)
         assert owned(found.shards, trades) == {}
+        assert sum(len(shard.portfolio.books()) for shard in found.shards) == ACCOUNTS // 2
     finally:
         squad.end()
+
+
+def knows(given: Settings, trades: Trades) -> bool:
+    """Whether all journals have the terms: who asks for portfolio margin before is refused."""
+    last = trades.terms[-1].key.decode()
+    journals = collect(given).records["journal"].values()
+    blocks = [[Block.decode(record.value) for record in records] for records in journals]
+    return all(any(record["id"] == last for block in found for record in block.terms) for found in blocks)
 
 
 def batched(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
@@ -168,9 +187,12 @@ def test_slow_shards_and_a_stalled_reader_lose_nothing(broker: LocalBroker, tmp_
     readers = [StalledReader(given, topic, 0) for topic in ("margin-calls", "liquidations")]
     squad.say(f"seed {SEED}: {len(trades.opens)} fills")
     try:
-        send(given, [(0, trades.terms), (0, trades.deposits), (0, trades.quotes({}, now_ms))])
+        send(given, [(0, trades.terms)])
         worker = squad.start("one", slow_seconds=slow)
         squad.until_held("one")
+        squad.until(lambda: knows(given, trades), 60, "the terms in the journal")
+        told = trades.settings, trades.volatilities, trades.deposits, trades.quotes({}, now_ms)
+        send(given, [(0, rows) for rows in told])
         for reader in readers:
             reader.start()
         send(given, [(0, part) for part in batched(trades.opens, SLOW_BATCH_ROWS)])
@@ -185,6 +207,7 @@ def test_slow_shards_and_a_stalled_reader_lose_nothing(broker: LocalBroker, tmp_
         TOTAL.add(squad.struck, found)
         assert found.problems == [], f"seed {SEED}\n{found}"
         assert found.compared["margin-calls"] + found.compared["liquidations"] > accounts / 2
+        assert found.compared[OPTION_SHARES] > 0, str(found)
         assert held <= HELD_MAX < journal / 3, "what is held must be bounded, and the journal far beyond the bound"
         for reader, topic in zip(readers, ("margin-calls", "liquidations"), strict=True):
             wanted = [(record.key, record.value) for record in evidence.records[topic][0]]

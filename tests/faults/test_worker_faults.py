@@ -16,6 +16,7 @@ import pytest
 from faults.chaos import LONG, SEED, concluded, settings, sound
 from faults.evidence import Evidence
 from faults.fold import verdict
+from faults.met import IN_EVENT_TIME
 from faults.rush import Rush
 from faults.squad import BrokenBooks, Squad
 
@@ -102,6 +103,7 @@ def test_frozen_worker_is_fenced_and_workers_come_and_go(broker: LocalBroker, tm
         squad.until_held("one")
         evidence, found = concluded(squad, rush)
         sound(found)
+        assert [what for what in IN_EVENT_TIME if not found.compared[what]] == [], found
         seen = "\n".join(verdict(damaged(evidence)).problems)
         for topic in ("liquidations[", "margin-calls[", "margin-accounts[", "margin-changelog[", "ids must come once"):
             assert topic in seen, f"damage must be seen, found\n{seen}"

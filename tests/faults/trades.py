@@ -1,7 +1,8 @@
 """A small market of trades, and what every account must own in the end by plain arithmetic. Pure.
 
 Each trade is undone by a later one at another price, so that in the end nobody holds a position and all that an
-account owns is cash: what it brought, less what it paid for its trades, less fees.
+account owns is cash: what it brought, less what it paid for its trades, less fees. Every second account is on portfolio
+margin.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import orjson
 
 from streams.demo.universe import scaled_text
 
-#: Instrument -> price in dollars around which it trades.
-LISTED = {"BTC": 50_000, "ETH": 2_000}
+#: Price of a coin in dollars, and instrument -> price around which it trades.
+COINS = {"BTC": 50_000, "ETH": 2_000}
+OPTION = "BTC-60000-C"
+LISTED = {"BTC-PERP": 50_000, "ETH-PERP": 2_000, OPTION: 500}
+#: The option expires so long after the first message; it is worth its price at this volatility.
+TERM_MS, VOLATILITY = 30 * 86_400_000, "0.55"
 PRICE_PRECISION, QUANTITY_PRECISION, CASH_PRECISION = 1, 2, 6
 #: Minor units of cash in a lot at a tick.
 UNIT = 10 ** (CASH_PRECISION - PRICE_PRECISION - QUANTITY_PRECISION)
@@ -38,7 +43,8 @@ class Trades:
 
     Attributes
     ----------
-    terms, deposits, opens, closes : the messages, in this order
+    terms, settings, deposits, opens, closes : the messages, in this order
+    volatilities : what the option is marked by
     owned : account -> minor units of cash once all is closed
     """
 
@@ -48,16 +54,21 @@ class Trades:
         self._time = now_ms
         self._fills = 0
         self.owned: defaultdict[str, int] = defaultdict(int)
-        self.terms = [_row("instruments", "id", record) for record in _terms()]
+        self.terms = [_row("instruments", "id", record) for record in _terms(now_ms + TERM_MS)]
+        hedged = [{"account": name, "mode": "cross", "margin_model": "portfolio"} for name in self._names[::2]]
+        self.settings = [_row("accounts", "account", setting) for setting in hedged]
+        smile = {"expiry": now_ms + TERM_MS, "points": [["-0.5", VOLATILITY], ["0.5", VOLATILITY]]}
+        surface = {"source": "desk", "time": now_ms, "underlying": "BTC", "smiles": [smile]}
+        self.volatilities = [_row("volatilities", "underlying", surface)]
         self.deposits = [self._deposit(name, cash) for name in self._names]
         drawn = [self._draw() for _ in range(trades)]
         self.opens = [row for trade in drawn for row in self._trade(*trade)]
         self._rng.shuffle(drawn)
-        self.closes = [row for buyer, seller, coin, lots in drawn for row in self._trade(seller, buyer, coin, lots)]
+        self.closes = [row for buyer, seller, name, lots in drawn for row in self._trade(seller, buyer, name, lots)]
 
     def quotes(self, shares: dict[str, float], time_ms: int) -> list[Row]:
         """Quotes of everything, of some coins at a share of their price."""
-        prices = {"USDC": 1.0} | {coin: price * shares.get(coin, 1.0) for coin, price in LISTED.items()}
+        prices = {"USDC": 1.0} | {coin: price * shares.get(coin, 1.0) for coin, price in COINS.items()}
         return [
             _row("oracle-prices", "symbol", {"symbol": s, "source": "one", "price": f"{price:.2f}", "time": time_ms})
             for s, price in prices.items()
@@ -72,18 +83,18 @@ class Trades:
         value = {"transfer_id": "d", "type": "deposit", "account": account, "asset": "USDC", "amount": str(cash)}
         return _row("collateral", "account", {**value, "time": self._time})
 
-    def _trade(self, buyer: str, seller: str, coin: str, lots: int) -> list[Row]:
-        ticks = round(LISTED[coin] * 10**PRICE_PRECISION * self._rng.uniform(0.99, 1.01))
-        return [self._fill(buyer, coin, lots, ticks), self._fill(seller, coin, -lots, ticks)]
+    def _trade(self, buyer: str, seller: str, name: str, lots: int) -> list[Row]:
+        ticks = round(LISTED[name] * 10**PRICE_PRECISION * self._rng.uniform(0.99, 1.01))
+        return [self._fill(buyer, name, lots, ticks), self._fill(seller, name, -lots, ticks)]
 
-    def _fill(self, account: str, coin: str, lots: int, ticks: int) -> Row:
+    def _fill(self, account: str, name: str, lots: int, ticks: int) -> Row:
         self._fills += 1
         fee = self._rng.randint(0, 10**CASH_PRECISION)
         self.owned[account] -= lots * ticks * UNIT + fee
         value = {
             "fill_id": f"f{self._fills}",
             "account": account,
-            "instrument": f"{coin}-PERP",
+            "instrument": name,
             "quantity": scaled_text(lots, QUANTITY_PRECISION),
             "price": scaled_text(ticks, PRICE_PRECISION),
             "fee": scaled_text(fee, CASH_PRECISION),
@@ -96,9 +107,15 @@ def _row(topic: str, key: str, value: dict[str, Any]) -> Row:
     return Row(topic, value[key].encode(), orjson.dumps(value))
 
 
-def _terms() -> list[dict[str, Any]]:
+def _terms(expiry: int) -> list[dict[str, Any]]:
     margins = {"initial_margin": "0.10", "maintenance_margin": "0.05"}
-    precisions = {"price_precision": PRICE_PRECISION, "quantity_precision": QUANTITY_PRECISION}
-    perpetual = {"kind": "instrument", "type": "perpetual", "settlement": "USDC", **precisions, **margins}
-    listed = [{"id": f"{coin}-PERP", "underlying": coin, **perpetual} for coin in LISTED]
-    return [{"id": "USDC", "kind": "asset", "precision": CASH_PRECISION}, *listed]
+    listed = {"kind": "instrument", "settlement": "USDC"}
+    listed |= {"price_precision": PRICE_PRECISION, "quantity_precision": QUANTITY_PRECISION}
+    option = {"type": "option", "option_type": "call", "strike": "60000", "expiry": expiry}
+    return [
+        {"id": "USDC", "kind": "asset", "precision": CASH_PRECISION},
+        *({"id": f"{coin}-PERP", "underlying": coin, "type": "perpetual", **listed, **margins} for coin in COINS),
+        {"id": OPTION, "underlying": "BTC", **option, **listed},
+        *({"id": f"~risk_unit:{coin}", "kind": "risk_unit", "group": "majors"} for coin in COINS),
+        {"id": "~correlations:majors", "kind": "correlations", "low": "0.6", "high": "0.95"},
+    ]

@@ -7,6 +7,8 @@ import orjson
 import pytest
 
 from schemas.journal import Block
+from streams.engine.shard import Shard
+from tests.faults.met import ALWAYS, IN_EVENT_TIME, Met
 from tests.golden.journals import HERE, decisions, read_journal
 
 SCENARIOS = sorted(path.parent for path in HERE.glob("*/journal.bin"))
@@ -22,6 +24,26 @@ def test_a_recorded_journal_gives_what_it_always_gave(scenario: Path, request: p
     lines = found.splitlines(), expected.read_bytes().splitlines()
     assert lines[0] == lines[1]
     assert found == expected.read_bytes()
+
+
+@pytest.mark.parametrize("every", [1, 7])
+def test_a_restart_gives_what_it_always_gave(every: int) -> None:
+    """A worker that comes back with the other margin model of an account would close its book, or let it go on."""
+    scenario = HERE / "portfolio"
+    found = decisions(read_journal(scenario / "journal.bin"), restart_every=every)
+    assert found == (scenario / "decisions.jsonl").read_bytes()
+
+
+def test_the_portfolios_have_everything_in_them() -> None:
+    """Without a share closed, a switch refused and an option paid out, the file would say nothing of them."""
+    shard = Shard(0)
+    met = Met(shard)
+    for offset, data in enumerate(read_journal(HERE / "portfolio" / "journal.bin")):
+        block = Block.decode(data)
+        met.before(block)
+        met.after(block, shard.apply(offset, data))
+    counts = met.end()
+    assert [what for what in (*ALWAYS, *IN_EVENT_TIME) if not counts[what]] == [], counts
 
 
 def test_the_crash_has_everything_in_it() -> None:
