@@ -74,7 +74,7 @@ def test_the_settlement_price_of_an_option_is_its_underlyings() -> None:
         ("bad_terms", {"strike": "0"}, "strike must be above 0"),
         ("bad_terms", {"settlement_window_ms": -1}, "settlement_window_ms must be"),
         ("bad_terms", {"settlement_window_ms": 86_400_001}, "settlement_window_ms must be"),
-        ("bad_value", {"settlement_window_ms": "1h"}, "settlement_window_ms"),
+        ("mistyped_field", {"settlement_window_ms": "1h"}, "settlement_window_ms"),
         ("bad_terms", {"strike": "-1"}, "strike must be at least 0"),
         ("bad_value", {"option_type": "straddle"}, "option_type must be"),
         ("bad_terms", {"expiry": None}, "expiry must be given for futures and options"),
