@@ -129,6 +129,7 @@ class RiskModel:
     window : by row, ms before expiry over whose mean it settles; 0: at one price
     expiry, line : by row, see `streams.margin.risk_table.RiskTable`
     coin : by asset, its row; -1 where it is no unit's coin
+    by_legs : by unit, whether books are closed leg by leg
     """
 
     symbols: Sequence[str]
@@ -147,6 +148,7 @@ class RiskModel:
     expiry: I32
     line: I32
     coin: I32
+    by_legs: Any
 
     def rows(self, market: RiskMarket) -> Rows:
         """All rows at a market."""
@@ -289,6 +291,7 @@ def risk_model(terms: TermsTable) -> RiskModel | None:
         expiry=expiry,
         line=line,
         coin=np.array(coins, dtype=np.int32),
+        by_legs=np.array([r.get("liquidation") == "legs" for r in ordered], dtype=np.bool_),
     )
 
 

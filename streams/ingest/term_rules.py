@@ -300,6 +300,7 @@ def settings_row(record: AccountSettings) -> dict[str, Any]:
         "mode": record.mode,
         "margin_model": record.margin_model,
         "levels": checked_levels(record.levels),
+        **({"shadow": True} if record.shadow else {}),
     }
 
 

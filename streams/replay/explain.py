@@ -244,7 +244,7 @@ def _risk_terms(posted: Shard, view: BookView) -> Json:
         if record["kind"] in kinds and not record["closed"]:
             table, key = kinds[record["kind"]]
             fields = _RISK_FIELDS[record["kind"]]
-            tables[table][record[key]] = {name: record[name] for name in fields if record[name] is not None}
+            tables[table][record[key]] = {name: record[name] for name in fields if record.get(name) is not None}
     return tables
 
 
