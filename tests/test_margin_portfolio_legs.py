@@ -46,7 +46,7 @@ def test_the_sold_side_of_a_spread_goes_and_its_cover_stays() -> None:
 
 
 def test_a_hedge_stays() -> None:
-    """Long 2 perpetuals under 10 calls sold: a rise binds, and it costs less by them, so calls alone are bought back."""
+    """Long 2 perpetuals under 10 calls sold: a rise binds and costs less by them, so calls alone are bought back."""
     sizes = sized(poor([2, -10, 0, 0], 0.8), most=0.2)
     assert sizes.tolist() == [0, 2, 0, 0]
 
