@@ -232,7 +232,7 @@ def _many_options(report: Report, shard: Shard, listing: Listed, first: Market) 
     rows = np.arange(len(model.unit), dtype=np.int32)
     timed: dict[str, Callable[[], object]] = {
         "oracle, marks of all": lambda: book.marks(first.index_price, {}, first.time, MINUTE_MS),
-        "shard, risk table of all": lambda: model.table(model.rows(market), rows),
+        "shard, risk table of all": lambda: model.table(model.rows(market), rows, curves=False),
         "shard, changelog record of what marks are made of": lambda: state.options_record(shard),
     }
     under = f"{len(listing.options)} options"

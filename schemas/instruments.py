@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.fields import Id, Name, Number, Record, Time
 from schemas.oracle_terms import OracleRules, Source
-from schemas.risk_terms import Correlations, RiskUnit
+from schemas.risk_terms import ClosesLoaded, Correlations, RiskHistory, RiskUnit
 
 PERPETUAL_TYPES = ("perpetual", "inverse_perpetual")
 FUTURE_TYPES = ("future", "inverse_future")
@@ -229,7 +229,18 @@ class EngineRules(Record, frozen=True, kw_only=True, tag_field="kind", tag="engi
 
 
 #: Any record of the topic, told apart by `kind`.
-TermsMessage = Instrument | Asset | Control | EngineRules | Source | OracleRules | RiskUnit | Correlations
+TermsMessage = (
+    Instrument
+    | Asset
+    | Control
+    | EngineRules
+    | Source
+    | OracleRules
+    | RiskUnit
+    | Correlations
+    | RiskHistory
+    | ClosesLoaded
+)
 
 
 def identity_fields(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ import orjson
 
 FORMAT_VERSION = 1
 #: Version of the rules that fold a journal; a change of any decision for the same block raises it.
-RULES_VERSION = 2
+RULES_VERSION = 3
 #: Oldest rules that this release still folds by; a block is folded by the rules it names.
 RULES_OLDEST = 1
 

@@ -10,6 +10,8 @@ from schemas.fields import Id, Name, Number, Record
 
 RISK_UNIT_PREFIX = "~risk_unit:"
 CORRELATIONS_PREFIX = "~correlations:"
+RISK_ID = "~risk"
+CLOSES_PREFIX = "~closes:"
 
 VolatilityMove = Literal["same", "up", "down", "linear_skew", "absolute_skew"]
 
@@ -192,3 +194,59 @@ class Correlations(Record, frozen=True, kw_only=True, tag_field="kind", tag="cor
     high: Number
     pairs: tuple[PairCorrelation, ...] = ()
     share: Number = "0.5"
+
+
+class RiskHistory(Record, frozen=True, kw_only=True, tag_field="kind", tag="risk"):
+    """That value at risk counts under portfolio margin, and how it is made of the risk units' past prices. The message
+    key is its id. A tombstone takes it back: the scenarios alone count then.
+
+    Parameters
+    ----------
+    kind : always risk
+    id : always ~risk
+    period_ms : a return is kept of every such period of epoch time, a minute at least
+    horizon_ms : what is lost over this counts: a period's loss times sqrt(horizon_ms / period_ms)
+    window : periods that are known, 100 to 2000; a unit with fewer adds its worst scenario
+    decay : of the volatility, a period, above 0 and below 1
+    value_at_risk_level : 0.5 to below 1
+    shortfall_level : alike, of expected shortfall; the larger of the two measures counts
+    floor : volatility is at least this share of the window's
+    buffer : margin above the requirement, as a fraction, that is used up when it rises
+    shrink : share of the mean correlation in each
+    fall : of the lower correlations from those measured
+    rise : of the higher ones
+    stress : least of the higher ones
+    """
+
+    id: Literal["~risk"] = "~risk"
+    period_ms: int = 86_400_000
+    horizon_ms: int = 86_400_000
+    window: int = 1000
+    decay: Number = "0.97"
+    value_at_risk_level: Number = "0.99"
+    shortfall_level: Number = "0.975"
+    floor: Number = "0.5"
+    buffer: Number = "0.25"
+    shrink: Number = "0.3"
+    fall: Number = "0.25"
+    rise: Number = "0.5"
+    stress: Number = "0.5"
+
+
+class ClosesLoaded(Record, frozen=True, kw_only=True, tag_field="kind", tag="closes"):
+    """Past closes of a risk unit, for as long as its own prices do not fill the window of ~risk. The message key is
+    its id.
+
+    Parameters
+    ----------
+    kind : always closes
+    id : ~closes: and the underlying
+    period_ms : as in ~risk; others are passed over
+    period : number of the last close's period: epoch time of its start / period_ms
+    closes : last price of each period, oldest first, above 0; 1 to 2001
+    """
+
+    id: Id
+    period_ms: int
+    period: int
+    closes: tuple[Number, ...]

@@ -13,7 +13,7 @@ from schemas.margin import MarginAccount, MarginCall
 from schemas.marks import Mark
 from schemas.oracle_terms import OracleRules, Source
 from schemas.prices import Quote
-from schemas.risk_terms import Correlations, RiskUnit
+from schemas.risk_terms import ClosesLoaded, Correlations, RiskHistory, RiskUnit
 from schemas.volatilities import Volatility
 
 DAY_MS = 86_400_000
@@ -108,7 +108,10 @@ _TABLE = (
         key="id",
         partitions="one",
         cleanup="compact",
-        records=(Instrument, Asset, Control, EngineRules, Source, OracleRules, RiskUnit, Correlations),
+        records=(
+            *(Instrument, Asset, Control, EngineRules, Source, OracleRules),
+            *(RiskUnit, Correlations, RiskHistory, ClosesLoaded),
+        ),
         carries="an instrument or asset, how it is margined, an order, rules of engine and oracle, or a source",
     ),
     Topic(

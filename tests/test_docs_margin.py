@@ -87,6 +87,17 @@ def test_portfolio_p1_p2_p3_p8() -> None:
     assert float(unit["liquidation_prices"]["above"]) == pytest.approx(58362.3693, abs=1e-4)
 
 
+def test_value_at_risk_p3() -> None:
+    rules = {"horizon_ms": 9 * 86_400_000, "buffer": 0}
+    for move, binds, required in (("0.02", "grid", ("18000", "14800")), ("0.08", "value_at_risk", ("26000", "21200"))):
+        past = rules | {"returns": {"BTC": [move, "-" + move] * 50}}
+        report = portfolio_report({"USDC": "100000"}, {"X": ("-2", "50000")}, risk_history=past)
+        assert report["portfolio"]["binds"] == binds
+        assert float(report["portfolio"]["value_at_risk"]) == pytest.approx(float(move) * 300_000)
+        found = float(report["initial_margin"]), float(report["maintenance_margin"])
+        assert found == pytest.approx(tuple(map(float, required)))
+
+
 def test_offsets_p4() -> None:
     bare = {"delta_net": 0, "delta_hedged": 0, "group": "g"}
     units = {"BTC": bare, "ETH": bare | {"price_range": "0.2"}}

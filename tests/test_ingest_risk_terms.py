@@ -152,3 +152,51 @@ def test_refused_correlations(change):
     with pytest.raises(Refused) as refused:
         told({**GROUP, **change})
     assert refused.value.code == "bad_terms"
+
+
+RISK = {"id": "~risk", "kind": "risk"}
+CLOSES = {"id": "~closes:BTC", "kind": "closes", "period_ms": 86_400_000, "period": 20_000, "closes": ["1e4", 12500]}
+
+
+def test_the_past_is_the_oracles_alone():
+    """Shards are told by blocks of risk parameters; the terms keep what the oracle makes them of."""
+    terms = Terms(BYTES_MAX)
+    assert told(UNIT, terms)
+    assert told(RISK, terms) == told(CLOSES, terms) == []
+    risk, closes = terms.risk_history(), terms.closes_of("BTC")
+    assert risk is not None
+    assert (risk["period_ms"], risk["window"], risk["decay"], risk["version"]) == (86_400_000, 1000, "0.97", 1)
+    assert closes is not None
+    assert (closes["closes"], closes["version"]) == (["10000", "12500"], 2)
+    assert terms.risk_units() == ["BTC"]
+    told({"id": "~risk"}, terms)
+    told({"id": UNIT["id"]}, terms)
+    assert terms.risk_history() is None
+    assert terms.risk_units() == []
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "code"),
+    [
+        (RISK, {"period_ms": 1000}, "bad_terms"),
+        (RISK, {"window": 99}, "bad_terms"),
+        (RISK, {"decay": "1"}, "bad_terms"),
+        (RISK, {"decay": "0"}, "bad_terms"),
+        (RISK, {"value_at_risk_level": "0.4"}, "bad_terms"),
+        (RISK, {"shortfall_level": "1"}, "bad_terms"),
+        (RISK, {"floor": "1.5"}, "bad_terms"),
+        (RISK, {"buffer": "-0.1"}, "bad_terms"),
+        (RISK, {"stress": "1.1"}, "bad_terms"),
+        (RISK, {"id": "~risks"}, "bad_value"),
+        (CLOSES, {"closes": []}, "bad_terms"),
+        (CLOSES, {"closes": ["1", "0"]}, "bad_terms"),
+        (CLOSES, {"closes": ["1"] * 2002}, "bad_terms"),
+        (CLOSES, {"period": -1}, "bad_terms"),
+        (CLOSES, {"id": "~closes:"}, "illegal_id"),
+    ],
+)
+def test_refused_risk_history(record, change, code):
+    """A history that no risk can be measured by is answered, not taken."""
+    with pytest.raises(Refused) as refused:
+        told({**record, **change})
+    assert refused.value.code == code

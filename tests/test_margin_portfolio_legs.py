@@ -11,6 +11,7 @@ from streams.margin.portfolio import room_for
 from streams.margin.portfolio_book import book_risk
 from streams.margin.portfolio_legs import charges_of_unit, leg_sizes, uncovered
 from streams.margin.portfolio_liquidation import after_close
+from streams.margin.portfolio_tail import no_tails
 from tests.risk_books import apart
 from tests.test_margin_portfolio_liquidation import NO_COIN, QUANTITIES, UNITS, book_of, legs_of, ratio
 
@@ -22,13 +23,13 @@ EVERY = np.ones(4, np.bool_)
 def sized(of, closable=EVERY, target=1.10, most=1.0) -> np.ndarray:
     p, table, book, lots = of
     whole = UNITS, apart(1), NO_COIN, RIGHT
-    return leg_sizes(p, table, *whole, book, lots, closable, target, most, room_for(UNITS))
+    return leg_sizes(p, table, *whole, book, lots, closable, target, most, no_tails(1), room_for(UNITS))
 
 
 def poor(quantities: list[int], part: float) -> tuple:
     """A book whose adjusted equity is about this part of what it needs."""
     p, table, book, lots = book_of(legs_of(quantities), 0.0)
-    needed = book_risk(p, table, UNITS, apart(1), NO_COIN, book, 0.0, room_for(UNITS)).maintenance
+    needed = book_risk(p, table, UNITS, apart(1), NO_COIN, book, no_tails(1), room_for(UNITS)).maintenance
     return p, table, book._replace(balance=np.array([needed * part])), lots
 
 

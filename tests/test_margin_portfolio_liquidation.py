@@ -13,6 +13,7 @@ from streams.margin.parameters import AssetParameters, InstrumentParameters, Par
 from streams.margin.portfolio import room_for
 from streams.margin.portfolio_book import book_risk
 from streams.margin.portfolio_liquidation import after_close, keeping_cover, leg_loss, share_of_lots, share_sizes
+from streams.margin.portfolio_tail import no_tails
 from streams.margin.risk_table import ExpiryRules, RiskTable
 from streams.margin.risk_units import RiskUnits
 from streams.margin.scenarios import SkewShock, VolatilityShock, grid
@@ -57,13 +58,13 @@ def book_of(legs: list[Leg], cash: float, fee: float = 0.001) -> tuple[Parameter
 def sized(of: tuple[Parameters, RiskTable, Book, np.ndarray], closable: list[bool], most: float = 1.0) -> np.ndarray:
     p, table, book, lots = of
     return share_sizes(
-        p, table, UNITS, apart(1), NO_COIN, book, lots, np.array(closable), 1.10, most, room_for(UNITS)
+        p, table, UNITS, apart(1), NO_COIN, book, lots, np.array(closable), 1.10, most, no_tails(1), room_for(UNITS)
     )  # fmt: skip
 
 
 def ratio(of: tuple[Parameters, RiskTable, Book, np.ndarray], sizes: np.ndarray, units: RiskUnits = UNITS) -> float:
     p, table, book, _ = of
-    found = book_risk(p, table, units, apart(1), NO_COIN, after_close(p, book, sizes), 0.0, room_for(units))
+    found = book_risk(p, table, units, apart(1), NO_COIN, after_close(p, book, sizes), no_tails(1), room_for(units))
     return found.adjusted / found.maintenance if found.maintenance else np.inf
 
 
@@ -98,7 +99,7 @@ def test_the_least_share_that_reaches_the_target(quantities: list[int], part: fl
     """The target is met where any share meets it, no call or put sold loses its cover, and a cap holds."""
     whole = book_of(legs_of(quantities), 0.0)
     p, table, book, lots = whole
-    needed = book_risk(p, table, UNITS, apart(1), NO_COIN, book, 0.0, room_for(UNITS)).maintenance
+    needed = book_risk(p, table, UNITS, apart(1), NO_COIN, book, no_tails(1), room_for(UNITS)).maintenance
     of = p, table, book._replace(balance=np.array([needed * part])), lots
     sizes = sized(of, [True] * 4)
     shares = [share_of_lots(lots, np.ones(4, np.bool_), step / 64) for step in range(1, 65)]

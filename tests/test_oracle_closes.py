@@ -42,17 +42,32 @@ def test_a_price_that_was_away_moves_when_it_is_back() -> None:
 
 def test_loaded_closes() -> None:
     """A file's history and the stream's go on as one."""
-    closes = Closes(period_ms=10, window=2)
-    closes.load(7, {"A": [1.0, 2.0, 4.0, 2.0], "NEW": [3.0]})
-    assert closes.returns == {"A": [1.0, -0.5], "NEW": []}
-    closes.take(75, {"A": 3.0, "NEW": 6.0})
+    closes = Closes(period_ms=10, window=3)
+    assert not closes.load("A", 6, [1.0, 2.0]), "before the first price nobody knows what has ended"
+    closes.take(75, {"A": 3.0})
+    assert closes.load("A", 6, [1.0, 2.0, 4.0, 2.0])
+    assert closes.returns == {"A": [1.0, 1.0, -0.5]}
     closes.take(80, {})
-    assert closes.returns == {"A": [-0.5, 0.5], "NEW": [1.0]}
-    for bad in ([], [1.0, 0.0], [float("nan")]):
-        with pytest.raises(ValueError, match="closes of A must be finite"):
-            closes.load(7, {"A": bad})
+    assert closes.returns == {"A": [1.0, -0.5, 0.5]}
+    assert not closes.load("A", 7, [9.0, 9.0]), "its own fill the window"
     with pytest.raises(ValueError, match=r"found -1.0 of A at 81"):
         closes.take(81, {"A": -1.0})
+
+
+def test_closes_that_end_early_or_late() -> None:
+    """Two periods ago: no move since, or its own moves where it has them. Of periods to come: passed over."""
+    closes = Closes(period_ms=10, window=4)
+    closes.take(55, {"A": 3.0, "B": 1.0})
+    closes.take(75, {"B": 4.0})
+    assert closes.load("A", 4, [1.0, 2.0])
+    assert closes.returns["A"] == [1.0, 0.0, 0.0]
+    assert closes.load("B", 5, [8.0, 4.0, 1.0])
+    assert closes.returns["B"] == [-0.5, -0.75, 0.0]
+    assert closes.load("C", 9, [1.0, 3.0, 9.0, 27.0])
+    assert closes.returns["C"] == [2.0]
+    assert not closes.load("C", 12, [1.0, 3.0])
+    closes.keep(["A"])
+    assert list(closes.returns) == list(closes.close) == list(closes.last) == ["A"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.floats(1.0, 2.0)), min_size=1, max_size=40))

@@ -16,6 +16,7 @@ from schemas.journal import Block as JournalBlock
 from schemas.sharding import shard_of
 from streams.agents.blocks import Opening
 from streams.agents.context import Context
+from streams.agents.risk_schedule import RiskSchedule
 from streams.engine.report import decimal_text
 from streams.ingest.dated import dated
 from streams.ingest.messages import Message
@@ -31,7 +32,7 @@ from streams.metrics import (
     SOURCE_ROWS,
     UNKNOWN_FIELDS,
 )
-from streams.oracle.marks import MarksUpdate, SymbolMark
+from streams.oracle.marks import DEGRADED, LIVE, MarksUpdate, SymbolMark
 from streams.oracle.options import Listed
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import REFUSALS, Quote
@@ -71,6 +72,7 @@ class Oracle:
         self._terms_read = -1
         self._rates_read: tuple[int, list[str]] = (-1, [])  # edition of the marks, and what was wanted of them
         self._volatilities_read = 0
+        self._schedule = RiskSchedule() if tp.partition == 0 else None
         self._told: set[str] = set()  # instruments whose terms this producer has put into the journals
         self._records: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self._reasons: dict[str, set[str]] = {}  # last told, by symbol
@@ -82,11 +84,13 @@ class Oracle:
             records += [(record.key, record.value) for record in part]
         await self._context.terms.refresh()
         self._learn_rules()
-        self._fold.restore(records)
+        self._fold.restore((key, value) for key, value in records if not RiskSchedule.owns(key))
+        if self._schedule is not None:
+            self._schedule.restore((key, value) for key, value in records if RiskSchedule.owns(key))
         self._newest_ms = self._fold.time
-        self._context.marks.want(self._fold.foreign_legs())
-        await self._context.marks.refresh()
         self._learn_terms()
+        self._context.marks.want(self._foreign())
+        await self._context.marks.refresh()
         await self._context.volatilities.refresh()
         return None
 
@@ -143,9 +147,12 @@ class Oracle:
         update = self._fold.due(now_ms, context.progress_ms(now_ms), backlog=context.backlog())
         if update is not None:
             self._tell(update)
-        context.marks.want(self._fold.foreign_legs())
+            self._tell_risk(update)
+        context.marks.want(self._foreign())
         records, self._records = self._records, defaultdict(list)
         changed = [Record(key, value) for key, value in self._fold.dirty()]
+        if self._schedule is not None:
+            changed += [Record(key, value) for key, value in self._schedule.dirty()]
         if changed:
             records[self._changelog] = changed
         return records
@@ -172,6 +179,8 @@ class Oracle:
             listed = [Listed(*row) for row in dated(terms)]
             self._fold.dated(listed)
             self._context.volatilities.want(any(one.right for one in listed))
+            if self._schedule is not None:
+                self._schedule.learn(terms.risk_history(), terms.risk_units(), terms.closes_of)
 
     def _learn_rules(self) -> None:
         terms = self._context.terms.terms
@@ -212,6 +221,24 @@ class Oracle:
                 Record(row.symbol.encode(), encode(_mark(row, update.time)))
             )
             self._measure(row, wall_ms)
+
+    def _foreign(self) -> list[str]:
+        """Symbols whose prices other partitions tell."""
+        units = self._schedule.units if self._schedule is not None else []
+        return self._fold.foreign_legs() + [unit for unit in units if not self._fold.quoted(unit)]
+
+    def _tell_risk(self, update: MarksUpdate) -> None:
+        """What values at risk are made of, in the transaction of the marks that ended a period."""
+        if self._schedule is None or update.mode != LIVE:
+            return
+        others = (self._context.marks.rows[unit] for unit in self._foreign() if unit in self._context.marks.rows)
+        prices = {row.symbol: row.price for row in others if row.state <= DEGRADED}
+        prices |= {row.symbol: row.index_price for row in update.rows if row.state <= DEGRADED}
+        block = self._schedule.take(update.time, prices)
+        if block is not None:
+            value = block.encode()
+            for shard in range(self._context.settings.partitions):
+                self._records[self._context.partition("journal", shard)].append(Record(None, value))
 
     def _measure(self, row: SymbolMark, wall_ms: int) -> None:
         PRICE_STATE.labels(row.symbol).set(row.state)

@@ -19,6 +19,7 @@ from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, I64, Parameters
 from streams.margin.portfolio import Room
 from streams.margin.portfolio_book import book_risk
+from streams.margin.portfolio_tail import Tails
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
 
@@ -38,6 +39,8 @@ def copy_row(to: RiskTable, of: RiskTable, i: int) -> None:
     """Write row i of a table as another has it."""
     for column in range(of.values.shape[1]):
         to.values[i, column] = of.values[i, column]
+    for point in range(of.curves.shape[1]):
+        to.curves[i, point] = of.curves[i, point]
     to.mark[i], to.delta[i], to.gamma[i], to.vega[i] = of.mark[i], of.delta[i], of.gamma[i], of.vega[i]
     to.notional[i], to.minimum[i], to.spread[i] = of.notional[i], of.minimum[i], of.spread[i]
     to.initial_charge[i], to.maintenance_charge[i] = of.initial_charge[i], of.maintenance_charge[i]
@@ -64,6 +67,7 @@ def cautious_portfolio(
     terms: Terms,
     sides: Sides,
     books: I64,
+    tails: Tails,
     room: Room,
 ) -> F64:
     """Initial equity and initial margin of `books`, shape (2, n); nan where unpriced.
@@ -92,6 +96,6 @@ def cautious_portfolio(
                 book.price[k] = sides.high_prices[book.asset[k]]
             if coin[book.asset[k]] >= 0:
                 copy_side(tables, coin[book.asset[k]], False, net[k] < 0.0)
-        found = book_risk(p, tables.own, units, correlations, coin, book, 0.0, room)
+        found = book_risk(p, tables.own, units, correlations, coin, book, tails, room)
         numbers[0, at], numbers[1, at] = found.initial_equity, found.initial
     return numbers

@@ -18,12 +18,14 @@ from streams.engine.cautious_portfolio import SideTables, cautious_portfolio
 from streams.engine.columns import Balances, Positions, grown
 from streams.engine.judged_books import Judged
 from streams.engine.posting import Terms
+from streams.engine.risk_factors import Factors
 from streams.engine.risk_model import RiskMarket, RiskModel, RiskView, Rows, risk_model
 from streams.engine.valuation import Levels, Numbers, gather, scratch, status_of
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, I64, Parameters, widened
 from streams.margin.portfolio import Room, room_for
 from streams.margin.portfolio_book import book_risk_within, legs_for, uncut
+from streams.margin.portfolio_tail import Tails, no_tails
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
 
@@ -48,6 +50,8 @@ class PortfolioBooks:
     ----------
     model : of the terms; None where no risk unit is published: all books are then on the standard model
     on : by book, whether its account is on portfolio margin; isolated books never are
+    factors : what values at risk are made of; None where nobody told
+    factors_changed : since the last flush
     offset : by book, what offsets between units took off its losses when it was last judged; inf where a value at
         risk counts too
     """
@@ -55,6 +59,9 @@ class PortfolioBooks:
     def __init__(self) -> None:
         self.model: RiskModel | None = None
         self.on: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self.factors: Factors | None = None
+        self.factors_changed = False
+        self._tails = no_tails(0)
         self.offset: F64 = np.zeros(0)
         self._written: _Written | None = None
         self._uncut: tuple[Parameters, Parameters] | None = None
@@ -63,6 +70,18 @@ class PortfolioBooks:
         """Terms have changed."""
         self.model = risk_model(shard.terms)
         self._written = self._uncut = None
+        self._arrange_tails()
+
+    def learn(self, factors: Factors | None) -> None:
+        """Go by these from now on."""
+        if (factors is None) != (self.factors is None):
+            self._written = None  # its table has profit curves, or has none
+        self.factors, self.factors_changed = factors, True
+        self._arrange_tails()
+
+    def _arrange_tails(self) -> None:
+        symbols = self.model.symbols if self.model is not None else ()
+        self._tails = self.factors.tails(symbols) if self.factors is not None else no_tails(len(symbols))
 
     def set(self, book: int, on: bool) -> None:
         """Margin a book by the portfolio model, or by the standard one."""
@@ -86,7 +105,7 @@ class PortfolioBooks:
             return None
         market = self._market(shard, shard.prices.marks, shard.prices.prices)
         options = market.volatility, market.forward, market.discount
-        return RiskView(self.model, *options, market.index_price, market.time, self._widening(shard))
+        return RiskView(self.model, *options, market.index_price, market.time, self._widening(shard), self._tails)
 
     def judge(self, shard: Shard, marks: F64, prices: F64, books: I64, judged: Judged) -> None:
         """Write over what the standard model has found of those of `books` that are on portfolio margin."""
@@ -124,13 +143,14 @@ class PortfolioBooks:
             return numbers
         marks, prices = (sides.low_marks, sides.high_marks), (sides.low_prices, sides.high_prices)
         which = np.arange(len(model.unit), dtype=np.int32)
-        ll, lh, hl, hh = (model.table(model.rows(self._market(shard, m, p)), which) for m in marks for p in prices)
+        sides_of = [model.rows(self._market(shard, m, p)) for m in marks for p in prices]
+        curves = self.factors is not None
+        ll, lh, hl, hh, own = (model.table(of, which, curves=curves) for of in (*sides_of, sides_of[0]))
         entries = shard.ledger.positions, shard.ledger.balances, shard.posting
         whole = model.units, model.correlations, model.coin
         room, p = room_for(model.units), self.parameters(shard)
-        own = model.table(model.rows(self._market(shard, marks[0], prices[0])), which)
         tables = SideTables(ll, lh, hl, hh, own)
-        found = cautious_portfolio(p, tables, *whole, *entries, sides, books[rows], room)
+        found = cautious_portfolio(p, tables, *whole, *entries, sides, books[rows], self._tails, room)
         initial_equity, initial = numbers.initial_equity.copy(), numbers.initial.copy()
         initial_equity[rows], initial[rows] = found
         return numbers._replace(initial_equity=initial_equity, initial=initial)
@@ -151,7 +171,8 @@ class PortfolioBooks:
         numbers = np.empty((6, len(books)))
         entries = ledger.positions, ledger.balances, shard.posting
         whole = model.units, model.correlations, model.coin
-        _value(self.parameters(shard), table, *whole, *entries, marks, prices, books, room_for(model.units), numbers)
+        at = marks, prices, books, self._tails, room_for(model.units)
+        _value(self.parameters(shard), table, *whole, *entries, *at, numbers)
         return numbers
 
     def parameters(self, shard: Shard) -> Parameters:
@@ -186,7 +207,8 @@ class PortfolioBooks:
             return last.table
         rows = model.rows(self._market(shard, marks, prices))
         if last is None:
-            table = model.table(rows, np.arange(len(model.unit), dtype=np.int32))
+            every = np.arange(len(model.unit), dtype=np.int32)
+            table = model.table(rows, every, curves=self.factors is not None)
         else:
             table = last.table
             model.write(table, rows, _changed(last.rows, rows))
@@ -216,6 +238,7 @@ def _value(
     marks: F64,
     prices: F64,
     books: I64,
+    tails: Tails,
     room: Room,
     numbers: F64,
 ) -> None:
@@ -227,11 +250,12 @@ def _value(
     entries, legs = scratch(most, assets), legs_for(most, assets)
     for at in range(books.shape[0]):
         book = gather(p, positions, balances, terms, marks, prices, books[at], entries)
-        found = book_risk_within(p, table, units, correlations, coin, book, 0.0, room, legs)
+        found = book_risk_within(p, table, units, correlations, coin, book, tails, room, legs)
         numbers[0, at], numbers[1, at], numbers[2, at] = found.equity, found.adjusted, found.initial_equity
         numbers[3, at], numbers[4, at] = found.initial, found.maintenance
         numbers[5, at] = found.risk.additive_loss - found.risk.grid_loss
-        if found.risk.value_at_risk > 0.0:  # the drift of the table says nothing of it
+        past = tails.returns.shape[0] > 0 and book.instrument.shape[0] > 0
+        if past or found.risk.value_at_risk > 0.0:  # the drift of the table says nothing of it
             numbers[5, at] = np.inf
 
 

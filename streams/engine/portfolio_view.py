@@ -18,6 +18,7 @@ from streams.margin.portfolio_book import BookRisk, book_legs, book_risk, uncut
 from streams.margin.portfolio_legs import leg_sizes
 from streams.margin.portfolio_liquidation import leg_loss, share_sizes
 from streams.margin.portfolio_price import liquidation_factors, price_search
+from streams.margin.portfolio_tail import Tails
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import grid_of_unit, rates_of_unit
 from streams.margin.screens import threshold_moves
@@ -35,6 +36,7 @@ class RiskBook(NamedTuple):
     rows: Rows
     table: RiskTable
     book: Book
+    tails: Tails
     room: Room
 
 
@@ -58,8 +60,9 @@ def risk_book(view: BookView) -> RiskBook:
         model=model,
         p=widened(cut_no_coin, np.where(model.coin >= 0, risk.widening, 0.0)),
         rows=rows,
-        table=model.table(rows, which),
+        table=model.table(rows, which, curves=len(risk.tails.returns) > 0),
         book=book,
+        tails=risk.tails,
         room=room_for(model.units),
     )
 
@@ -68,7 +71,7 @@ def measured(of: RiskBook, book: Book | None = None) -> BookRisk:
     """Numbers of the book, or of another on the same market and rows."""
     model = of.model
     found: BookRisk = book_risk(
-        of.p, of.table, model.units, model.correlations, model.coin, book or of.book, 0.0, of.room
+        of.p, of.table, model.units, model.correlations, model.coin, book or of.book, of.tails, of.room
     )
     return found
 
@@ -96,7 +99,7 @@ def portfolio_section(view: BookView) -> dict[str, Any]:
         "binds": BINDS[risk.binds],
         "grid_loss": risk.grid_loss,
         "additive_loss": risk.additive_loss,
-        "value_at_risk": None,
+        "value_at_risk": risk.value_at_risk if len(of.tails.returns) else None,
         "units": [_unit_section(of, unit, row, quantity, slack) for unit in np.unique(of.table.unit[row]).tolist()],
     }
     if (of.table.unit[of.book.instrument] < 0).any():
@@ -162,6 +165,7 @@ def _liquidation_prices(of: RiskBook, unit: int) -> dict[str, float | None]:
             shock=model.rules[unit].shock,
             skew=model.rules[unit].skew,
             unit=unit,
+            tails=of.tails,
             room=of.room,
         )
     )
@@ -192,7 +196,7 @@ def portfolio_sizes(view: BookView, closable: npt.NDArray[np.bool_], target: flo
     model = of.model
     whole = of.p, of.table, model.units, model.correlations, model.coin
     unit = of.table.unit[of.book.instrument]
-    rest = of.book, view.lots(), closable, target, float(share_most), of.room
+    rest = of.book, view.lots(), closable, target, float(share_most), of.tails, of.room
     sizes: I64
     if (unit >= 0).any() and model.by_legs[unit[unit >= 0]].all():
         sizes = leg_sizes(*whole, model.right, *rest)

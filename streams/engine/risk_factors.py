@@ -6,6 +6,7 @@ the units or the rules are new, else those of the last period. What a shard know
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,18 @@ from schemas.journal import Block
 from streams.engine.invariants import InvariantViolation
 from streams.margin.history import TailRules
 from streams.margin.parameters import F64
+from streams.margin.portfolio_tail import Tails, tails
 from streams.margin.risk_parameters import (
     RiskParameters,
     RiskRules,
     curve_value_at_risk,
+    horizon_scale,
     linear_value_at_risk,
     margined_moves,
 )
+
+#: Periods that start the volatility filter and are not used otherwise.
+WARM_UP = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,13 @@ class Factors:
     parameters: RiskParameters
     returns: F64
     moves: F64
+
+    def tails(self, symbols: Sequence[str]) -> Tails:
+        """The same for the books of a model whose risk units are these, in order."""
+        place = {unit: at for at, unit in enumerate(self.units)}
+        column = np.array([place.get(symbol, -1) for symbol in symbols], dtype=np.int32)
+        known = self.parameters
+        return tails(column, self.returns, known.volatility, known.margined, self.moves, self.rules.tail)
 
     def linear(self, delta: F64) -> float:
         """Value at risk of a book without options; `delta` by unit, gain by a move of 1, reporting currency."""
@@ -74,17 +87,19 @@ def told(before: Factors | None, now: Factors, time_ms: int) -> Block:
     )
 
 
-def followed(before: Factors | None, block: Block) -> Factors:
-    """What a shard knows after a block.
+def followed(before: Factors | None, block: Block) -> Factors | None:
+    """What a shard knows after a block; None where the block names no unit, which takes all back.
 
     Raises
     ------
     InvariantViolation
         where the block's columns do not fit its units, or it does not go on where the shard is.
     """
+    if not block.names["units"]:
+        return None
     units, columns, rules = tuple(block.names["units"]), block.columns, _rules(block.extra["rules"])
     count, pairs = len(units), len(units) * (len(units) - 1) // 2
-    rows = len(columns["returns"]) // max(count, 1)
+    rows = len(columns["returns"]) // count
     lengths = [len(column) for column in columns.values()]
     if lengths != [count, count, pairs, pairs, rows * count]:
         raise InvariantViolation(f"risk parameters must have columns for {count} units, found lengths {lengths}")
@@ -106,6 +121,12 @@ def followed(before: Factors | None, block: Block) -> Factors:
     return factors(units, first + rows, rules, parameters, returns)
 
 
+def taken_back(time_ms: int) -> Block:
+    """The block after which a shard knows nothing, and nothing is at risk by the market's past."""
+    columns = {name: np.zeros(0) for name in ("volatility", "margined", "low", "high", "returns")}
+    return Block(kind="risk_parameters", names={"units": []}, columns=columns, extra={"time": time_ms})
+
+
 def factors(
     units: tuple[str, ...], next_period: int, rules: RiskRules, parameters: RiskParameters, returns: F64
 ) -> Factors:
@@ -114,6 +135,22 @@ def factors(
     moves = margined_moves(returns, parameters.margined, rules.tail)
     return Factors(
         units=units, next_period=next_period, rules=rules, parameters=parameters, returns=returns, moves=moves
+    )
+
+
+def rules_of(record: Mapping[str, Any]) -> RiskRules:
+    """The rules that a record of kind `risk`, in normal form, states."""
+    return RiskRules(
+        TailRules(
+            float(record["value_at_risk_level"]),
+            float(record["shortfall_level"]),
+            float(record["decay"]),
+            WARM_UP,
+            horizon_scale(record["horizon_ms"], record["period_ms"]),
+            float(record["floor"]),
+        ),
+        record["window"],
+        *(float(record[name]) for name in ("buffer", "shrink", "fall", "rise", "stress")),
     )
 
 

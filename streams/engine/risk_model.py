@@ -16,6 +16,7 @@ from streams.engine.terms import TermsTable
 from streams.margin.elementary import log
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32
+from streams.margin.portfolio_tail import Tails
 from streams.margin.risk_table import (
     ExpiryRules,
     Holding,
@@ -98,7 +99,7 @@ class RiskMarket(NamedTuple):
 class RiskView(NamedTuple):
     """What a book's view needs beside marks and prices: the model, and what only portfolio margin reads.
 
-    Fields are those of `RiskMarket`; `widening` is by asset what haircuts widen by.
+    Fields are those of `RiskMarket`; `widening` is by asset what haircuts widen by, `tails` is of the market's past.
     """
 
     model: RiskModel
@@ -108,6 +109,7 @@ class RiskView(NamedTuple):
     index_price: F64
     time: int
     widening: F64
+    tails: Tails
 
 
 class Rows(NamedTuple):
@@ -216,9 +218,10 @@ class RiskModel:
         years[own] = np.where(rest < 1.0, inside, np.maximum(years[own] - length * 2.0 / 3.0, length / 3.0))
         return fixed, years
 
-    def table(self, rows: Rows, which: I32) -> RiskTable:
-        """Risk table in which the rows `which` are written, all others unknown."""
-        table = empty_table(self.kind, self.unit, self.expiry, self.line, grid_of_unit(self.units, 0))
+    def table(self, rows: Rows, which: I32, *, curves: bool) -> RiskTable:
+        """Risk table in which the rows `which` are written, all others unknown; `curves`: with profit curves."""
+        columns = self.kind, self.unit, self.expiry, self.line
+        table = empty_table(*columns, grid_of_unit(self.units, 0), curves=curves)
         table.mark[:] = np.nan
         for unit, rules in enumerate(self.rules):
             table.daily_volatility[unit] = rules.daily_volatility

@@ -20,6 +20,7 @@ from streams.engine.ledger import CROSS, Ledger
 from streams.engine.marking import Prices
 from streams.engine.portfolio_books import PortfolioBooks
 from streams.engine.posting import APPLIED, NOT_SETTLED, OUT_OF_RANGE
+from streams.engine.risk_factors import followed
 from streams.engine.slack import Slack
 from streams.engine.standing import LevelSet, Standing
 from streams.engine.terms import TermsTable
@@ -124,6 +125,9 @@ class Shard:
             waiting = len(self.prices.pending_funding)
             reached = self._mark(block)
             everything = everything or len(self.prices.pending_funding) != waiting
+        elif block.kind == "risk_parameters":
+            self.portfolio.learn(followed(self.portfolio.factors, block))
+            everything = True
         settled = marking.settle_expired(self)
         if everything:
             self.exposures.forget()

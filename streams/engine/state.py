@@ -1,5 +1,6 @@
 """A shard's whole state as changelog records, and back: one record an account, one for terms, one for the rest; from
-rules 2 on one for what is known of trust in prices; and with options one for what their marks were made of.
+rules 2 on one for what is known of trust in prices; with options one for what their marks were made of; and with a
+market whose past is told one for that.
 
 The records of a state are a function of the state alone, so equal states have equal records and one hash.
 """
@@ -14,10 +15,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from schemas.journal import RULES_OLDEST
+from schemas.journal import RULES_OLDEST, Block
 from streams.engine import account_records
 from streams.engine.account_records import FORMAT, Books, Found
 from streams.engine.invariants import InvariantViolation
+from streams.engine.risk_factors import followed, told
 from streams.engine.shard import Shard
 from streams.margin.parameters import I64
 from streams.rows import Rows, side_by_side
@@ -26,11 +28,13 @@ TERMS_KEY = b"~terms"
 SHARD_KEY = b"~shard"
 TRUST_KEY = b"~trust"
 OPTIONS_KEY = b"~options"
+RISK_KEY = b"~risk"
 
 #: Accounts whose records are made in one piece where all are wanted.
 PIECE = 4096
 
 _encode = msgspec.msgpack.Encoder().encode
+_bytes = msgspec.msgpack.Decoder(bytes).decode
 _settings = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _wrapped = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
 _terms = msgspec.msgpack.Decoder(tuple[dict[str, dict[str, Any]], list[str], list[str]]).decode
@@ -137,6 +141,12 @@ def options_record(shard: Shard) -> bytes:
     return _wrap(dict(sorted(shard.prices.made_of.items())))
 
 
+def risk_record(shard: Shard) -> bytes:
+    """What values at risk are made of, as the block that tells it whole; empty where nobody told."""
+    factors = shard.portfolio.factors
+    return _wrap(b"" if factors is None else told(None, factors, 0).encode())
+
+
 def _wrap(content: Any) -> bytes:
     """A record that is no account's: format, checksum, content."""
     body = _encode(content)
@@ -161,6 +171,8 @@ def _parts(shard: Shard) -> Iterator[Rows]:
         first.append((TRUST_KEY, trust_record(shard)))
     if shard.prices.made_of:
         first.append((OPTIONS_KEY, options_record(shard)))
+    if shard.portfolio.factors is not None:
+        first.append((RISK_KEY, risk_record(shard)))
     yield Rows.of(first)
     total = len(shard.ledger.accounts)
     for start in range(0, total, PIECE):
@@ -192,6 +204,9 @@ def dirty(shard: Shard) -> Rows:
         first.append((TRUST_KEY, trust_record(shard)))
     if shard.prices.made_of_changed:
         first.append((OPTIONS_KEY, options_record(shard)))
+    if shard.portfolio.factors_changed:
+        first.append((RISK_KEY, risk_record(shard)))
+        shard.portfolio.factors_changed = False
     shard.terms_changed = shard.prices.trust_changed = shard.prices.made_of_changed = False
     own = Rows.of([(SHARD_KEY, shard_record(shard))])
     return Rows.joined([Rows.of(first), account_rows(shard, shard.touched.take()), own])
@@ -271,6 +286,9 @@ class Restoring:
             prices.rules_version, prices.check, prices.widening = told
         if OPTIONS_KEY in self.own:
             shard.prices.made_of = _unwrapped(self.own[OPTIONS_KEY], _options, OPTIONS_KEY)
+        if RISK_KEY in self.own and (block := _unwrapped(self.own[RISK_KEY], _bytes, RISK_KEY)):
+            shard.portfolio.learn(followed(None, Block.decode(block)))
+            shard.portfolio.factors_changed = False
         _restore_shard(shard, own)
         missing = np.nonzero(ledger.accounts.size[: len(ledger.accounts)] == 0)[0]
         if len(missing):

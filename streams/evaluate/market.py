@@ -26,6 +26,7 @@ from streams.evaluate.risk import (
     read_risk_terms,
     risk_view,
 )
+from streams.evaluate.risk_history import read_risk_history
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import DAY_MS, PRECISION_MAX, normalised
 from streams.margin.parameters import F64, Parameters, widened
@@ -86,8 +87,8 @@ class _Hangs(NamedTuple):
 
 
 def read_market(document: Field, unknown: list[str]) -> Market:
-    """What the objects `assets`, `instruments`, `risk_units` and `correlations` of a document say, at its `time`; paths
-    of fields without a meaning go to `unknown`.
+    """What the objects `assets`, `instruments`, `risk_units`, `correlations` and `risk_history` of a document say, at
+    its `time`; paths of fields without a meaning go to `unknown`.
 
     Raises
     ------
@@ -140,6 +141,7 @@ def read_market(document: Field, unknown: list[str]) -> Market:
             indexes=indexes,
             time=time or 0,
             widening=widenings,
+            factors=read_risk_history(document("risk_history"), unknown),
         ),
     )
 

@@ -27,7 +27,17 @@ from streams.margin.scenarios import OPTION
 #: Significant digits that a liquidation size has where the document states no lot.
 SIZE_DIGITS = 15
 
-_DOCUMENT = ("time", "assets", "instruments", "risk_units", "correlations", "accounts", "levels", "previous_status")
+_DOCUMENT = (
+    "time",
+    "assets",
+    "instruments",
+    "risk_units",
+    "correlations",
+    "risk_history",
+    "accounts",
+    "levels",
+    "previous_status",
+)
 _ACCOUNT = ("account", "mode", "margin_model", "levels", "balances", "positions", "previous_status")
 _POSITION = (
     *("instrument", "quantity", "entry_price", "accrued_funding"),

@@ -13,12 +13,14 @@ from schemas.codec import Reader
 from schemas.dead_letters import Refused
 from schemas.fields import Record
 from schemas.risk_terms import CORRELATIONS_PREFIX, RISK_UNIT_PREFIX, Correlations, RiskUnit
+from streams.engine.risk_factors import Factors
 from streams.engine.risk_model import RiskView, risk_model
 from streams.engine.terms import TermsTable
 from streams.evaluate.document import BadDocument, Field, Node
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import normalised
 from streams.margin.parameters import F64
+from streams.margin.portfolio_tail import no_tails
 
 #: Fields that say what the market of an option is.
 OPTION_MARKET = ("volatility", "forward", "discount")
@@ -88,6 +90,7 @@ def risk_view(
     indexes: Mapping[str, float],
     time: int,
     widening: F64,
+    factors: Factors | None,
 ) -> RiskView | None:
     """What portfolio margin reads of the document's market; None where it has no risk unit.
 
@@ -98,6 +101,7 @@ def risk_view(
     indexes : price of each underlying that is known
     time : of the document, epoch ms
     widening : by asset
+    factors : of the market's past; None where it is not known
     """
     model = risk_model(terms)
     if model is None:
@@ -114,4 +118,5 @@ def risk_view(
         index_price=np.array([indexes.get(symbol, np.nan) for symbol in model.symbols], dtype=np.float64),
         time=time,
         widening=widening,
+        tails=no_tails(len(model.symbols)) if factors is None else factors.tails(model.symbols),
     )

@@ -21,8 +21,9 @@ from schemas.instruments import (
     TermsMessage,
 )
 from schemas.oracle_terms import OracleRules, Source
-from schemas.risk_terms import Correlations, RiskUnit
+from schemas.risk_terms import ClosesLoaded, Correlations, RiskHistory, RiskUnit
 from streams.ingest.oracle_rules import oracle_record, source_record
+from streams.ingest.risk_history_rules import closes_record, risk_history_record
 from streams.ingest.risk_rules import correlations_record, risk_unit_record
 from streams.ingest.term_checks import TermsRecord, few, fraction, integer, number, positive
 
@@ -60,6 +61,10 @@ def normalised(record: TermsMessage) -> TermsRecord:
             return risk_unit_record(record)
         case Correlations():
             return correlations_record(record)
+        case RiskHistory():
+            return risk_history_record(record)
+        case ClosesLoaded():
+            return closes_record(record)
 
 
 def _instrument(record: Instrument) -> TermsRecord:

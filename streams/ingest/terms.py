@@ -28,6 +28,7 @@ from schemas.instruments import (
     unit_value,
 )
 from schemas.oracle_terms import ORACLE_ID, ORACLE_PREFIX, SOURCE_PREFIX
+from schemas.risk_terms import CLOSES_PREFIX, RISK_ID
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import normalised
 
@@ -36,7 +37,7 @@ POSITION_KEY = b"~position"
 
 _UNIT_MAX = 1 << 62
 #: Kinds that are the oracle's alone: no shard is told of them.
-_ORACLE_KINDS = ("source", "oracle")
+_ORACLE_KINDS = ("source", "oracle", "risk", "closes")
 _Reason = tuple[str, str]
 _ENGINE_DEFAULTS = normalised(EngineRules())
 
@@ -213,6 +214,19 @@ class Terms:
         orders.sort(key=lambda record: record["version"])
         last = {record["symbol"]: record["action"] for record in orders if record["symbol"] is not None}
         return frozenset(symbol for symbol, action in last.items() if action == "halt")
+
+    def risk_history(self) -> TermsRecord | None:
+        """How values at risk are made of past prices; None where nobody published it."""
+        return self._oracle.get(RISK_ID)
+
+    def risk_units(self) -> list[str]:
+        """Underlyings of the risk units there are, ascending."""
+        units = (record for record in self._records.values() if record["kind"] == "risk_unit")
+        return sorted(record["underlying"] for record in units if not record["closed"])
+
+    def closes_of(self, underlying: str) -> TermsRecord | None:
+        """The past closes published of a unit."""
+        return self._oracle.get(CLOSES_PREFIX + underlying)
 
     def reporting_currency(self) -> str:
         """The asset that all values are stated in, which is worth 1 by definition."""

@@ -6,6 +6,7 @@ result says what binds; `unit_risk` of the unit says in which scenario, and what
 it: values of options and coins are, once, in the account's equity.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,11 @@ class PortfolioRisk(NamedTuple):
     initial_charges: float
     maintenance_charges: float
     unsure: float
+
+
+_NAN = math.nan
+#: Of an account with a scenario whose loss is no number: numbers too large for float64 are not margined as none.
+UNKNOWN = PortfolioRisk(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, NOTHING, _NAN, _NAN, _NAN)
 
 
 class Room(NamedTuple):
@@ -81,7 +87,7 @@ def portfolio_risk(
     value_at_risk : of the whole account, >= 0; 0 where no model has spoken
     """
     initial = maintenance = unsure = lifted = most = 0.0
-    count, first, last = 0, 0, instrument.shape[0]
+    count, first, last, known = 0, 0, instrument.shape[0], True
     while first < last:
         unit = table.unit[instrument[first]]
         until = first + 1
@@ -100,12 +106,15 @@ def portfolio_risk(
         maintenance += min(less, room_left)
         unsure += risk.unsure
         lifted += max(min(risk.floor, risk.most) - risk.scan, 0.0)
+        known = known and risk.scan == risk.scan
         most += risk.most
         count += 1
         first = until
     grid_loss, additive = offset_requirement(
         correlations, room.unit[:count], room.up[:count], room.down[:count], room.pairs
     )
+    if not known:
+        return UNKNOWN
     core, binds = grid_loss, GRID if grid_loss > 0.0 else NOTHING
     if min(value_at_risk, most) > core:
         core, binds = min(value_at_risk, most), VALUE_AT_RISK

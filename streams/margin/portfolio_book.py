@@ -13,7 +13,8 @@ from numba import njit
 from streams.margin.equity import Book, net_assets, standard_equity
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, Parameters
-from streams.margin.portfolio import NOTHING, PortfolioRisk, Room, portfolio_risk
+from streams.margin.portfolio import UNKNOWN, PortfolioRisk, Room, portfolio_risk
+from streams.margin.portfolio_tail import Tails, book_tail
 from streams.margin.requirements import position_requirement
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
@@ -138,7 +139,7 @@ def book_risk_within(
     correlations: Correlations,
     coin: I32,
     book: Book,
-    value_at_risk: float,
+    tails: Tails,
     room: Room,
     legs: Legs,
 ) -> BookRisk:
@@ -149,10 +150,11 @@ def book_risk_within(
     row, quantity = legs.row[:count], legs.quantity[:count]
     equity = adjusted = initial_equity = initial = maintenance = np.nan
     bad = np.nan
-    risk = PortfolioRisk(bad, bad, bad, bad, bad, bad, NOTHING, bad, bad, bad)
+    risk = UNKNOWN
     outside, outside_initial = bad, bad
     if priced and priced_legs(table, row):
         equity, adjusted, initial_equity = standard_equity(p, book, net)
+        value_at_risk = book_tail(tails, table, units, row, quantity, room.columns)
         risk = portfolio_risk(table, units, correlations, row, quantity, value_at_risk, room)
         outside_initial, outside = outside_requirement(p, table, book)
         initial, maintenance = risk.initial_margin + outside_initial, risk.maintenance_margin + outside
@@ -167,7 +169,7 @@ def book_risk(
     correlations: Correlations,
     coin: I32,
     book: Book,
-    value_at_risk: float,
+    tails: Tails,
     room: Room,
 ) -> BookRisk:
     """Numbers of a book on portfolio margin.
@@ -178,4 +180,4 @@ def book_risk(
     coin : by asset, its row of the risk table; -1 none
     """
     legs = legs_for(book.instrument.shape[0], book.asset.shape[0])
-    return book_risk_within(p, table, units, correlations, coin, book, value_at_risk, room, legs)
+    return book_risk_within(p, table, units, correlations, coin, book, tails, room, legs)

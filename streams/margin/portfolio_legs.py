@@ -16,6 +16,7 @@ from streams.margin.parameters import F64, I32, I64, Parameters
 from streams.margin.portfolio import Room
 from streams.margin.portfolio_book import book_legs, book_risk
 from streams.margin.portfolio_liquidation import after_close, keeping_cover, reaches, share_sizes
+from streams.margin.portfolio_tail import Tails
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits, grid_of_unit, rates_of_unit
 from streams.margin.scenarios import OPTION
@@ -100,6 +101,7 @@ def best_part(
     lots: I64,
     most: I64,
     sizes: I64,
+    tails: Tails,
     room: Room,
 ) -> tuple[int, int]:
     """The leg to close next and how many lots of it; leg -1 where none may go.
@@ -113,7 +115,7 @@ def best_part(
     sizes : lots of each leg that are decided already
     """
     current = after_close(p, book, sizes)
-    now = book_risk(p, table, units, correlations, coin, current, 0.0, room).maintenance
+    now = book_risk(p, table, units, correlations, coin, current, tails, room).maintenance
     best, part, freed_most, cost_least = -1, 0, 0.0, 0.0
     for j in range(lots.shape[0]):
         size = min(max(1, -(-abs(lots[j]) // PARTS)), most[j] - sizes[j])
@@ -122,7 +124,7 @@ def best_part(
         tried = sizes.copy()
         tried[j] += size
         after = after_close(p, book, tried)
-        freed = now - book_risk(p, table, units, correlations, coin, after, 0.0, room).maintenance
+        freed = now - book_risk(p, table, units, correlations, coin, after, tails, room).maintenance
         if not freed > ROUNDING * now:
             continue
         i = book.instrument[j]
@@ -148,6 +150,7 @@ def leg_sizes(
     closable: npt.NDArray[np.bool_],
     target: float,
     share_most: float,
+    tails: Tails,
     room: Room,
 ) -> I64:
     """Lots to close of each leg, the best leg first, until the book is at the target; a share of the whole book, as
@@ -170,18 +173,18 @@ def leg_sizes(
     sizes = np.zeros(lots.shape[0], dtype=np.int64)
     reached = False
     while not reached:
-        j, part = best_part(p, table, units, correlations, coin, right, book, lots, most, sizes, room)
+        j, part = best_part(p, table, units, correlations, coin, right, book, lots, most, sizes, tails, room)
         if j < 0:
             break
         sizes[j] += part
-        reached = reaches(p, table, units, correlations, coin, book, sizes, target, room)
+        reached = reaches(p, table, units, correlations, coin, book, sizes, target, tails, room)
     if not sizes.any():
-        return share_sizes(p, table, units, correlations, coin, book, lots, closable, target, share_most, room)
+        return share_sizes(p, table, units, correlations, coin, book, lots, closable, target, share_most, tails, room)
     if reached:
         low, high = sizes[j] - part, sizes[j]
         while high - low > 1:
             sizes[j] = (low + high) // 2
-            if reaches(p, table, units, correlations, coin, book, sizes, target, room):
+            if reaches(p, table, units, correlations, coin, book, sizes, target, tails, room):
                 high = sizes[j]
             else:
                 low = sizes[j]

@@ -16,6 +16,7 @@ from streams.margin.offsets import Correlations
 from streams.margin.parameters import I32, I64, Parameters
 from streams.margin.portfolio import Room
 from streams.margin.portfolio_book import book_risk
+from streams.margin.portfolio_tail import Tails
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
 from streams.margin.scenarios import OPTION
@@ -88,6 +89,7 @@ def share_sizes(
     closable: npt.NDArray[np.bool_],
     target: float,
     share_most: float,
+    tails: Tails,
     room: Room,
 ) -> I64:
     """Lots to close of each leg, the least share of all that brings the book to the target; all where none does.
@@ -104,7 +106,7 @@ def share_sizes(
     low = high = 0.0
     for step in range(1, STEPS + 1):
         high = step / STEPS
-        if reaches(p, table, units, correlations, coin, book, share_of_lots(lots, allowed, high), target, room):
+        if reaches(p, table, units, correlations, coin, book, share_of_lots(lots, allowed, high), target, tails, room):
             break
         low = high
     else:
@@ -113,7 +115,9 @@ def share_sizes(
         middle = 0.5 * (low + high)
         if middle in (low, high):
             break
-        if reaches(p, table, units, correlations, coin, book, share_of_lots(lots, allowed, middle), target, room):
+        if reaches(
+            p, table, units, correlations, coin, book, share_of_lots(lots, allowed, middle), target, tails, room
+        ):
             high = middle
         else:
             low = middle
@@ -130,10 +134,11 @@ def reaches(
     book: Book,
     sizes: I64,
     target: float,
+    tails: Tails,
     room: Room,
 ) -> bool:
     """Whether the book is at the target after closing these lots; one missed by rounding alone (TIE) is reached."""
-    found = book_risk(p, table, units, correlations, coin, after_close(p, book, sizes), 0.0, room)
+    found = book_risk(p, table, units, correlations, coin, after_close(p, book, sizes), tails, room)
     required = target * found.maintenance
     return bool(found.adjusted >= required - TIE * (abs(found.adjusted) + required))
 

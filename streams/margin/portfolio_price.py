@@ -14,6 +14,7 @@ from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, Parameters
 from streams.margin.portfolio import Room
 from streams.margin.portfolio_book import book_risk
+from streams.margin.portfolio_tail import Tails
 from streams.margin.risk_table import Holding, RiskTable, write_rows
 from streams.margin.risk_units import RiskUnits, grid_of_unit
 from streams.margin.scenarios import OPTION, Instruments, SkewShock, VolatilityShock
@@ -48,6 +49,7 @@ class PriceSearch(NamedTuple):
     unit: int
     which: I32
     worth: F64
+    tails: Tails
     room: Room
 
 
@@ -65,6 +67,7 @@ def price_search(
     shock: VolatilityShock,
     skew: SkewShock,
     unit: int,
+    tails: Tails,
     room: Room,
 ) -> PriceSearch:
     """A search over the prices of `unit` for a priced book; the arrays given are not changed, the table's rows are."""
@@ -90,6 +93,7 @@ def price_search(
         unit=unit,
         which=which,
         worth=table.mark.copy(),
+        tails=tails,
         room=room,
     )
 
@@ -125,7 +129,7 @@ def excess_at(s: PriceSearch, factor: float) -> float:
             book.mark[j] = max(s.book.mark[j] + (now - then), 0.0)
         else:
             book.mark[j] = s.book.mark[j] * factor
-    found = book_risk(s.p, s.table, s.units, s.correlations, s.coin, book, 0.0, s.room)
+    found = book_risk(s.p, s.table, s.units, s.correlations, s.coin, book, s.tails, s.room)
     return found.adjusted - found.maintenance
 
 

@@ -22,7 +22,11 @@ from streams.margin.scenarios import (
     SkewShock,
     VolatilityShock,
     risk_arrays,
+    scenario_value,
 )
+
+#: The profit curve of a row: so many price moves, the first of them, and from one to the next.
+CURVE_POINTS, CURVE_FIRST, CURVE_STEP = 49, -0.6, 0.025
 
 
 class RiskTable(NamedTuple):
@@ -33,7 +37,8 @@ class RiskTable(NamedTuple):
     `delta` is the dollar delta (gain by a move of 1), `gamma` the dollar gamma (gain = delta s + gamma s^2 / 2),
     `vega` the gain by a volatility of 1; `notional` the price of the underlying, `minimum` the least charge,
     `initial_charge` and `maintenance_charge` what holding a unit of either sign adds, `spread` half the bid-ask
-    spread, `confidence` that of its price, 0 to 1.
+    spread, `confidence` that of its price, 0 to 1. `curves` is the gain at CURVE_POINTS price moves, volatility and
+    time as they are; without columns where nobody reads it.
 
     By expiry: `long_discount` and `short_discount` multiply a positive and a negative value of its options in
     scenarios, `basis_rate` its loss in the basis test (0 for what never expires, whose confidence then bounds that
@@ -62,6 +67,7 @@ class RiskTable(NamedTuple):
     index_confidence: F64
     daily_volatility: F64
     daily_volume: F64
+    curves: F64
 
 
 class Holding(NamedTuple):
@@ -146,12 +152,13 @@ def expiry_factors(rules: ExpiryRules, years: F64, rate: F64, discount: F64) -> 
     return long, short, basis
 
 
-def empty_table(kind: I32, unit: I32, expiry: I32, line: I32, grid: Grid) -> RiskTable:
+def empty_table(kind: I32, unit: I32, expiry: I32, line: I32, grid: Grid, *, curves: bool = False) -> RiskTable:
     """A table of rows not yet written, without discounts, charges, doubt or cost of trading.
 
     Parameters
     ----------
     kind, unit, expiry, line : of each instrument, shape (n,)
+    curves : whether rows have profit curves
     """
     n = len(kind)
     expiries, units = int(expiry.max(initial=-1)) + 1, int(unit.max(initial=-1)) + 1
@@ -177,6 +184,7 @@ def empty_table(kind: I32, unit: I32, expiry: I32, line: I32, grid: Grid) -> Ris
         index_confidence=np.ones(units),
         daily_volatility=np.zeros(units),
         daily_volume=np.full(units, np.inf),
+        curves=np.zeros((n, CURVE_POINTS if curves else 0)),
     )
 
 
@@ -221,6 +229,9 @@ def write_rows(
         table.initial_charge[i] = holding.initial[i] * table.notional[i]
         table.maintenance_charge[i] = holding.maintenance[i] * table.notional[i]
         table.spread[i] = holding.spread[i] * table.notional[i]
+        for point in range(table.curves.shape[1]):
+            move = CURVE_FIRST + CURVE_STEP * point
+            table.curves[i, point] = scenario_value(of, i, move, of.volatility[i]) - table.mark[i]
 
 
 @njit(cache=True, error_model="numpy")

@@ -226,7 +226,8 @@ def worst_scenario(gain: F64, grid: Grid) -> tuple[int, float, float, float]:
 
     A direction that only gains has a negative loss: the least gain of its scenarios, each in proportion to its move
     as if the price had gone to the edge of the range, so a linear book gains one way what it loses the other.
-    Scenarios that leave the price where it is count in both directions where they lose.
+    Scenarios that leave the price where it is count in both directions where they lose. Where a gain is no number,
+    so are the losses.
     """
     edge = 0.0
     for s in range(grid.move.shape[0]):
@@ -235,6 +236,8 @@ def worst_scenario(gain: F64, grid: Grid) -> tuple[int, float, float, float]:
     up = down = -np.inf
     for s in range(grid.move.shape[0]):
         loss = -gain[s]
+        if loss != loss:
+            return NONE, np.nan, np.nan, np.nan
         if loss > scan * (1.0 + TIE):
             worst = s
         scan = max(scan, loss)

@@ -7,7 +7,7 @@ without a new one keeps its close, and the move falls into the period in which i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -60,24 +60,45 @@ class Closes:
             self.last.update(prices)
         return ended
 
-    def load(self, period: int, closes: Mapping[str, list[float]]) -> None:
-        """Begin with known closes, the newest of which is of the period before `period`; what was there is forgotten.
+    def load(self, unit: str, period: int, prices: list[float]) -> bool:
+        """Put known closes before what is there of a unit; whether they were wanted.
 
-        Raises
-        ------
-        ValueError
-            where a unit has no close, or one that is not finite and > 0.
+        They are while a period is open, and the unit's own returns do not fill the window. Returns of its own of all
+        periods since `period` stay; else it did not move in them, until its next price.
+
+        Parameters
+        ----------
+        period : the period of the last of the closes
+        prices : oldest first, finite and > 0; those of periods that have not ended are passed over
         """
-        for unit, prices in closes.items():
-            if not prices or not all(0.0 < price < math.inf for price in prices):
-                raise ValueError(f"closes of {unit} must be finite, > 0 and one at least")
-        self.period = period
-        self.last = {unit: prices[-1] for unit, prices in closes.items()}
-        self.close = dict(self.last)
-        self.returns = {
-            unit: [after / before - 1.0 for before, after in pairwise(prices)][-self.window :]
-            for unit, prices in closes.items()
-        }
+        own = self.returns.get(unit, [])
+        if self.period is None or len(own) == self.window:
+            return False
+        since = self.period - 1 - period
+        known = prices[:since] if since < 0 else prices
+        if not known:
+            return False
+        since = max(since, 0)
+        returns = [after / before - 1.0 for before, after in pairwise(known)]
+        if since and len(own) >= since:
+            returns += own[-since:]
+        else:
+            returns += [0.0] * since
+            self.close[unit] = known[-1]
+        self.returns[unit] = returns[-self.window :]
+        self.last.setdefault(unit, known[-1])
+        return True
+
+    def trim(self) -> None:
+        """Forget what is older than the window."""
+        for unit, returns in self.returns.items():
+            self.returns[unit] = returns[-self.window :]
+
+    def keep(self, units: Collection[str]) -> None:
+        """Forget all other units."""
+        for held in (self.close, self.last, self.returns):
+            for unit in held.keys() - units:
+                del held[unit]
 
     def whole(self) -> tuple[list[str], F64]:
         """Units with a whole window, by name, and their returns, oldest first; shape (window, n_units)."""

@@ -171,6 +171,10 @@ class OraclePartition:
             if leg != self._reporting_currency and not (leg in self._books and self._books[leg].quotes)
         ]
 
+    def quoted(self, symbol: str) -> bool:
+        """Whether quotes of the symbol come here."""
+        return symbol in self._books and bool(self._books[symbol].quotes)
+
     def due(self, now_ms: int, progress_ms: int | None, *, backlog: bool = False) -> MarksUpdate | None:
         """The update to send now, or None where nothing is to be told before the next heartbeat.
 

@@ -21,6 +21,7 @@ from streams.engine.shard import Shard
 from streams.engine.standing import LevelSet
 from streams.engine.trust import SUSPECT
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, OK, STATUSES
+from streams.evaluate.risk_history import stated
 from streams.replay import snapshot
 from streams.replay.bar import watched
 from streams.replay.fold import apply
@@ -215,6 +216,8 @@ def _document(posted: Shard, view: BookView, levels: LevelSet, previous: str, ev
         **({} if view.margin_model == "standard" else {"margin_model": view.margin_model}),
     }
     tables = {"assets": assets, "instruments": instruments, **_risk_terms(posted, view)}
+    if view.risk is not None and (factors := posted.portfolio.factors) is not None:
+        tables |= {"risk_history": stated(factors)}
     return {"time": event["time"], **tables, "accounts": [account]}
 
 

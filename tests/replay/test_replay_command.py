@@ -146,7 +146,7 @@ def with_rules(recording: MemoryRecording, version: int) -> MemoryRecording:
     return MemoryRecording({**recording.topics, "journal": {0: journal}})
 
 
-@pytest.mark.parametrize(("found", "known"), [(0, "1 to 2"), (3, "1 to 2")])
+@pytest.mark.parametrize(("found", "known"), [(0, "1 to 3"), (4, "1 to 3")])
 def test_a_journal_of_rules_that_are_not_known_says_what_it_needs(
     crash: MemoryRecording, tmp_path: Path, found: int, known: str
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_journal_of_older_rules_that_are_still_known_verifies(folder: Path, mo
     result = replay(folder, "--verify")
     assert result.exit_code == 0, result.output
     monkeypatch.setattr("streams.replay.soundness.RULES_OLDEST", 2)
-    assert_refused(replay(folder, "--verify"), "rules_version must be 2 to 2, found 1")
+    assert_refused(replay(folder, "--verify"), "rules_version must be 2 to 3, found 1")
 
 
 def test_a_snapshot_of_rules_that_are_not_known_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_snapshot_of_rules_that_are_not_known_is_refused(folder: Path, tmp_pat
     path = tmp_path / "0.snapshot"
     head, records = msgspec.msgpack.decode(path.read_bytes())
     path.write_bytes(msgspec.msgpack.encode(({**head, "rules_version": 9}, records)))
-    assert_refused(replay(folder, "--start", tmp_path), "rules_version must be at most 2, found 9")
+    assert_refused(replay(folder, "--start", tmp_path), "rules_version must be at most 3, found 9")
 
 
 def test_the_workers_own_state_is_compared(folder: Path, crash: MemoryRecording, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from tests.worker.hostile_terms import BTC_PERP, USDC
 pytestmark = pytest.mark.kafka
 
 PREFIX = "options"
+DAY = 86_400_000
+RISK = {"kind": "risk", "id": "~risk", "window": 100, "horizon_ms": 9 * DAY, "buffer": "0"}
 #: Seconds until the option that is paid out in the test expires.
 SOON = 20
 
@@ -51,6 +53,15 @@ def volatility(month: int) -> Message:
     """50 % at every strike of the month, forward at the index."""
     smile = {"expiry": datetime.fromtimestamp(month, UTC).isoformat(), "points": [["-0.5", "0.5"], ["0.5", "0.5"]]}
     return message("volatilities", {"source": "desk", "time": now(), "underlying": "BTC", "smiles": [smile]}, "BTC")
+
+
+def closes() -> dict[str, Any]:
+    """101 of BTC up to 50,000 yesterday, 8 % up and down in turn."""
+    prices = [50_000.0]
+    for day in range(100):
+        prices.append(prices[-1] / (1.08 if day % 2 else 0.92))
+    told = {"kind": "closes", "id": "~closes:BTC", "period_ms": DAY, "period": now() // DAY - 1}
+    return told | {"closes": [repr(price) for price in reversed(prices)]}
 
 
 def fill(account: str, instrument: str, quantity: str, price: str) -> Message:
@@ -84,19 +95,29 @@ def test_options_are_marked_margined_and_paid_out(broker: LocalBroker, tmp_path:
         rules = {"kind": "oracle", "id": "~oracle", "max_age_ms": 600_000, "band_sigmas": "0"}
         send(*(message("instruments", record, record["id"]) for record in (USDC, BTC_PERP, *calls, unit, rules)))
         send(*quotes("50000"), volatility(month))
-        for name, cash in (("spread", "12000"), ("naked", "12000"), ("buyer", "10000")):
+        for name, cash in (("spread", "12000"), ("naked", "12000"), ("buyer", "10000"), ("linear", "100000")):
             deposit = {"transfer_id": name, "type": "deposit", "account": name, "asset": "USDC", "amount": cash}
             send(message("collateral", deposit | {"time": now()}, name))
-        send(message("accounts", {"account": "spread", "margin_model": "portfolio"}, "spread"))
+        send(*(message("accounts", {"account": n, "margin_model": "portfolio"}, n) for n in ("spread", "linear")))
         until(lambda: book("spread").get("equity") == "12000")
         send(fill("spread", "CALL-60", "1", "400"), fill("spread", "CALL-50", "-1", "2800"))
         send(fill("naked", "CALL-50", "-1", "2800"), fill("buyer", "SOON-45", "0.5", "4000"))
+        send(fill("linear", "BTC-PERP", "1", "50000"))
         until(lambda: all(float(book(name).get("maintenance_margin", 0)) > 0 for name in ("spread", "naked")))
         # Black-76 at 50 % over 30 days: 50000 at the money 2,858, 60000 a fifth out 379; 9 % and its value for a short
         naked, spread = book("naked"), book("spread")
         assert float(naked["equity"]) == pytest.approx(12_000 + 2_800 - 2_858, abs=15)
         assert float(naked["maintenance_margin"]) == pytest.approx(4_500, abs=15)
         assert float(spread["equity"]) == pytest.approx(12_000 + 2_400 - 2_858 + 379, abs=15)
+        # 16 % of 50,000 by the grid, and 2 % of it on top
+        until(lambda: book("linear").get("initial_margin") == "9000")
+        send(*(message("instruments", record, record["id"]) for record in (RISK, closes())))
+        # each past day moved 8 %, which is three times that in nine days
+        until(lambda: book("linear").get("initial_margin") != "9000")
+        past = book("linear")["portfolio"]
+        assert past["binds"] == "value_at_risk"
+        assert float(past["value_at_risk"]) == pytest.approx(0.24 * 50_000)
+        assert float(book("linear")["initial_margin"]) == pytest.approx(0.24 * 50_000 + 1_000)
 
         worker.signal(signal.SIGKILL)
         assert worker.process is not None
@@ -110,6 +131,9 @@ def test_options_are_marked_margined_and_paid_out(broker: LocalBroker, tmp_path:
         assert events[0]["report"]["positions"][0]["instrument"] == "CALL-50"
         # the buyer's call was paid out at the index of its expiry: 0.5 x (5,000 - 4,000)
         until(lambda: book("buyer").get("balances") == {"USDC": "10500"})
+        restored = book("linear")["portfolio"]
+        assert restored["binds"] == "value_at_risk"
+        assert float(restored["value_at_risk"]) == pytest.approx(0.24 * 60_000)
         assert book("buyer")["positions"] == []
         assert book("spread")["status"] == "ok"
         for shard in range(2):

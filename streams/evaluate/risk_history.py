@@ -1,0 +1,72 @@
+"""The market's past as a document states it: `risk_history`, with the fields of the record ~risk.
+
+Beside those it has `returns`, for each underlying as many as the window is long, oldest first; and `margined`, for each
+the volatility with what is left of its buffer, where the whole buffer is not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import orjson
+
+from schemas.codec import Reader
+from schemas.dead_letters import Refused
+from schemas.risk_terms import RiskHistory
+from streams.engine.risk_factors import Factors, factors, rules_of
+from streams.evaluate.document import BadDocument, Node
+from streams.ingest.term_rules import normalised
+from streams.margin.risk_parameters import refreshed
+
+RULES = tuple(name for name in RiskHistory.__struct_fields__ if name not in ("id", "window"))
+
+
+def read_risk_history(node: Node, unknown: list[str]) -> Factors | None:
+    """What values at risk are made of; None where the document does not say.
+
+    Raises
+    ------
+    BadDocument
+        with the path of the first field that is wrong.
+    """
+    if not node.given:
+        return None
+    field = node.record((*RULES, "returns", "margined"), unknown)
+    found = {name: [_return(one) for one in own.items()] for name, own in field("returns").fields()}
+    if len({len(own) for own in found.values()}) != 1:
+        raise BadDocument(f"{node.path}.returns must be equally many of each underlying, found {len(found)} of them")
+    units = tuple(sorted(found))
+    returns = np.array([found[unit] for unit in units], dtype=np.float64).T.copy()
+    given = {name: field(name).plain() for name in RULES if field(name).given}
+    try:
+        told: Any = {**given, "kind": "risk", "id": "~risk", "window": len(returns)}
+        record = normalised(Reader(RiskHistory).read(orjson.dumps(told)))
+    except Refused as refused:
+        raise BadDocument(f"{node.path}.{refused.reason}") from None
+    own = (
+        {name: float(value.positive()) for name, value in field("margined").fields()} if field("margined").given else {}
+    )
+    rules, before = rules_of(record), np.array([own.get(unit, math.inf) for unit in units])
+    return factors(units, 0, rules, refreshed(returns, before, rules), returns)
+
+
+def stated(known: Factors) -> dict[str, Any]:
+    """What `read_risk_history` reads these out of, to the bit but for a horizon of a fraction of a millisecond."""
+    tail, rules, margined = known.rules.tail, known.rules, known.parameters.margined
+    return {
+        "period_ms": 86_400_000,
+        "horizon_ms": round(tail.scale**2 * 86_400_000),
+        **{name: repr(getattr(tail, name)) for name in ("decay", "value_at_risk_level", "shortfall_level", "floor")},
+        **{name: repr(getattr(rules, name)) for name in ("buffer", "shrink", "fall", "rise", "stress")},
+        "returns": {unit: [repr(r) for r in known.returns[:, at].tolist()] for at, unit in enumerate(known.units)},
+        "margined": {unit: repr(float(margined[at])) for at, unit in enumerate(known.units) if margined[at] > 0.0},
+    }
+
+
+def _return(node: Node) -> float:
+    number = node.decimal()
+    if number <= -1 or float(number) == math.inf:
+        raise node.refuse("be above -1")
+    return float(number)
