@@ -63,7 +63,7 @@ def test_closes_that_end_early_or_late() -> None:
     assert closes.returns["A"] == [1.0, 0.0, 0.0]
     assert closes.load("B", 5, [8.0, 4.0, 1.0])
     assert closes.returns["B"] == [-0.5, -0.75, 0.0]
-    assert closes.load("C", 9, [1.0, 3.0, 9.0, 27.0])
+    assert closes.load("C", 8, [1.0, 3.0, 9.0, 27.0])
     assert closes.returns["C"] == [2.0]
     assert not closes.load("C", 12, [1.0, 3.0])
     closes.keep(["A"])

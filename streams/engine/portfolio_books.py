@@ -24,7 +24,7 @@ from streams.engine.valuation import Levels, Numbers, gather, scratch, status_of
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, I64, Parameters, widened
 from streams.margin.portfolio import Room, room_for
-from streams.margin.portfolio_book import book_risk_within, legs_for, uncut
+from streams.margin.portfolio_book import book_risk_within, book_value_at_risk, legs_for, uncut
 from streams.margin.portfolio_tail import Tails, no_tails
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import RiskUnits
@@ -250,7 +250,8 @@ def _value(
     entries, legs = scratch(most, assets), legs_for(most, assets)
     for at in range(books.shape[0]):
         book = gather(p, positions, balances, terms, marks, prices, books[at], entries)
-        found = book_risk_within(p, table, units, correlations, coin, book, tails, room, legs)
+        value_at_risk = book_value_at_risk(p, table, units, coin, book, tails, room, legs)
+        found = book_risk_within(p, table, units, correlations, coin, book, value_at_risk, room, legs)
         numbers[0, at], numbers[1, at], numbers[2, at] = found.equity, found.adjusted, found.initial_equity
         numbers[3, at], numbers[4, at] = found.initial, found.maintenance
         numbers[5, at] = found.risk.additive_loss - found.risk.grid_loss

@@ -139,7 +139,7 @@ def book_risk_within(
     correlations: Correlations,
     coin: I32,
     book: Book,
-    tails: Tails,
+    value_at_risk: float,
     room: Room,
     legs: Legs,
 ) -> BookRisk:
@@ -154,11 +154,25 @@ def book_risk_within(
     outside, outside_initial = bad, bad
     if priced and priced_legs(table, row):
         equity, adjusted, initial_equity = standard_equity(p, book, net)
-        value_at_risk = book_tail(tails, table, units, row, quantity, room.columns)
         risk = portfolio_risk(table, units, correlations, row, quantity, value_at_risk, room)
         outside_initial, outside = outside_requirement(p, table, book)
         initial, maintenance = risk.initial_margin + outside_initial, risk.maintenance_margin + outside
+        if maintenance != maintenance:
+            equity = adjusted = initial_equity = initial = np.nan
     return BookRisk(equity, adjusted, initial_equity, initial, maintenance, outside_initial, outside, risk)
+
+
+@njit(cache=True, error_model="numpy")
+def book_value_at_risk(
+    p: Parameters, table: RiskTable, units: RiskUnits, coin: I32, book: Book, tails: Tails, room: Room, legs: Legs
+) -> float:
+    """Value at risk of a book, see `book_tail`; 0 where the book is unpriced."""
+    net = legs.net[: book.asset.shape[0]]
+    if tails.returns.shape[0] == 0 or not net_assets(p, book, net):
+        return 0.0
+    count = write_legs(table, coin, book, net, legs.row, legs.quantity)
+    row, quantity = legs.row[:count], legs.quantity[:count]
+    return book_tail(tails, table, units, row, quantity, room.columns) if priced_legs(table, row) else 0.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -180,4 +194,5 @@ def book_risk(
     coin : by asset, its row of the risk table; -1 none
     """
     legs = legs_for(book.instrument.shape[0], book.asset.shape[0])
-    return book_risk_within(p, table, units, correlations, coin, book, tails, room, legs)
+    value_at_risk = book_value_at_risk(p, table, units, coin, book, tails, room, legs)
+    return book_risk_within(p, table, units, correlations, coin, book, value_at_risk, room, legs)
