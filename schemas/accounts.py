@@ -33,9 +33,11 @@ class AccountSettings(Record, frozen=True, kw_only=True):
     margin_model : how requirements of the cross bucket are computed; another one than before only where the account
         meets initial margin by it, else this field is refused and the model in force stays
     levels : the account's own levels
+    shadow : whether summaries of the account say what the margin model not in force would require
     """
 
     account: Id
     mode: Literal["cross", "isolated"] = "cross"
     margin_model: Literal["standard", "portfolio"] = "standard"
     levels: Levels = Levels()
+    shadow: bool = False

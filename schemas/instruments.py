@@ -31,7 +31,7 @@ INSTRUMENT_IDENTITY = (
     "quantity_precision",
 )
 #: Of an option as well.
-OPTION_IDENTITY = ("option_type", "strike", "expiry")
+OPTION_IDENTITY = ("option_type", "strike", "expiry", "settlement_window_ms")
 ASSET_IDENTITY = ("kind", "precision")
 
 
@@ -92,8 +92,9 @@ class HaircutTier(Record, frozen=True, kw_only=True):
 
 class Instrument(Record, frozen=True, kw_only=True, tag_field="kind", tag="instrument"):
     """An instrument with its risk parameters, replacing those before; the message key is its id. Type,
-    underlying, settlement, multiplier and precisions of an id never change, nor do the type, strike and expiry of an
-    option. To end an instrument send `closed: true`, or a tombstone, which closes it under its last terms.
+    underlying, settlement, multiplier and precisions of an id never change, nor do the type, strike, expiry and
+    settlement window of an option. To end an instrument send `closed: true`, or a tombstone, which closes it under its
+    last terms.
 
     Parameters
     ----------
@@ -118,6 +119,8 @@ class Instrument(Record, frozen=True, kw_only=True, tag_field="kind", tag="instr
     open_interest_upper : where it has reached 1
     expiry : of futures: they settle at the first mark at or after it; of options: they pay out at the first index at
         or after it
+    settlement_window_ms : of options: they pay out at the mean of the index over so long before expiry, at most a day;
+        0: at the first index at or after it
     settlement_price : of futures: the exact price to settle at, above zero; of options: that of the underlying
     option_type : of options: call or put
     strike : of options: in quote currency, above zero
@@ -142,6 +145,7 @@ class Instrument(Record, frozen=True, kw_only=True, tag_field="kind", tag="instr
     open_interest_lower: Number | None = None
     open_interest_upper: Number | None = None
     expiry: Time | None = None
+    settlement_window_ms: int = 0
     settlement_price: Number | None = None
     option_type: Literal["call", "put"] | None = None
     strike: Number | None = None
@@ -240,7 +244,8 @@ TermsMessage = (
 
 
 def identity_fields(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields of a published record (in normal form) that a later one of its id must repeat."""
+    """The fields of a published record (in normal form) that a later one of its id must repeat; one that
+    is absent is absent there too."""
     if record["kind"] == "asset":
         return ASSET_IDENTITY
     if record["kind"] == "instrument":

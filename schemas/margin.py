@@ -213,6 +213,8 @@ class MarginAccount(Record, frozen=True, kw_only=True):
     margin_ratio : adjusted equity / maintenance margin; null: no requirement
     free_margin : initial equity - initial margin
     restrictions : what the account should not be let do with its cross bucket; left out where there are none
+    other_model : what the model not in force would require of the cross bucket; left out unless the account's settings
+        ask for it (`shadow`), and where no risk unit is published
     balances : amount of each asset in the cross bucket, in units of the asset, negative owed
     isolated : the isolated buckets
     journal : the block it was computed after
@@ -229,6 +231,7 @@ class MarginAccount(Record, frozen=True, kw_only=True):
     margin_ratio: DecimalText | None
     free_margin: DecimalText | None
     restrictions: tuple[Restriction, ...] = ()
+    other_model: OtherModel | None = None
     balances: dict[str, DecimalText]
     isolated: tuple[IsolatedSummary, ...] = ()
     journal: JournalPlace

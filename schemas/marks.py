@@ -29,7 +29,7 @@ class OptionMark(Record, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    volatility : a year's, 0.5 is 50 %
+    volatility : a year's, 0.5 is 50 %; 0: it has expired, and forward is the mean that it settles at
     forward : price of the underlying for the option's expiry
     discount : factor from expiry to now
     """

@@ -133,6 +133,8 @@ class RiskUnit(Record, frozen=True, kw_only=True, tag_field="kind", tag="risk_un
     daily_volume : traded in a day, in the reporting currency; null: unlimited
     minimum : least charge, as a fraction of each position's notional
     group : units of the group may offset each other; null: with none
+    liquidation : how a book of such units alone is closed: share, the same share of every leg; legs, the leg first that
+        frees most maintenance margin per cost
     """
 
     id: Id
@@ -155,6 +157,7 @@ class RiskUnit(Record, frozen=True, kw_only=True, tag_field="kind", tag="risk_un
     daily_volume: Number | None = None
     minimum: Number = "0"
     group: Name | None = None
+    liquidation: Literal["share", "legs"] = "share"
 
 
 class PairCorrelation(Record, frozen=True, kw_only=True):

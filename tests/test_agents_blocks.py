@@ -192,6 +192,15 @@ def test_the_interval_and_the_row_limit_flush_too(writer: FakeWriter) -> None:
             feed.put(b"1")
             await until(lambda: writer.commits == [([b"1"], 4)])
         writer.commits.clear()
+        async with opened(writer, Adder(), interval_ms=30, behind=50) as feed:  # transactions cost whoever is behind
+            feed.lease.left = 1_000
+            feed.put(b"1")
+            await asyncio.sleep(0.1)
+            assert writer.commits == []
+            feed.lease.left = 0
+            feed.put(b"2")
+            await until(lambda: writer.commits == [([b"1", b"2"], 5)])
+        writer.commits.clear()
         async with opened(writer, Adder(), rows_max=3) as feed:
             feed.put(b"1", b"2")
             await settle()

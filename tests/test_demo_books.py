@@ -18,7 +18,7 @@ TIME = 1_760_130_000_000
 
 @pytest.fixture(scope="module")
 def listed() -> Universe:
-    return universe(PRICES, TIME + 3_600_000)
+    return universe(PRICES, TIME + 3_600_000, options=True)
 
 
 @pytest.fixture(scope="module")

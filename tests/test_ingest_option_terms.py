@@ -72,6 +72,9 @@ def test_the_settlement_price_of_an_option_is_its_underlyings() -> None:
         ("missing_field", {"option_type": None}, "option_type must be given with type option"),
         ("missing_field", {"strike": None}, "strike must be given with type option"),
         ("bad_terms", {"strike": "0"}, "strike must be above 0"),
+        ("bad_terms", {"settlement_window_ms": -1}, "settlement_window_ms must be"),
+        ("bad_terms", {"settlement_window_ms": 86_400_001}, "settlement_window_ms must be"),
+        ("mistyped_field", {"settlement_window_ms": "1h"}, "settlement_window_ms"),
         ("bad_terms", {"strike": "-1"}, "strike must be at least 0"),
         ("bad_value", {"option_type": "straddle"}, "option_type must be"),
         ("bad_terms", {"expiry": None}, "expiry must be given for futures and options"),
@@ -110,3 +113,16 @@ def test_what_an_option_is_never_changes(change: dict[str, Any]) -> None:
         add(terms, {**CALL, **change})
     assert refused.value.code == "identity_changed"
     assert add(terms, {**CALL, "strike": "2000.00", "closed": True})[-1]["closed"], "the same number, written otherwise"
+
+
+def test_a_settlement_window_is_an_options_alone_and_never_changes() -> None:
+    """A window that opened anew under open positions would settle at a mean of something else."""
+    terms = published(USDC, ETH)
+    assert "settlement_window_ms" not in add(terms, CALL)[-1]
+    asian = {**CALL, "id": "ETH-A", "settlement_window_ms": 1_800_000}
+    assert add(terms, asian)[-1]["settlement_window_ms"] == 1_800_000
+    for changed in ({**asian, "settlement_window_ms": 0}, {**CALL, "settlement_window_ms": 60_000}):
+        with pytest.raises(Refused, match=r"settlement_window_ms of .* must stay"):
+            add(terms, changed)
+    with pytest.raises(Refused, match="settlement_window_ms must be 0 with type perpetual"):
+        add(terms, {**BTC_PERP, "settlement_window_ms": 60_000})

@@ -89,6 +89,8 @@ def test_normal_form():
         "version": 0,
     }
     rows_given = [{"move": "-0.10", "volatility": "up"}, {"move": 0, "volatility": "linear_skew", "dampening": "0.50"}]
+    assert "liquidation" not in told({**UNIT, "liquidation": "share"})[0]
+    assert told({**UNIT, "liquidation": "legs"})[0]["liquidation"] == "legs"
     (found,) = told({**UNIT, "scenarios": rows_given, "price_range": "0.30", "daily_volume": "1e9"})
     assert found["scenarios"] == [
         {"move": "-0.1", "volatility": "up", "dampening": "1"},
@@ -110,6 +112,7 @@ no underlying | id | ~risk_unit: | illegal_id
 another id | id | BTC | illegal_id
 range of nothing | price_range | 0 | bad_terms
 range of all | price_range | 1 | bad_terms
+a way to close that is none | liquidation | "whole" | bad_value
 no step | steps | 0 | bad_terms
 a tail to nothing | tails | ["-1"] | bad_terms
 a tail that does not move | tails | ["0"] | bad_terms

@@ -210,6 +210,7 @@ def test_account_settings():
         (b"alice", {**SETTINGS, "levels": {"margin_call": "1.5", "margin_call_exit": "1.4"}}, "bad_terms"),
         (b"alice", {**SETTINGS, "levels": {"margin_call": "much"}}, "mistyped_field"),
         (b"alice", {**SETTINGS, "margin_model": "span"}, "bad_value"),
+        (b"alice", {**SETTINGS, "shadow": "yes"}, "mistyped_field"),
     ],
 )
 def test_account_settings_refused(key, value, code):

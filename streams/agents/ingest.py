@@ -47,7 +47,10 @@ class Ingest:
         return None
 
     async def take(self, block: Block) -> bool:
-        """Fold a block of messages; an id nobody has published is looked up once more before it is refused."""
+        """Fold a block of messages; an id nobody has published is looked up once more before it is refused.
+
+        What comes of it is written at once, unless more is known to come: then together.
+        """
         now_ms = int(time.time() * 1000)
         result = self._fold.take(block.records, self._terms.terms, now_ms)
         if result.unknown_ids:
@@ -61,7 +64,7 @@ class Ingest:
         self._records[self._changelog] += [Record(key, value) for key, value in result.changelog]
         SOURCE_ROWS.labels(self._topic).inc(result.rows)
         UNKNOWN_FIELDS.labels(self._topic).inc(result.unknown_fields)
-        return True
+        return not block.lease.behind
 
     def tick(self) -> bool:
         """Nothing falls due by time alone."""

@@ -107,7 +107,7 @@ def prepare(bars: Bars, *, accounts: int, seed: int, step_ms: int, with_options:
     first = next(steps(bars, step_ms))
     prices = {CASH: 1.0, "USDT": 1.0} | first.prices()
     expiry = bars.start + int((bars.end - bars.start) * EXPIRY_PART)
-    listed = universe(prices, expiry)
+    listed = universe(prices, expiry, options=True)
     venue = Venue(listed)
     volatilities = Volatilities(listed.options(), prices)
     plain = accounts - (accounts // ONE_IN if with_options is None else with_options)

@@ -192,12 +192,12 @@ class Universe:
             {"id": f"~risk_unit:{coin}", "kind": "risk_unit", "price_range": PRICE_RANGE, "group": GROUP}
             for coin in self.options()
         ]
-        group = {"id": f"~correlations:{GROUP}", "kind": "correlations", "low": low, "high": high}
-        return [*assets, *(instrument.message() for instrument in self.instruments.values()), *units, group]
+        groups = [{"id": f"~correlations:{GROUP}", "kind": "correlations", "low": low, "high": high}] if units else []
+        return [*assets, *(instrument.message() for instrument in self.instruments.values()), *units, *groups]
 
 
-def universe(prices: dict[str, float], expiry: int) -> Universe:
-    """Collateral in every priced asset, a perpetual in each coin, inverse ones, a dated future, and options.
+def universe(prices: dict[str, float], expiry: int, *, options: bool = False) -> Universe:
+    """Collateral in every priced asset, a perpetual in each coin, inverse ones, a dated future, and options if wanted.
 
     Parameters
     ----------
@@ -213,11 +213,11 @@ def universe(prices: dict[str, float], expiry: int) -> Universe:
         listed.append(_inverse(coin, prices[coin], contract, assets[coin]))
     coin = majors[0]
     listed.append(_linear(f"{coin}-{day_name(expiry)}", "future", coin, prices[coin], assets[CASH], expiry=expiry))
-    for coin in majors:
+    for coin in majors if options else ():
         soon, in_coins = expiry if coin == majors[0] else None, coin == PAID_IN_COINS
-        options = contracts(coin, prices[coin], soon, expiry + TERM_MS, in_coins=in_coins)
+        chain = contracts(coin, prices[coin], soon, expiry + TERM_MS, in_coins=in_coins)
         settlement = assets[coin if in_coins else CASH]
-        listed += [_option(name, coin, prices[coin], settlement, one) for name, one in options.items()]
+        listed += [_option(name, coin, prices[coin], settlement, one) for name, one in chain.items()]
     return Universe(assets=assets, instruments={item.id: item for item in listed})
 
 

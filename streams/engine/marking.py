@@ -33,7 +33,8 @@ class Prices:
     quote_time : time of the newest quote behind the index, by symbol
     check : price of the independent check oracle, by symbol; none where there is none
     widening : fraction that haircuts widen by, by symbol; none where it is 0
-    made_of : by option what its mark was made of: volatility, forward, discount
+    made_of : by option what its mark was made of: volatility, forward, discount; of one with a settlement window a
+        volatility of 0 says that the forward is its settlement price
     modes : what each oracle partition last said, `live` or `catching_up`
     funding_index : by instrument, in 1 / funding_scale minor units a lot
     funding_time : time of the last funding rate applied, by instrument
@@ -248,7 +249,8 @@ def settle_expired(shard: Shard) -> I64:
     held one.
 
     A future at its stated settlement price, else at the mark that stands when shard time first reaches the expiry; an
-    option at its payoff at the stated price of its underlying, else at the index that stands then. A price out of the
+    option at its payoff at the stated price of its underlying, else at the index that stands then, or where it has a
+    settlement window at the mean that the oracle has told as its settlement price. A price out of the
     ledger's range is not known: the next one, or a corrected settlement price, settles.
     """
     books: list[int] = []
@@ -288,6 +290,9 @@ def _paid_out(shard: Shard, instrument: int) -> int | None:
     record: dict[str, Any] = terms.records[terms.instruments[instrument]]
     index = shard.prices.index.get(record["underlying"])
     stated = record.get("settlement_price")
+    if stated is None and record.get("settlement_window_ms"):
+        volatility, forward, _ = shard.prices.made_of.get(record["id"], (np.nan, np.nan, np.nan))
+        index = forward if volatility == 0.0 else None
     if stated is None and index is None:
         return None
     price, strike = Fraction(repr(index) if stated is None else stated), Fraction(record["strike"])

@@ -15,6 +15,7 @@ from streams.margin.liquidation import leg_maintenance
 from streams.margin.parameters import F64, I32, I64, Parameters, widened
 from streams.margin.portfolio import Room, room_for
 from streams.margin.portfolio_book import BookRisk, book_legs, book_risk, uncut
+from streams.margin.portfolio_legs import leg_sizes
 from streams.margin.portfolio_liquidation import leg_loss, share_sizes
 from streams.margin.portfolio_price import liquidation_factors, price_search
 from streams.margin.portfolio_tail import Tails
@@ -183,28 +184,24 @@ def _finite(value: float) -> float | None:
 
 
 def portfolio_sizes(view: BookView, closable: npt.NDArray[np.bool_], target: float, share_most: Fraction) -> I64:
-    """Lots to close of each leg of a priced book: the least share of all legs that brings it to the target.
+    """Lots to close of each leg of a priced book, so that it is brought to the target: the least share of all legs, or
+    leg by leg where all units that it has positions in say so.
 
     Parameters
     ----------
     closable : by leg, whether an order may be sent for it
-    share_most : most of the book that one step closes
+    share_most : most of the book, or of each leg, that one step closes
     """
     of = risk_book(view)
-    sizes: I64 = share_sizes(
-        of.p,
-        of.table,
-        of.model.units,
-        of.model.correlations,
-        of.model.coin,
-        of.book,
-        view.lots(),
-        closable,
-        target,
-        float(share_most),
-        of.tails,
-        of.room,
-    )
+    model = of.model
+    whole = of.p, of.table, model.units, model.correlations, model.coin
+    unit = of.table.unit[of.book.instrument]
+    rest = of.book, view.lots(), closable, target, float(share_most), of.tails, of.room
+    sizes: I64
+    if (unit >= 0).any() and model.by_legs[unit[unit >= 0]].all():
+        sizes = leg_sizes(*whole, model.right, *rest)
+    else:
+        sizes = share_sizes(*whole, *rest)
     return sizes
 
 

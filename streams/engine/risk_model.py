@@ -128,8 +128,10 @@ class RiskModel:
     rules : of each unit
     unit, kind, right, strike, multiplier, coin_settled, expires, settlement : by row; `unit` -1 where the instrument
         belongs to none, `expires` epoch ms, inf where never, `settlement` the asset it pays in (of a coin itself)
+    window : by row, ms before expiry over whose mean it settles; 0: at one price
     expiry, line : by row, see `streams.margin.risk_table.RiskTable`
     coin : by asset, its row; -1 where it is no unit's coin
+    by_legs : by unit, whether books are closed leg by leg
     """
 
     symbols: Sequence[str]
@@ -144,9 +146,11 @@ class RiskModel:
     coin_settled: Any
     expires: F64
     settlement: I32
+    window: F64
     expiry: I32
     line: I32
     coin: I32
+    by_legs: Any
 
     def rows(self, market: RiskMarket) -> Rows:
         """All rows at a market."""
@@ -164,14 +168,16 @@ class RiskModel:
         paid_in = np.where(self.settlement >= 0, market.prices[np.maximum(self.settlement, 0)], np.nan)
         index_price = np.where(self.unit >= 0, market.index_price[known], np.nan)
         index_price[n:] = coins
+        price = np.where(option, column(market.forward), np.concatenate([market.marks, coins]))
+        fixed, years = self._settling(price, index_price, column(market.volatility), market.time)
         of = Instruments(
             kind=self.kind,
             coin_settled=self.coin_settled,
-            price=np.where(option, column(market.forward), np.concatenate([market.marks, coins])),
-            fixed=np.zeros(len(self.kind)),
+            price=price - fixed,
+            fixed=fixed,
             right=self.right,
             strike=self.strike,
-            years=self.years(market.time),
+            years=years,
             volatility=np.where(option, column(market.volatility), 0.0),
             discount=np.where(option, column(market.discount), 1.0),
             multiplier=self.multiplier,
@@ -189,6 +195,28 @@ class RiskModel:
         minutes = np.floor((self.expires - time) / _MINUTE_MS)
         years: F64 = np.maximum(minutes, 0.0) / _MINUTES_A_YEAR
         return years
+
+    def _settling(self, forward: F64, index_price: F64, volatility: F64, time: int) -> tuple[F64, F64]:
+        """The part of each row's forward that is settled and moves no more, and the years that its rest moves for.
+
+        Of an option that settles at the mean of a window the rest is the part of the window to come, at the index, in
+        whole minutes begun; `years` as `streams.margin.black76.settlement_forward` has them. One that has expired
+        without a settlement price (at a volatility of 0) moves whole.
+        """
+        fixed, years = np.zeros(len(self.kind)), self.years(time)
+        own = self.window > 0.0
+        if not own.any():
+            return fixed, years
+        minutes = np.maximum(np.ceil((self.expires - time) / _MINUTE_MS), 0.0)
+        rest = np.minimum(minutes[own] * _MINUTE_MS / self.window[own], 1.0)
+        rest[(rest == 0.0) & (volatility[own] != 0.0)] = 1.0
+        moving = np.where(rest < 1.0, np.minimum(rest * index_price[own], forward[own]), forward[own])
+        fixed[own] = forward[own] - moving
+        length = self.window[own] / (_MINUTE_MS * _MINUTES_A_YEAR)
+        share = moving / forward[own]
+        inside = rest * length / 3.0 * share * share
+        years[own] = np.where(rest < 1.0, inside, np.maximum(years[own] - length * 2.0 / 3.0, length / 3.0))
+        return fixed, years
 
     def table(self, rows: Rows, which: I32, *, curves: bool) -> RiskTable:
         """Risk table in which the rows `which` are written, all others unknown; `curves`: with profit curves."""
@@ -262,9 +290,11 @@ def risk_model(terms: TermsTable) -> RiskModel | None:
         coin_settled=np.array([*map(_coin_settled, instruments), *([False] * len(symbols))], dtype=np.bool_),
         expires=np.array(expires),
         settlement=np.array([*(terms.asset_index[i["settlement"]] for i in instruments), *asset_of], dtype=np.int32),
+        window=np.array([*(float(i.get("settlement_window_ms", 0)) for i in instruments), *([0.0] * len(symbols))]),
         expiry=expiry,
         line=line,
         coin=np.array(coins, dtype=np.int32),
+        by_legs=np.array([r.get("liquidation") == "legs" for r in ordered], dtype=np.bool_),
     )
 
 

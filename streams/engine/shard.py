@@ -4,6 +4,7 @@ Nothing else goes in: no clock, no randomness, no setting. Accounts that a block
 block, so any batching of whole blocks gives the same bytes.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class Shard:
         self.frames = Frames()
         self.portfolio = PortfolioBooks()
         self.settings: dict[int, dict[str, Any]] = {}  # of accounts that said how they want to be margined
+        self.shadows: set[int] = set()  # of those the ones that ask for shadow numbers
         self.settled: dict[int, int] = {}  # expired instrument -> settlement price, see posting.Terms
         self.sweep = (0, 0)  # interval of shard time, and accounts summarised in it so far
         self.touched = Marked()
@@ -214,15 +216,18 @@ class Shard:
 
     def _accounts(self, offset: int, block: Block) -> tuple[I64, list[Output]]:
         books: list[int] = []
+        accounts: list[int] = []
         letters: list[Output] = []
         for setting in block.extra["accounts"]:
             account = int(self.ledger.numbers([setting["account"]])[0])
+            accounts.append(account)
             self.settings[account] = model_switch.asked(self.settings.get(account), setting, block.source)
             self.ledger.isolated_by_default[account] = setting.get("mode") == "isolated"
             self.touched.add(account)
             books += self.ledger.books_of(account)
             letters += model_switch.decide(self, offset, [account])
         self.grow()
+        self.shadow(accounts)
         for book in books:
             self.standing.level_set[book] = self.level_set(int(self.ledger.book_account[book]))
         return np.array(books, dtype=np.int64), letters
@@ -240,6 +245,11 @@ class Shard:
         """Whether the account of the book is on portfolio margin, and the book its cross book."""
         own = self.settings.get(int(self.ledger.book_account[book]), {})
         return own.get("margin_model") == model_switch.PORTFOLIO and self.ledger.book_instrument[book] == CROSS
+
+    def shadow(self, accounts: Iterable[int]) -> None:
+        """Know which of these accounts ask for shadow numbers by their settings."""
+        asking = {account for account in accounts if self.settings[account].get("shadow")}
+        self.shadows = self.shadows.difference(accounts) | asking
 
     def level_set(self, account: int) -> int:
         """Index of the account's own levels in the sets of its standing; 0 the default."""

@@ -353,6 +353,7 @@ def _restore_shard(shard: Shard, value: bytes) -> None:
 
 def _restore_settings(shard: Shard) -> None:
     """What accounts said of themselves, in the columns that follow from it."""
+    shard.shadow(shard.settings)
     for account, settings in shard.settings.items():
         shard.ledger.isolated_by_default[account] = settings.get("mode") == "isolated"
         shard.standing.level_set[shard.ledger.books_of(account)] = shard.level_set(account)

@@ -13,6 +13,7 @@ from streams.engine.columns import Balances, distinct, holders_of
 from streams.engine.judge import numbers_of
 from streams.engine.ledger import entries
 from streams.engine.report import shown_numbers, units_text
+from streams.engine.shadow import with_other_model
 from streams.engine.terms import TermsTable
 from streams.engine.texts import SLOT, Texts, number_texts, put_amount
 from streams.engine.trust import I8, RESTRICTED, RESTRICTIONS, worst_states
@@ -132,7 +133,8 @@ def summaries(shard: Shard, offset: int, accounts: I64) -> Rows:
     journal = b'],"journal":{"offset":%d,"partition":%d}' % (offset, shard.partition)
     place = Place(*(np.frombuffer(text, np.uint8) for text in (journal, b',"time":%d}' % shard.prices.time)))
     keys, key_end = ledger.accounts.keys(accounts)
-    return Rows(keys, key_end, *write(keys, key_end, shown, _vocabulary(shard.terms), place))
+    rows = Rows(keys, key_end, *write(keys, key_end, shown, _vocabulary(shard.terms), place))
+    return with_other_model(shard, accounts, rows)
 
 
 def restrictions_of(shard: Shard, books: I64) -> I64:

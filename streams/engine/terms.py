@@ -222,9 +222,9 @@ def _check_identity(known: Mapping[str, Any] | None, record: Mapping[str, Any]) 
     if known is None:
         return
     for name in identity_fields(known):
-        if known[name] != record.get(name):
+        if known.get(name) != record.get(name):
             raise InvariantViolation(
-                f"{name} of {known['id']} must stay {known[name]}, found {record.get(name)} "
+                f"{name} of {known['id']} must stay {known.get(name)}, found {record.get(name)} "
                 f"(instruments at offset {record['version']})"
             )
 

@@ -92,10 +92,10 @@ def _marks(time: int, price: float) -> Block:
     return Block(kind="marks", names=names, columns=columns, extra=extra)
 
 
-def _portfolio_margin() -> list[Block]:
-    """A risk unit, and the account on portfolio margin."""
+def _portfolio_margin(liquidation: str) -> list[Block]:
+    """A risk unit whose books are closed in this way, and the account on portfolio margin."""
     unit = msgspec.to_builtins(RiskUnit(id="~risk_unit:COIN", basis_move="0.04"))
-    terms = [{**unit, "underlying": "COIN", "closed": False, "version": 2}]
+    terms = [{**unit, "underlying": "COIN", "liquidation": liquidation, "closed": False, "version": 2}]
     return [Block(kind="terms", terms=terms), Block(kind="accounts", extra={"accounts": [_SETTINGS]})]
 
 
@@ -103,7 +103,7 @@ def warm_up() -> int:
     """Run the journal by either model and return the number of its decisions (so that the work cannot be skipped)."""
     opening = [Block(kind="terms", terms=_terms()), _marks(1, 100.0)]
     blocks = [_deposits(), _fills(), _funding(), *(_marks(time, price) for time, price in MARKS)]
-    return sum(_run([*opening, *chosen, *blocks]) for chosen in ([], _portfolio_margin()))
+    return sum(_run([*opening, *chosen, *blocks]) for chosen in ([], *map(_portfolio_margin, ("share", "legs"))))
 
 
 def _run(blocks: list[Block]) -> int:

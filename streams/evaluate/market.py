@@ -28,7 +28,7 @@ from streams.evaluate.risk import (
 )
 from streams.evaluate.risk_history import read_risk_history
 from streams.ingest.term_checks import TermsRecord
-from streams.ingest.term_rules import PRECISION_MAX, normalised
+from streams.ingest.term_rules import DAY_MS, PRECISION_MAX, normalised
 from streams.margin.parameters import F64, Parameters, widened
 
 _ASSET = (
@@ -45,7 +45,7 @@ _INSTRUMENT = (
     *("id", "kind", "closed", "type", "underlying", "settlement", "multiplier", "mark_price"),
     *("price_precision", "quantity_precision", "expiry", "settlement_price", "tiers", "tier_method"),
     *("state", "check_price"),
-    *("option_type", "strike", "option_margin", "index_price"),
+    *("option_type", "strike", "option_margin", "settlement_window_ms", "index_price"),
     *OPTION_MARKET,
     *_RATES,
 )
@@ -252,6 +252,7 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
             expiry=field("expiry").time() or 0 if kind in DATED_TYPES else None,
             option_type=right.choice(("call", "put")) if right.given else None,
             strike=field("strike").digits_or_none(),
+            settlement_window_ms=field("settlement_window_ms").integer(0, DAY_MS) or 0,
             option_margin=_option_margin(field("option_margin"), unknown),
             **rates,
         ),

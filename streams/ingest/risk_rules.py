@@ -98,6 +98,7 @@ def risk_unit_record(record: RiskUnit) -> TermsRecord:
         **{name: plain(number(getattr(record, name), name, 0, most)) for name, most in _UNIT.items()},
         "daily_volume": None if volume is None else plain(_above_zero(volume, "daily_volume")),
         "group": None if record.group is None else legal_id(record.group, "group", NAME_CHARS_MAX),
+        **({"liquidation": record.liquidation} if record.liquidation != "share" else {}),
         "closed": False,
     }
 

@@ -29,8 +29,8 @@ from streams.ingest.term_checks import TermsRecord, few, fraction, integer, numb
 
 TIERS_MAX = 100
 PRECISION_MAX = 9
-#: Longest time that an engine rule may name.
-_DAY_MS = 86_400_000
+#: Longest time that an engine rule or a settlement window may name.
+DAY_MS = 86_400_000
 _DUPLICATE_WINDOW_MAX = 65536
 _PUT_OFFSET_MAX = 10
 _CONTROL_PREFIX = "~control:"
@@ -106,6 +106,9 @@ def _option(record: Instrument) -> TermsRecord:
             if found is not None:
                 what = "an object" if isinstance(found, OptionMargin) else shown(found)
                 raise Refused("bad_terms", f"{name} must be null with type {record.type}, found {what}")
+        if record.settlement_window_ms != 0:
+            found = shown(record.settlement_window_ms)
+            raise Refused("bad_terms", f"settlement_window_ms must be 0 with type {record.type}, found {found}")
         return {}
     for name in ("option_type", "strike"):
         if getattr(record, name) is None:
@@ -113,10 +116,12 @@ def _option(record: Instrument) -> TermsRecord:
     strike = number(record.strike, "strike", 0)
     if strike == 0:
         raise Refused("bad_terms", "strike must be above 0, found 0")
+    window = integer(record.settlement_window_ms, "settlement_window_ms", 0, DAY_MS)
     return {
         "option_type": record.option_type,
         "strike": plain(strike),
         "option_margin": _option_margin(record.option_margin or OptionMargin()),
+        **({"settlement_window_ms": window} if window else {}),
     }
 
 
@@ -284,10 +289,10 @@ def _engine(record: EngineRules) -> TermsRecord:
         "kind": "engine",
         "id": record.id,
         **levels,
-        "liquidation_timeout_ms": integer(record.liquidation_timeout_ms, "liquidation_timeout_ms", 1, _DAY_MS),
+        "liquidation_timeout_ms": integer(record.liquidation_timeout_ms, "liquidation_timeout_ms", 1, DAY_MS),
         "liquidation_step_cap": plain(cap),
         "duplicate_window": window,
-        "summary_interval_ms": integer(record.summary_interval_ms, "summary_interval_ms", 1, _DAY_MS),
+        "summary_interval_ms": integer(record.summary_interval_ms, "summary_interval_ms", 1, DAY_MS),
         "reporting_currency": record.reporting_currency,
         "portfolio_equity_min": plain(number(record.portfolio_equity_min, "portfolio_equity_min", 0)),
     }
@@ -300,6 +305,7 @@ def settings_row(record: AccountSettings) -> dict[str, Any]:
         "mode": record.mode,
         "margin_model": record.margin_model,
         "levels": checked_levels(record.levels),
+        **({"shadow": True} if record.shadow else {}),
     }
 
 

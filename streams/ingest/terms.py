@@ -358,10 +358,10 @@ def check_size(value: bytes, bytes_max: int) -> None:
 
 def _check_identity(before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     for field in identity_fields(before):
-        if before[field] != record.get(field):
+        held, found = before.get(field), record.get(field)
+        if held != found:
             raise Refused(
-                "identity_changed",
-                f"{field} of {shown(record['id'])} must stay {shown(before[field])}, found {shown(record.get(field))}",
+                "identity_changed", f"{field} of {shown(record['id'])} must stay {shown(held)}, found {shown(found)}"
             )
 
 

@@ -14,6 +14,9 @@ from typing import Any, Protocol
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+#: Fewer offsets than these do not say that rows are to come: they may be markers of transactions.
+LEFT_MIN = 100
+
 
 @dataclass(slots=True, eq=False)
 class Lease:
@@ -27,10 +30,16 @@ class Lease:
     in_flight: int = 0  #: blocks delivered and not yet released
     fetched: int = 0  #: fetches that took something, counted by who fetches alone; it may be another thread
     handed_over: int = 0  #: those of them that have arrived here
+    left: int = 0  #: offsets of the log that were known to lie behind the last fetch delivered
 
     def begin(self, offset: int) -> None:
         """Set where reading begins."""
         self.position = self.delivered = offset
+
+    @property
+    def behind(self) -> bool:
+        """Whether the log is known to hold more rows than were delivered."""
+        return self.left > LEFT_MIN
 
     def has_room(self, blocks_max: int) -> bool:
         """Whether more may be fetched: no more than `blocks_max` blocks and fetches are on their way."""
@@ -104,7 +113,7 @@ class Fetching:
     block_records_max: int = 4_000
     blocks_in_flight_max: int = 8
     fetch_max_wait_ms: int = 50
-    partition_fetch_bytes: int = 256 << 10
+    partition_fetch_bytes: int = 512 << 10
     stop_seconds_max: float = 20.0
 
 

@@ -83,12 +83,13 @@ def faust_settings(
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one fetch took of one partition: the position before and after, and the records."""
+    """What one fetch took of one partition: the position before and after, the records, and how much more there is."""
 
     lease: Lease
     before: int
     after: int
     records: Sequence[ConsumerRecord]
+    left: int
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -141,11 +142,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """
         consumer = self._ensure_consumer()
         while leases := wanted():  # to aiokafka no partitions means all partitions
-            before = _positions(consumer, leases)
+            before, _ = _positions(consumer, leases)
             records = await consumer.getmany(*leases, timeout_ms=POLL_MS)
-            after = _positions(consumer, leases)
+            after, ends = _positions(consumer, leases)
             fetched = [
-                Fetched(lease, before[tp], after[tp], whole(records.get(tp, ())))
+                Fetched(lease, before[tp], after[tp], whole(records.get(tp, ())), ends[tp] - after[tp])
                 for tp, lease in leases.items()
                 if before[tp] != after[tp]
             ]
@@ -155,14 +156,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 loop.call_soon_threadsafe(hand_over, fetched)
 
 
-def _positions(consumer: Any, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-    """The positions of partitions that are assigned and were sought; aiokafka's own way is a coroutine for each."""
+def _positions(
+    consumer: Any, tps: Iterable[TopicPartition]
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """The positions of partitions that are assigned and were sought, and the ends of what the broker had to read.
+
+    aiokafka's own way to the positions is a coroutine for each.
+    """
     subscription = consumer._subscription.subscription
     assignment = None if subscription is None else subscription.assignment
     found = {} if assignment is None else {tp: assignment.state_value(tp) for tp in tps if tp in assignment.tps}
     if not found.keys() >= set(tps) or not all(state.has_valid_position for state in found.values()):
         raise IllegalStateError("partitions must be assigned and have a position")
-    return {tp: state.position for tp, state in found.items()}
+    positions = {tp: state.position for tp, state in found.items()}
+    return positions, {tp: state.lso or positions[tp] for tp, state in found.items()}
 
 
 class Consumer(driver.Consumer):
@@ -336,6 +343,7 @@ class Consumer(driver.Consumer):
             return
         if fetched.before != lease.position:
             fatal(f"{partition_name(lease.tp)} must be read from {lease.position}, was from {fetched.before}")
+        lease.left = fetched.left
         for block in lease.cut(fetched.records, fetched.after, self._owner.fetching.block_records_max):
             if not lease.alive:  # a rebalance came while the queue was closed
                 return

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streams.margin.black76 import values
+from streams.margin.black76 import settlement_forward, values
 from streams.margin.elementary import log
 from streams.margin.forwards import forward_at
 from streams.margin.parameters import F64
 from streams.margin.surface import between
 from streams.oracle.legs import PRICE_MIN
+from streams.oracle.settlement import SettlementMeans, Window
 from streams.oracle.volatilities import LIMITS, YEAR_MS, Curve, Volatility, curves
 
 STEP_MS = 60_000
@@ -28,7 +29,9 @@ FUTURE_LEAST_MS = 86_400_000
 
 
 class Listed(NamedTuple):
-    """A future (`right` 0) or an option (1 call, -1 put) on a symbol; `expiry` in epoch ms."""
+    """A future (`right` 0) or an option (1 call, -1 put) on a symbol; `expiry` in epoch ms. With a `window_ms` it
+    settles at the mean of the index over so long before its expiry.
+    """
 
     instrument: str
     symbol: str
@@ -36,10 +39,19 @@ class Listed(NamedTuple):
     right: int
     strike: float
     in_coins: bool
+    window_ms: int = 0
+
+    @property
+    def window(self) -> Window:
+        """Of its settlement."""
+        return Window(self.expiry, self.window_ms)
 
 
 class OptionMark(NamedTuple):
-    """What an option is valued at, and what the value was made of; `stale`: its volatility is old."""
+    """What an option is valued at, and what the value was made of; `stale`: its volatility is old.
+
+    A volatility of 0 says that the forward is the price at which the option settles.
+    """
 
     instrument: str
     price: float
@@ -61,7 +73,8 @@ class Expiry(NamedTuple):
 class OptionBook:
     """The options and futures on one symbol.
 
-    `told` are the latest volatilities by name, of all symbols; `made` are the smiles of the surface last used.
+    `told` are the latest volatilities by name, of all symbols; `made` are the smiles of the surface last used; `means`
+    are those of the index told, which options with a window settle at.
     """
 
     symbol: str
@@ -69,6 +82,7 @@ class OptionBook:
     options: dict[str, Listed] = field(default_factory=dict)
     futures: dict[str, Listed] = field(default_factory=dict)
     made: tuple[Volatility, list[Curve]] | None = None
+    means: SettlementMeans = field(default_factory=SettlementMeans)
 
     def add(self, listed: Listed) -> bool:
         """Learn of an instrument; whether it is new. Its terms never change."""
@@ -100,8 +114,8 @@ class OptionBook:
             surface = None
         live = [option for option in self.options.values() if now_ms < option.expiry + EXPIRED_MS]
         found: dict[str, OptionMark] = {}
-        for expiry in sorted({option.expiry for option in live}):
-            group = sorted(option for option in live if option.expiry == expiry)
+        for window in sorted({option.window for option in live}):
+            group = sorted(option for option in live if option.window == window)
             found |= self._expiring(group, surface, index, futures, now_ms, age_ms_max)
         lost = {option.instrument for option in live} - found.keys()
         found |= {mark.instrument: mark._replace(stale=True) for mark in before if mark.instrument in lost}
@@ -112,10 +126,16 @@ class OptionBook:
         live = [option for option in self.options.values() if now_ms < option.expiry + EXPIRED_MS]
         names = {self.symbol, *(option.instrument for option in live)}
         told = [self.told[name].time for name in names if name in self.told]
-        if not live or not told:
-            return None
-        stale = [time + age_ms_max + 1 for time in told if time + age_ms_max >= now_ms]
-        return min([now_ms - now_ms % STEP_MS + STEP_MS, *stale])
+        wakes = [option.expiry for option in live if option.window_ms and now_ms < option.expiry]
+        if live and told:
+            wakes += [time + age_ms_max + 1 for time in told if time + age_ms_max >= now_ms]
+            wakes.append(now_ms - now_ms % STEP_MS + STEP_MS)
+        return min(wakes, default=None)
+
+    def windows(self, now_ms: int) -> set[Window]:
+        """The settlement windows that a mean is kept of."""
+        listed = {option.window for option in self.options.values() if option.window_ms}
+        return {window for window in listed if now_ms < window.expiry + EXPIRED_MS}
 
     def _expiring(
         self,
@@ -126,8 +146,16 @@ class OptionBook:
         now_ms: int,
         age_ms_max: int,
     ) -> dict[str, OptionMark]:
-        """Marks of the options of one expiry, as far as volatilities are known."""
+        """Marks of the options of one expiry and window, as far as volatilities are known or settlement is."""
         at = self._expiry(group[0].expiry, surface, index, futures, now_ms)
+        window = group[0].window
+        if window.length_ms and window.expiry <= now_ms:
+            settled = self.means.at(window, now_ms).settles(window)
+            if settled is not None:
+                return _settled(group, settled)
+            age_ms_max = -1
+        elif window.length_ms:
+            at = self._averaged(at, window, now_ms)
         strikes = np.array([option.strike for option in group])
         by_surface = None if surface is None else self._by_surface(surface, group[0].expiry, strikes, at.forward)
         surface_is_old = surface is None or now_ms - surface.time > age_ms_max
@@ -156,6 +184,13 @@ class OptionBook:
             price = max(value / at.forward if option.in_coins else value, PRICE_MIN)
             found[option.instrument] = OptionMark(option.instrument, price, is_old, volatility, at.forward, at.discount)
         return found
+
+    def _averaged(self, at: Expiry, window: Window, now_ms: int) -> Expiry:
+        """The expiry of options that settle at a mean: part of their forward is settled, the rest moves less."""
+        mean = self.means.at(window, now_ms).price
+        length = window.length_ms / YEAR_MS
+        forward, years = settlement_forward(at.forward, at.forward if mean is None else mean, at.years, length)
+        return Expiry(years, forward, at.discount)
 
     def _expiry(
         self, expiry: int, surface: Volatility | None, index: float, futures: Mapping[str, float], now_ms: int
@@ -197,6 +232,16 @@ class OptionBook:
         quoted = np.array([smile.at(k) for smile in smiles])
         term = (expiry - surface.time) / YEAR_MS
         return np.array([between(years, np.ascontiguousarray(column), term) for column in quoted.T])
+
+
+def _settled(group: list[Listed], price: float) -> dict[str, OptionMark]:
+    """Marks of expired options whose settlement price is known: what they pay."""
+    found = {}
+    for option in group:
+        gain = max(option.right * (price - option.strike), 0.0)
+        worth = max(gain / price if option.in_coins else gain, PRICE_MIN)
+        found[option.instrument] = OptionMark(option.instrument, worth, False, 0.0, price, 1.0)
+    return found
 
 
 @dataclass(slots=True)

@@ -302,7 +302,7 @@ class OraclePartition:
         self._told_ms = now_ms
         self._partition_dirty = True
         for row in rows:
-            self._books[row.symbol].sent = row
+            self._books[row.symbol].told(row, self.time)
             self._unsettled.discard(row.symbol)
             self._dirty.add(row.symbol)
         return MarksUpdate(partition=self.partition, of=self.of, time=self.time, mode=mode, rows=rows)
@@ -358,8 +358,8 @@ class OraclePartition:
 
     def _restore_symbol(self, symbol: str, record: bytes) -> None:
         rules = rules_of(self._record_of(symbol), self.quote_age_ms_max)
-        self._books[symbol], settled = SymbolBook.restored(symbol, record, rules, halted=symbol in self._halted)
-        self._books[symbol].options = self._desk.book(symbol)
+        options, halted = self._desk.book(symbol), symbol in self._halted
+        self._books[symbol], settled = SymbolBook.restored(symbol, record, rules, options, halted=halted)
         if settled:
             self._unsettled.discard(symbol)
         else:

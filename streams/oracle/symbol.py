@@ -13,6 +13,7 @@ from streams.oracle.marks import HALTED, OK, STALE, SUSPECT, SymbolMark, mark_pr
 from streams.oracle.options import OptionBook
 from streams.oracle.quotes import BOOK_SOURCES_MAX, SOURCES_MAX, Quote, refusal
 from streams.oracle.settings import SymbolRules
+from streams.oracle.settlement import SettlementMeans
 
 #: Later than any time: the expiry of a symbol that has no live source.
 NEVER_MS = 1 << 62
@@ -106,6 +107,12 @@ class SymbolBook:
             row = row._replace(state=HALTED, reasons=("halted",))
         keeps = row.state == HALTED or (self.rules.judged and row.state == STALE)
         return row.at_prices_of(self.sent) if keeps and self.sent is not None else row
+
+    def told(self, row: SymbolMark, now_ms: int) -> None:
+        """Hold the mark as the one last told, at `now_ms`; its price counts as long as its quotes are young."""
+        self.sent = row
+        until_ms = row.quote_time + self.rules.silence_ms_max() if row.state < SUSPECT else now_ms
+        self.options.means.tell(row.index_price, until_ms, now_ms, self.options.windows(now_ms))
 
     def _with_options(self, row: SymbolMark, spot: float, now_ms: int) -> SymbolMark:
         age_ms_max = self.rules.volatility_age_ms_max
@@ -201,6 +208,8 @@ class SymbolBook:
         }
         if self.books:
             held["books"] = {name: book.record() for name, book in self.books.items()}
+        if self.options.means.closed:
+            held["means"] = self.options.means.record()
         if self.judged is not None:
             held["judged"] = self.judged.record()
             held |= {"version": self.rules.version, "halted": self.halted}
@@ -208,10 +217,14 @@ class SymbolBook:
         return encode(held)
 
     @classmethod
-    def restored(cls, symbol: str, record: bytes, rules: SymbolRules, *, halted: bool) -> tuple["SymbolBook", bool]:
+    def restored(
+        cls, symbol: str, record: bytes, rules: SymbolRules, options: OptionBook, *, halted: bool
+    ) -> tuple["SymbolBook", bool]:
         """The book whose record it is, and whether it is settled: nothing awaits an evaluation."""
         held = json.loads(record)
-        book = cls(symbol, rules, instruments=set(held["instruments"]), halted=halted)
+        book = cls(symbol, rules, instruments=set(held["instruments"]), halted=halted, options=options)
+        if "means" in held:
+            options.means = SettlementMeans.restored(held["means"])
         quotes = {source: Quote(symbol, source, *rest) for source, rest in held["quotes"].items()}
         book.quotes = {source: quote for source, quote in quotes.items() if rules.role(source)}
         book.books = {name: InstrumentBook.restored(symbol, rest) for name, rest in held.get("books", {}).items()}

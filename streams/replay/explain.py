@@ -32,7 +32,7 @@ Json = dict[str, Any]
 #: Digits that a document's numbers may have at most.
 _DIGITS = Context(prec=38)
 _OPTION_TERMS = (
-    *("option_type", "strike", "option_margin", "liquidation_fee"),
+    *("option_type", "strike", "option_margin", "settlement_window_ms", "liquidation_fee"),
     *("multiplier", "price_precision", "quantity_precision"),
 )
 _RATES = (
@@ -247,7 +247,7 @@ def _risk_terms(posted: Shard, view: BookView) -> Json:
         if record["kind"] in kinds and not record["closed"]:
             table, key = kinds[record["kind"]]
             fields = _RISK_FIELDS[record["kind"]]
-            tables[table][record[key]] = {name: record[name] for name in fields if record[name] is not None}
+            tables[table][record[key]] = {name: record[name] for name in fields if record.get(name) is not None}
     return tables
 
 

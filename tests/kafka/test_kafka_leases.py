@@ -80,3 +80,13 @@ def test_fetches_on_their_way_take_room() -> None:
     assert lease.has_room(2)
     lease.alive = False
     assert not lease.has_room(2)
+
+
+def test_who_is_behind_knows_of_rows_and_not_only_of_markers() -> None:
+    """A journal that ends with the markers of many writers must not hold back what was read of it."""
+    lease = lease_at(0)
+    assert not lease.behind
+    lease.left = 50
+    assert not lease.behind
+    lease.left = 1_000
+    assert lease.behind
