@@ -49,10 +49,14 @@ def copy_row(to: RiskTable, of: RiskTable, i: int) -> None:
 @njit(cache=True, error_model="numpy")
 def copy_side(tables: SideTables, i: int, mark_high: bool, price_high: bool) -> None:
     """Write row i at these sides of its mark and of the price of what it settles in."""
-    if mark_high:
-        copy_row(tables.own, tables.hh if price_high else tables.hl, i)
-    else:
-        copy_row(tables.own, tables.lh if price_high else tables.ll, i)
+    of = tables.ll
+    if mark_high and price_high:
+        of = tables.hh
+    elif mark_high:
+        of = tables.hl
+    elif price_high:
+        of = tables.lh
+    copy_row(tables.own, of, i)
 
 
 @njit(cache=True, error_model="numpy")
