@@ -104,7 +104,7 @@ def test_values_by_hand() -> None:
         index_price=np.array([100.0]),
         time=DAY_MS // 2 + 1,
     )
-    written = model.table(model.rows(market), np.array([0, 1, 3, 5], dtype=np.int32))
+    written = model.table(model.rows(market), np.array([0, 1, 3, 5], dtype=np.int32), curves=False)
     down = int(np.argmin(model.units.move[0][:27]))
     assert written.mark[[0, 1, 5]].tolist() == [100.0, 103.0, 99.0]
     assert np.isnan(written.mark[2]), "not asked for"

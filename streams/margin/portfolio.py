@@ -69,7 +69,7 @@ def room_for(units: RiskUnits) -> Room:
     )
 
 
-@njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def portfolio_risk(
     table: RiskTable,
     units: RiskUnits,

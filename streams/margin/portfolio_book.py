@@ -131,7 +131,7 @@ def priced_legs(table: RiskTable, row: I32) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def book_risk_within(
     p: Parameters,
     table: RiskTable,

@@ -76,7 +76,7 @@ class UnitRisk(NamedTuple):
     vega: float
 
 
-@njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
+@njit(cache=True, error_model="numpy", _nrt=False)
 def unit_risk(
     table: RiskTable, grid: Grid, rates: ChargeRates, unit: int, instrument: I32, quantity: F64, room: F64
 ) -> UnitRisk:

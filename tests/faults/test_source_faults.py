@@ -177,9 +177,10 @@ def counted(worker: Any, shards: int) -> int:
 
 
 @pytest.mark.kafka
+@pytest.mark.long
 def test_slow_shards_and_a_stalled_reader_lose_nothing(broker: LocalBroker, tmp_path: Path) -> None:
     """A worker that fetches what it cannot apply grows until it is killed; a reader that sleeps must miss nothing."""
-    accounts, count, slow = (1000, 20_000, 0.1) if LONG else (200, 5_000, 0.1)
+    accounts, count, slow = 1000, 20_000, 0.1
     given = settings(broker.bootstrap, "slow", "event", 1)
     squad = Squad(given, tmp_path, SLOW)
     now_ms = int(time.time() * 1000)
@@ -226,7 +227,7 @@ def margin_writers(given: Settings) -> list[str]:
 @pytest.mark.long
 def test_a_broker_that_takes_less_than_there_is(own_broker: LocalBroker, tmp_path: Path) -> None:
     """Decisions pile up behind a full buffer: none may be lost, sent twice, or overtaken by its account's next."""
-    accounts, minutes, seconds, frozen = (1000, 30, 20.0, (5.0, 20.0)) if LONG else (200, 8, 3.0, (2.0,))
+    accounts, minutes, seconds, frozen = 1000, 30, 20.0, (5.0, 20.0)
     given = settings(own_broker.bootstrap, "full", "event", 1)
     squad = Squad(given, tmp_path, restarts_max=20)
     rush = Rush(given, seed=SEED, accounts=accounts, minutes=minutes, fills_s=200)

@@ -167,7 +167,7 @@ def references() -> tuple[set[Decision], set[Decision]]:
         pytest.param("wall", True, "together", "collateral", id="wall", marks=pytest.mark.long),
         pytest.param("wall", False, "killed", "oracle-prices", id="wall, mirrored, killed in it"),
         pytest.param("event", True, "killed", "collateral", id="event, killed in it", marks=pytest.mark.long),
-        pytest.param("event", False, "apart", "collateral", id="event, mirrored, ingest later"),
+        pytest.param("event", False, "apart", "collateral", id="event, mirrored, ingest later", marks=pytest.mark.long),
         pytest.param(
             "event", False, "together", "oracle-prices", id="event, mirrored, quotes last", marks=pytest.mark.long
         ),
