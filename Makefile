@@ -28,7 +28,8 @@ test: lint
 # Kills, freezes and cuts off workers and their broker for many minutes; CROSSMARGIN_CHAOS_SEED repeats a run.
 chaos: setup
 	CROSSMARGIN_CHAOS=1 $(PY) -m pytest -s --timeout 1800 tests/faults/test_campaign.py tests/faults/test_source_faults.py \
-	  tests/faults/test_worker_faults.py tests/faults/test_transport_faults.py tests/worker/test_worker_cold_start.py
+	  tests/faults/test_worker_faults.py tests/faults/test_transport_faults.py tests/worker/test_worker_cold_start.py tests/worker/test_worker_spare.py \
+	  tests/worker/test_worker_pages.py tests/replay/test_replay_import.py tests/kafka/test_kafka_group.py
 
 # 100,000 hostile messages among as many good ones, through a real worker.
 hostile: setup
