@@ -77,7 +77,7 @@ class EngineLine:
             for partition in range(len(self.shards)):
                 self._apply(partition, block)
 
-    async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:  # noqa: ARG002
+    async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:  # noqa: ARG002 - as Feed has it; here all is quiet at once
         heard, self._heard = self._heard, []
         return heard
 

@@ -24,7 +24,7 @@ class FakeLine:
     async def send(self, messages: list[Message]) -> None:
         self.waves.append(messages)
 
-    async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:  # noqa: ARG002
+    async def wait_quiet(self, marked_ms: int | None = None) -> list[Heard]:  # noqa: ARG002 - as Feed has it; here all is quiet at once
         last = self.waves[-1]
         if last[0].topic != "oracle-prices" or self._count == 3 or len(self.waves) < 6:
             return []

@@ -20,7 +20,7 @@ FIRST, SECOND = TopicPartition("fills", 0), TopicPartition("fills", 1)
 class Owner:
     """Opens every partition at 7."""
 
-    async def open(self, lease: Lease) -> int:  # noqa: ARG002
+    async def open(self, lease: Lease) -> int:  # noqa: ARG002 - as partitions have it
         return 7
 
     async def close(self, leases: Sequence[Lease]) -> None:

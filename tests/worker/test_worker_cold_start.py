@@ -236,13 +236,8 @@ def bought(prefix: str, account: str) -> tuple[str, bytes, bytes, None]:
     return f"{prefix}.fills", account.encode(), json.dumps(record | {"time": int(time.time() * 1000)}).encode(), None
 
 
-@pytest.mark.parametrize(
-    "skew_ms",
-    [
-        pytest.param(2_000, id="guarded", marks=pytest.mark.long),
-        pytest.param(UNGUARDED_MS, id="control", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("skew_ms", [2_000, UNGUARDED_MS], ids=["guarded", "control"])
 def test_a_source_that_lags_stops_judging_until_it_is_back(broker: LocalBroker, tmp_path: Path, skew_ms: int) -> None:
     """A deposit that waits in a stuck reader is the customer's all the same."""
     prefix = f"lag-{skew_ms}"
