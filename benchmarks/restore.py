@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from numba import njit, uint64
+from numba import uint64
 
 from benchmarks import restart
 from benchmarks.books import POSITIONS, journal, names
 from benchmarks.report import Report
+from streams.compiled import kernel
 from streams.engine import state
 from streams.engine.remembered import Recent, remember, with_words, words
 from streams.engine.shard import Shard
@@ -95,7 +96,7 @@ def fold(accounts: int, ids: int, path: Path) -> dict[str, Any]:
     }
 
 
-@njit(cache=True)
+@kernel
 def fill_rings(rings: Recent, accounts: int, ids: int, window: int) -> None:
     """Have each account remember so many ids, as fills that come later do."""
     for account in range(accounts):

@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from benchmarks.population import draw, marks, shard_of
 from benchmarks.report import Report
+from streams.compiled import kernel
 from streams.demo.market import ASSETS, START
 from streams.demo.universe import Asset, Universe, universe
 from streams.engine.judge import judged_now
@@ -30,7 +30,7 @@ LEVERAGE = 4.0
 ROUNDS = 7
 
 
-@njit(cache=True)
+@kernel
 def read(words: Any) -> int:
     """The sum of what is valued."""
     total = 0

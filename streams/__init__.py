@@ -9,13 +9,16 @@ import os
 import sys
 from pathlib import Path
 
+#: A file with any of these has something to do with kernels.
+KERNEL_MARKS = (b"@kernel", b"@inner", b"@intrinsic", b"njit")
+
 
 def kernels_folder(package: Path) -> Path:
     """Where kernels compiled from the present source of `package` are kept."""
     digest = hashlib.blake2b(digest_size=8)
-    for file in sorted([*package.glob("margin/*.py"), *package.glob("engine/*.py")]):
+    for file in sorted([*package.glob("compiled.py"), *package.glob("margin/*.py"), *package.glob("engine/*.py")]):
         source = file.read_bytes()
-        if b"@njit" in source or b"@intrinsic" in source:
+        if any(mark in source for mark in KERNEL_MARKS):
             digest.update(file.name.encode() + b"\0" + source)
     return package / "__pycache__" / f"kernels-{digest.hexdigest()}"
 

@@ -11,7 +11,9 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint8
+from numba import uint8
+
+from streams.compiled import kernel
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -99,7 +101,7 @@ def side_by_side(texts: list[bytes]) -> tuple[U8, I64]:
     return np.frombuffer(bytearray().join(texts), dtype=np.uint8), ends
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _frame(key_bytes: U8, key_end: I64, value_bytes: U8, value_end: I64, out: U8) -> None:
     at = key = value = 0
     for row in range(key_end.shape[0]):
@@ -108,7 +110,7 @@ def _frame(key_bytes: U8, key_end: I64, value_bytes: U8, value_end: I64, out: U8
         key, value = key_end[row], value_end[row]
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _put(out: U8, at: int, data: U8, first: int, end: int) -> int:
     for k in range(4):
         out[at + k] = uint8((end - first) >> (8 * k))

@@ -10,8 +10,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.elementary import normal_quantile
 from streams.margin.history import TailRules
 from streams.margin.parameters import F64
@@ -77,7 +77,7 @@ def losses(weights: F64, price: F64, horizon: int) -> Losses:
     return Losses(end, worst)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _walk(weights: F64, returns: F64, window: int, rules: TailRules, buffer: float, z: float) -> F64:
     """Requirements before each return from `window` on, and after the last; shape (4, n - window + 1)."""
     count, factors = returns.shape[0] - window + 1, returns.shape[1]

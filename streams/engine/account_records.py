@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import int64, njit, uint8, uint64
+from numba import int64, uint8, uint64
 
+from streams.compiled import inner, kernel
 from streams.engine.columns import Balances, Positions
 from streams.engine.remembered import Recent, add_piece, following, piece, words
 from streams.margin.parameters import I32, I64
@@ -44,7 +45,7 @@ class Books(NamedTuple):
     recent: Recent
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def put(out: U8, at: int, value: int) -> int:
     """Write an integer; where the next one goes."""
     rest = uint64((value << 1) ^ (value >> 63))
@@ -56,7 +57,7 @@ def put(out: U8, at: int, value: int) -> int:
     return at + 1
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def put_word(out: U8, at: int, word: int) -> int:
     """Write 8 bytes; where the next ones go."""
     for k in range(8):
@@ -64,7 +65,7 @@ def put_word(out: U8, at: int, word: int) -> int:
     return at + 8
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def get(data: U8, at: int, end: int) -> tuple[int, int]:
     """An integer and where the next one is; -1 where the bytes end before it does, or `at` was -1."""
     value, shift, following = uint64(0), 0, -1
@@ -78,7 +79,7 @@ def get(data: U8, at: int, end: int) -> tuple[int, int]:
     return int64(value >> uint64(1)) ^ -int64(value & uint64(1)), following
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def get_word(data: U8, at: int) -> int:
     """8 bytes that are known to be there."""
     word = uint64(0)
@@ -87,7 +88,7 @@ def get_word(data: U8, at: int) -> int:
     return word
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def room(accounts: I64, b: Books) -> int:
     """Bytes that the records of `accounts` take at most, without their settings."""
     size = 0
@@ -100,7 +101,7 @@ def room(accounts: I64, b: Books) -> int:
     return size
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def write(accounts: I64, b: Books, settings: U8, settings_end: I64, out: U8, ends: I64) -> None:
     """Write the record of each of `accounts` into `out`, one after another, and where each ends into `ends`."""
     at = 0
@@ -127,7 +128,7 @@ def write(accounts: I64, b: Books, settings: U8, settings_end: I64, out: U8, end
         ends[row] = at
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def write_ring(out: U8, at: int, r: Recent, account: int) -> int:
     """Write an account's remembered ids; where the next bytes go."""
     size, first, here = int64(r.size[account]), 0, int64(r.start[account])
@@ -143,7 +144,7 @@ def write_ring(out: U8, at: int, r: Recent, account: int) -> int:
     return at
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def write_book(out: U8, at: int, b: Books, book: int) -> int:
     """Write one book; where the next one goes."""
     at = put(out, at, int64(b.instrument[book]))
@@ -182,7 +183,7 @@ class Found(NamedTuple):
     settings_size: I64
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def check(data: U8, starts: I64, ends: I64, found: Found) -> tuple[int, int, int, int, int, int]:
     """Walk through every record, storing nothing.
 
@@ -222,7 +223,7 @@ def check(data: U8, starts: I64, ends: I64, found: Found) -> tuple[int, int, int
     return bad, wrong, isolated, positions, balances, taken
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def check_book(data: U8, at: int, end: int) -> tuple[int, int, int]:
     """Where the book behind its instrument ends, -1 where it cannot be read; its numbers of positions and balances."""
     _, at = get(data, at, end)  # journal offset of the last take-over
@@ -248,7 +249,7 @@ def check_book(data: U8, at: int, end: int) -> tuple[int, int, int]:
     return at if whole else -1, positions, balances
 
 
-@njit(cache=True)
+@kernel
 def load(data: U8, starts: I64, b: Books, books: int) -> tuple[int, int]:
     """Store checked records in columns that have room for them; a later record of an account replaces the one before.
 
@@ -285,7 +286,7 @@ def load(data: U8, starts: I64, b: Books, books: int) -> tuple[int, int]:
     return books, bad
 
 
-@njit(cache=True)
+@inner
 def load_ring(data: U8, at: int, r: Recent, account: int, head: int, count: int) -> int:
     """Store remembered ids, in the pieces that the account has and in new ones; where the next bytes are."""
     held, first, last, here = int64(r.size[account]), 0, -1, int64(r.start[account])
@@ -304,7 +305,7 @@ def load_ring(data: U8, at: int, r: Recent, account: int, head: int, count: int)
     return at
 
 
-@njit(cache=True)
+@inner
 def load_book(data: U8, at: int, end: int, b: Books, book: int) -> int:
     """Store one book; where the next one is."""
     b.taken_over[book], at = get(data, at, end)
@@ -332,7 +333,7 @@ def load_book(data: U8, at: int, end: int, b: Books, book: int) -> int:
     return at
 
 
-@njit(cache=True)
+@kernel
 def run(start: I64, size: I32, capacity: I32, top: I64, row: int, count: int) -> int:
     """Where the `count` entries of a row go: in its run, or at the end of the table where that is too short."""
     if count > capacity[row]:
@@ -343,7 +344,7 @@ def run(start: I64, size: I32, capacity: I32, top: I64, row: int, count: int) ->
     return start[row]
 
 
-@njit(cache=True)
+@kernel
 def sound(b: Books, accounts: int, books: int, instrument_rank: I32, asset_rank: I32, window: int) -> tuple[int, int]:
     """The first account whose ring, and the first book whose entries no ledger can hold; -1: none.
 
@@ -363,7 +364,7 @@ def sound(b: Books, accounts: int, books: int, instrument_rank: I32, asset_rank:
     return ring, torn
 
 
-@njit(cache=True)
+@inner
 def ascend(keys: I32, first: int, end: int, rank: I32) -> bool:
     """Whether the keys are known and their ranks ascend."""
     last = -1

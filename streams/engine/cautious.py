@@ -6,8 +6,8 @@ What is long or owned counts at the lower of price and check price, what is shor
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.columns import Balances, Positions
 from streams.engine.posting import Terms
 from streams.engine.trust import Trust
@@ -35,7 +35,7 @@ def both_sides(trust: Trust, marks: F64, prices: F64) -> Sides:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def cautious_books(
     p: Parameters, positions: Positions, balances: Balances, terms: Terms, sides: Sides, books: I64
 ) -> tuple[F64, F64]:

@@ -8,8 +8,8 @@ four tables, and each book is measured by a fifth, into which its own rows are c
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.engine.cautious import Sides
 from streams.engine.columns import Balances, Positions
 from streams.engine.posting import Terms
@@ -34,7 +34,7 @@ class SideTables(NamedTuple):
     own: RiskTable
 
 
-@njit(cache=True, error_model="numpy")
+@inner(_nrt=False)
 def copy_row(to: RiskTable, of: RiskTable, i: int) -> None:
     """Write row i of a table as another has it."""
     for column in range(of.values.shape[1]):
@@ -46,20 +46,20 @@ def copy_row(to: RiskTable, of: RiskTable, i: int) -> None:
     to.initial_charge[i], to.maintenance_charge[i] = of.initial_charge[i], of.maintenance_charge[i]
 
 
-@njit(cache=True, error_model="numpy")
+@inner(_nrt=False)
 def copy_side(tables: SideTables, i: int, mark_high: bool, price_high: bool) -> None:
     """Write row i at these sides of its mark and of the price of what it settles in."""
-    of = tables.ll
     if mark_high and price_high:
-        of = tables.hh
+        copy_row(tables.own, tables.hh, i)
     elif mark_high:
-        of = tables.hl
+        copy_row(tables.own, tables.hl, i)
     elif price_high:
-        of = tables.lh
-    copy_row(tables.own, of, i)
+        copy_row(tables.own, tables.lh, i)
+    else:
+        copy_row(tables.own, tables.ll, i)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def cautious_portfolio(
     p: Parameters,
     tables: SideTables,

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.parameters import I32, I64
 
 
@@ -137,7 +137,7 @@ class Marked:
         return rows
 
 
-@njit(cache=True)
+@kernel
 def find_books(first: I64, next_book: I32, book_instrument: I32, account: I64, instrument: I32) -> I64:
     """The book of each account and instrument, -1 where it has none; see `streams.engine.ledger.Ledger`."""
     found = np.empty(account.shape[0], dtype=np.int64)
@@ -149,7 +149,7 @@ def find_books(first: I64, next_book: I32, book_instrument: I32, account: I64, i
     return found
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def find(start: int, count: int, keys: I32, key: int) -> int:
     """Entry of `key` in the run, -1 where it has none."""
     for entry in range(start, start + count):
@@ -158,7 +158,7 @@ def find(start: int, count: int, keys: I32, key: int) -> int:
     return -1
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def place(start: int, count: int, keys: I32, key: int, rank: I32) -> int:
     """Where in the run `key` belongs, so that the ranks of its keys ascend."""
     for entry in range(start, start + count):
@@ -167,7 +167,7 @@ def place(start: int, count: int, keys: I32, key: int, rank: I32) -> int:
     return start + count
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def position_entry(t: Positions, book: int, key: int, rank: I32) -> int:
     """The book's entry for instrument `key`, opened at its place where it has none; the caller made room."""
     entry = find(t.start[book], t.size[book], t.key, key)
@@ -198,7 +198,7 @@ def position_entry(t: Positions, book: int, key: int, rank: I32) -> int:
     return entry
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def remove_position(t: Positions, book: int, entry: int) -> None:
     """Close the gap of a flat position."""
     for at in range(entry, t.start[book] + t.size[book] - 1):
@@ -209,7 +209,7 @@ def remove_position(t: Positions, book: int, entry: int) -> None:
     t.size[book] -= 1
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def balance_entry(t: Balances, book: int, key: int, rank: I32) -> int:
     """The book's entry for asset `key`, opened at zero where it has none; the caller made room."""
     entry = find(t.start[book], t.size[book], t.key, key)
@@ -234,7 +234,7 @@ def balance_entry(t: Balances, book: int, key: int, rank: I32) -> int:
     return entry
 
 
-@njit(cache=True)
+@kernel
 def holders_of(t: Positions | Balances, wanted: npt.NDArray[np.bool_], books: int, most: int) -> I64:
     """Books with an entry of any key that is wanted, ascending; where they are more than `most`, the first most + 1."""
     found = np.empty(most + 1, dtype=np.int64)

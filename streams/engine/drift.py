@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.equity import position_value
 from streams.margin.parameters import F64, I32, Parameters
 from streams.margin.risk_table import RiskTable
@@ -58,7 +58,7 @@ def empty_sketch(table: RiskTable, assets: int) -> Sketch:
     return Sketch(np.zeros(count, dtype=np.bool_), np.zeros((count, columns + MORE)), np.full(assets, np.nan))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def sketch(p: Parameters, table: RiskTable, marks: F64, prices: F64, out: Sketch) -> None:
     """Write down what the table, the marks and the prices say now."""
     columns = table.values.shape[1]
@@ -87,7 +87,7 @@ def sketch(p: Parameters, table: RiskTable, marks: F64, prices: F64, out: Sketch
             row[:] = 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def coin_requirement(units: RiskUnits, unit: int, row: F64, scenarios: int) -> float:
     """Most that one coin of a unit adds to maintenance margin but for what its delta does; from its row of a sketch."""
     common, columns = units.common, scenarios + BASIS_COLUMNS
@@ -99,7 +99,7 @@ def coin_requirement(units: RiskUnits, unit: int, row: F64, scenarios: int) -> f
     return common.maintenance_factor * (loss + row[columns + MINIMUM]) + charged
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def write_scales(
     p: Parameters, table: RiskTable, units: RiskUnits, beside: I32, coin: I32, now: Sketch, out: F64
 ) -> None:
@@ -146,7 +146,7 @@ def write_scales(
         out[i, SIZE] = most + abs(row[columns + MARK]) + abs(notional) + worth
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def drifts(
     p: Parameters,
     table: RiskTable,
@@ -217,7 +217,7 @@ def drifts(
             out[unit] = FAR
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _discounted(units: RiskUnits, unit: int, here: F64, there: F64, scenarios: int, mark: float) -> float:
     """What discounting the value of an option in scenarios adds to the drift of its losses."""
     columns = scenarios + BASIS_COLUMNS

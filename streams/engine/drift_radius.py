@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.columns import Balances, Positions
 from streams.engine.drift import IN_DELTA, IN_REQUIREMENT, IN_WORTH, SIZE
 from streams.engine.judged_books import Judged
@@ -29,7 +29,7 @@ ALL = -1
 _WORTH, _REQUIREMENT, _DELTA, _GROSS, _OTHER, _COINS, _HELD = range(7)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def drift_radii(
     p: Parameters,
     table: RiskTable,
@@ -91,7 +91,7 @@ def drift_radii(
                 radius[at] = min(found, RADIUS_MAX) if found >= RADIUS_MIN else 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _radius(
     p: Parameters,
     table: RiskTable,

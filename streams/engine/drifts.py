@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.columns import grown
 from streams.engine.drift import SCALES, Sketch, drifts, empty_sketch, sketch, write_scales
 from streams.engine.drift_radius import ALL, drift_radii
@@ -36,7 +36,7 @@ NOWHERE, NEVER = -1, -2
 SAFE = 1e-9
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def reached(anchor: I16, radius: F64, group: I32, drift: F64, emptiest: int, out: I64) -> int:
     """Write the books whose radius is used up, ascending, and all of the anchor `emptiest`; how many.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.columns import Positions, zeros
 from streams.engine.posting import Terms
 from streams.engine.prefetch import FAR, NEAR, prefetch
@@ -31,7 +31,7 @@ class Held(NamedTuple):
     paid: F64
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def write(p: Parameters, positions: Positions, terms: Terms, books: I64, units: F64, paid: F64) -> None:
     """Write the entries of `books`; as `gather` of streams.engine.valuation and `net_assets` have them, to the bit."""
     for row in range(books.shape[0]):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numba import njit, types
+from numba import types
 from numba.experimental import structref
 
+from streams.compiled import kernel
 from streams.engine.judged_books import Judged, judge_books
 from streams.engine.reach import radii
 from streams.engine.valuation import Numbers, value_books
@@ -63,7 +64,7 @@ class Frames:
         return self._frame
 
 
-@njit(cache=True)
+@kernel
 def make(
     parameters: Any,
     positions: Any,
@@ -80,7 +81,7 @@ def make(
     return Frame(parameters, positions, held, balances, terms, levels, level_set, status, called, step)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def judge_framed(f: Any, marks: F64, prices: F64, books: I64, out: Judged) -> None:
     """As `judge_books`."""
     judge_books(
@@ -99,13 +100,13 @@ def judge_framed(f: Any, marks: F64, prices: F64, books: I64, out: Judged) -> No
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def value_framed(f: Any, marks: F64, prices: F64, books: I64) -> Numbers:
     """As `value_books`."""
     return value_books(f.parameters, f.positions, f.balances, f.terms, marks, prices, books)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def radii_framed(f: Any, marks: F64, prices: F64, books: I64, judged: Judged, fixed: int, radius: F32, kind: I8) -> int:
     """As `radii`."""
     unknown: int = radii(

@@ -2,10 +2,12 @@
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import uint64
+
+from streams.compiled import inner
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def identity_hash(data: npt.NDArray[np.uint8], start: int, end: int, domain: int) -> int:
     """64-bit hash of an id's bytes (FNV-1a, then murmur3's finaliser).
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.engine.columns import Balances, Positions
 from streams.engine.exposures import Held
 from streams.engine.prefetch import FAR, NEAR, prefetch
@@ -44,7 +44,7 @@ ASSET_PRICE, ASSET_SCALE, ASSET_EDGE, ASSET_KEPT = 0, 1, 2, 3
 LINE = 3
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def instrument_table(p: Parameters, marks: F64, prices: F64) -> F64:
     """What most positions need of their instrument, row by row.
 
@@ -63,7 +63,7 @@ def instrument_table(p: Parameters, marks: F64, prices: F64) -> F64:
     return table
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def asset_table(p: Parameters, prices: F64) -> F64:
     """What most balances need of their asset, row by row: of an amount below EDGE the part KEPT counts."""
     table = np.empty((prices.shape[0] + 1) << LINE)
@@ -76,7 +76,7 @@ def asset_table(p: Parameters, prices: F64) -> F64:
     return table
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def fetch_ahead(positions: Positions, held: Held, balances: Balances, books: I64, at: int) -> None:
     """Have fetched what the entries of later books need; books may lie in no order of memory."""
     if at + FAR < books.shape[0]:
@@ -94,7 +94,7 @@ def fetch_ahead(positions: Positions, held: Held, balances: Balances, books: I64
         prefetch(balances.amount, held_at)
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def value_plain(
     positions: Positions,
     held: Held,
@@ -151,7 +151,7 @@ def value_plain(
     return others
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def value_other(
     p: Parameters,
     positions: Positions,
@@ -219,7 +219,7 @@ def value_other(
         out.equity[at], out.adjusted[at], out.maintenance[at] = equity, adjusted, maintenance
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def judge(
     books: I64,
     levels: Levels,
@@ -256,7 +256,7 @@ def judge(
 CHUNK = 512
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def judge_books(
     p: Parameters,
     positions: Positions,

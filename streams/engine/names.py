@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numba import int64, njit
+from numba import int64
 
+from streams.compiled import inner, kernel
 from streams.engine.columns import grown, zeros
 from streams.engine.identity import identity_hash
 from streams.engine.prefetch import prefetch
@@ -97,13 +98,13 @@ class Names:
             _fill(self.text, self.start, self.size, self._slots, self._count)
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def _hash(data: U8, first: int, end: int) -> int:
     """A name's hash: its lower bits say where to begin to look, its upper half is kept in the slot."""
     return int64(identity_hash(data, first, end, 0))
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def _alike(slots: I64, h: int, at: int) -> int:
     """The slot, from `at` on, that is empty or has a name whose hash has the same upper half."""
     mask = slots.shape[0] - 1
@@ -113,7 +114,7 @@ def _alike(slots: I64, h: int, at: int) -> int:
     return at
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def _slot(text: U8, start: I64, size: I32, slots: I64, data: U8, first: int, end: int, h: int) -> int:
     """The slot of a name, or the empty one where it belongs."""
     at = _alike(slots, h, h)
@@ -130,12 +131,12 @@ def _slot(text: U8, start: I64, size: I32, slots: I64, data: U8, first: int, end
     return at
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _find(text: U8, start: I64, size: I32, slots: I64, data: U8, first: int, end: int) -> int:
     return (slots[_slot(text, start, size, slots, data, first, end, _hash(data, first, end))] & LOWER) - 1
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _put(text: U8, start: I64, size: I32, data: U8, first: int, end: int, number: int, used: int) -> int:
     start[number] = used
     size[number] = end - first
@@ -145,7 +146,7 @@ def _put(text: U8, start: I64, size: I32, data: U8, first: int, end: int, number
     return used
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _number(
     text: U8, start: I64, size: I32, slots: I64, data: U8, ends: I64, count: int, used: int, out: I64
 ) -> tuple[int, int]:
@@ -166,7 +167,7 @@ def _number(
     return count, used
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _fetch(
     text: U8, start: I64, size: I32, slots: I64, data: U8, ends: I64, first_row: int, last_row: int, hashes: I64
 ) -> None:
@@ -184,7 +185,7 @@ def _fetch(
         prefetch(text, start[max((slots[_alike(slots, hashes[row], hashes[row])] & LOWER) - 1, 0)])
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _place(
     text: U8, start: I64, size: I32, slots: I64, data: U8, starts: I64, ends: I64, numbers: I64, used: int
 ) -> tuple[int, int]:
@@ -201,7 +202,7 @@ def _place(
     return bad, used
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _fill(text: U8, start: I64, size: I32, slots: I64, count: int) -> None:
     for number in range(count):
         if size[number] > 0:
@@ -210,7 +211,7 @@ def _fill(text: U8, start: I64, size: I32, slots: I64, count: int) -> None:
             slots[_slot(text, start, size, slots, text, start[number], end, h)] = (h & UPPER) | (number + 1)
 
 
-@njit(cache=True)
+@kernel
 def _keys(text: U8, start: I64, size: I32, numbers: I64) -> tuple[U8, I64]:
     ends = np.empty(numbers.shape[0], dtype=np.int64)
     at = 0

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.cautious import Sides
 from streams.engine.cautious_portfolio import SideTables, cautious_portfolio
 from streams.engine.columns import Balances, Positions, grown
@@ -225,7 +225,7 @@ def _changed(before: Rows, now: Rows) -> I32:
     return np.nonzero(~same)[0].astype(np.int32)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _value(
     p: Parameters,
     table: RiskTable,
@@ -260,7 +260,7 @@ def _value(
             numbers[5, at] = np.inf
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _judge(
     numbers: F64,
     books: I64,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.engine.columns import (
     Balances,
     Positions,
@@ -78,20 +78,20 @@ def total(limbs: Sequence[int]) -> int:
     return (limbs[1] << 32) + limbs[0]
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def add(table: I64, account: int, key: int, amount: int) -> None:
     """Add `amount` to a house entry."""
     table[account, key, 0] += amount & 0xFFFFFFFF
     table[account, key, 1] += amount >> 32
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def fits(amount: int) -> bool:
     """Whether a ledger amount stays in range."""
     return -LIMIT < amount < LIMIT
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def post_fill(
     positions: Positions,
     balances: Balances,
@@ -168,7 +168,7 @@ def post_fill(
     return APPLIED
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def post_fill_to_house(terms: Terms, totals: House, instrument: int, lots: int, ticks: int, unit: int, fee: int) -> int:
     """A late fill, at `ticks` of `unit`, of a book that was taken over: the house account stands in for it."""
     asset = terms.settlement[instrument]
@@ -183,7 +183,7 @@ def post_fill_to_house(terms: Terms, totals: House, instrument: int, lots: int, 
     return TO_HOUSE
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def settle(
     positions: Positions,
     balances: Balances,
@@ -208,7 +208,7 @@ def settle(
     return outcome
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def post_residue(terms: Terms, totals: House, instrument: int, lots: int, ticks: int) -> None:
     """Leave the market with what single lots cost at `ticks`, and give the rest to the rounding account.
 
@@ -222,7 +222,7 @@ def post_residue(terms: Terms, totals: House, instrument: int, lots: int, ticks:
         add(totals.assets, ROUNDING, terms.settlement[instrument], residue)
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def fetch_ahead(
     positions: Positions, balances: Balances, recent: Recent, taken_over: I64, account: I64, book: I64, row: int
 ) -> None:
@@ -249,7 +249,7 @@ def fetch_ahead(
         prefetch(balances.amount, balance)
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def post_fills(
     positions: Positions,
     balances: Balances,
@@ -334,7 +334,7 @@ def post_fills(
     return account.shape[0]
 
 
-@njit(cache=True)
+@kernel
 def holders(positions: Positions, books: int, instrument: int) -> I64:
     """Books that hold a position in the instrument, ascending."""
     found = np.empty(books, dtype=np.int64)
@@ -346,7 +346,7 @@ def holders(positions: Positions, books: int, instrument: int) -> I64:
     return found[:count]
 
 
-@njit(cache=True)
+@kernel
 def funding_step(inverse: bool, unit: int, divisor: int, scale: int, ticks: int, rate: int) -> int:
     """How far one funding rate moves the index: lot value at `ticks` x rate x scale, rate in 1e-12, half-even.
 

@@ -6,8 +6,7 @@ both; what counts less counts by 1 / LEAN of its size, so that a book of longs i
 
 import math
 
-from numba import njit
-
+from streams.compiled import inner
 from streams.margin.bounds import bounds
 from streams.margin.equity import Book, position_value
 from streams.margin.parameters import F64, Parameters
@@ -24,7 +23,7 @@ GUARD = 1e-10
 FIRST, NEXT, TRIES = 0.9, 0.97, 12
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@inner(inline="always")
 def part_that_fits(
     p: Parameters,
     book: Book,
@@ -62,7 +61,7 @@ def part_that_fits(
     return part
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _part(slack: float, left: float, guard: float) -> float:
     """1 where what is left of a slack is enough; else slack / what was used of it, at most just below 1."""
     if left >= guard:
@@ -70,7 +69,7 @@ def _part(slack: float, left: float, guard: float) -> float:
     return min(max(slack, 0.0) / max(slack - left, 1e-300), NEXT)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@inner(inline="always")
 def searched_radius(
     p: Parameters,
     book: Book,

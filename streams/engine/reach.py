@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.engine.columns import Balances, Positions
 from streams.engine.exposures import Held
 from streams.engine.judged_books import INDEX, Judged, fetch_ahead
@@ -39,7 +39,7 @@ ONE_RISE, TWO_RISES, FALL_AND_RISE = 8, 9, 10
 COSTS = 11
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def curve(z: float) -> float:
     """The c for which e^t <= 1 + t + c t^2 at all 0 <= t <= z <= Z_MAX."""
     if z <= 1.0:
@@ -49,13 +49,13 @@ def curve(z: float) -> float:
     return 3.11
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def floor_of(call: float, call_exit: float, called: bool) -> float:
     """How many times the maintenance margin a book that is ok must keep."""
     return max(max(call, call_exit) if called else call, 1.0)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def radii(
     p: Parameters,
     positions: Positions,
@@ -162,7 +162,7 @@ def radii(
     return unknown
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def radius_of(costs: F64, slack: float, room: float) -> tuple[float, int]:
     """Radius and kind of a book whose moves have these costs; `room`: next edge of a tier / notional, the least."""
     falls = costs[0] + costs[1] + costs[4] + costs[5]
@@ -182,7 +182,7 @@ def radius_of(costs: F64, slack: float, room: float) -> tuple[float, int]:
     return radius, kind
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _radius(costs: F64, f: float, g: float, slack: float) -> float:
     """An r at which falls of f r and rises of g r cost no more than the slack; 0 where it is too small to matter.
 

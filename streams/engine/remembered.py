@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import int64, njit, uint64
+from numba import int64, uint64
 
+from streams.compiled import inner, kernel
 from streams.engine.columns import grown
 from streams.engine.prefetch import prefetch
 from streams.margin.parameters import I32, I64
@@ -48,13 +49,13 @@ def with_words(rings: Recent, extra: int) -> Recent:
     return rings._replace(word=grown(rings.word, int(rings.top[0]) + extra))
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def piece(first: int) -> int:
     """How many hashes the piece takes that begins with a ring's hash number `first`."""
     return min(max(first, PIECE_MIN), PIECE_MAX)
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def words(count: int) -> int:
     """Words that the pieces of a ring of `count` hashes take."""
     first, taken = 0, 0
@@ -64,13 +65,13 @@ def words(count: int) -> int:
     return taken
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def following(r: Recent, at: int) -> int:
     """Where the piece behind the one at `at` begins; it must be there."""
     return int64(r.word[at])
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def add_piece(r: Recent, account: int, last: int, first: int) -> int:
     """A new piece for hash number `first` on, behind the one at `last` (-1: the ring's first); the caller made room."""
     at = r.top[0]
@@ -82,7 +83,7 @@ def add_piece(r: Recent, account: int, last: int, first: int) -> int:
     return int64(at)
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def fetch_rings(r: Recent, account: I64, first: int, end: int, here: I64) -> None:
     """Have the rings of ``account[first:end]`` fetched, all a piece at a time: each says where the next one lies.
 
@@ -109,7 +110,7 @@ def fetch_rings(r: Recent, account: I64, first: int, end: int, here: I64) -> Non
         reached += count
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def seen_before(r: Recent, account: int, identity: int) -> bool:
     """Whether the account's ring holds this hash."""
     size, first, at = int64(r.size[account]), 0, int64(r.start[account])
@@ -126,7 +127,7 @@ def seen_before(r: Recent, account: int, identity: int) -> bool:
     return False
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def remember(r: Recent, account: int, identity: int, window: int) -> None:
     """Put a hash into the account's ring, over the oldest once it holds `window`; the caller made room."""
     size, head = int64(r.size[account]), int64(r.head[account])

@@ -4,8 +4,8 @@ from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.book_view import BookView, MarginModel
 from streams.engine.portfolio_view import portfolio_numbers, portfolio_section
 from streams.engine.restraint import cautious, restrictions
@@ -67,7 +67,7 @@ class Details(NamedTuple):
     liquidation_price: F64
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def book_numbers(p: Parameters, book: Book) -> tuple[float, float, float, float, float]:
     """Equity, adjusted equity, initial equity, initial and maintenance margin; nan where unpriced."""
     net = np.empty(book.asset.shape[0])
@@ -108,7 +108,7 @@ def _equity(view: BookView) -> tuple[float, float, float]:
     return found
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def book_details(p: Parameters, book: Book) -> Details:
     """Details of a book's positions; liquidation prices only where the whole book is priced."""
     n = book.instrument.shape[0]
@@ -145,7 +145,7 @@ def toward_mark(price: float, mark: float, precision: int | None) -> str | None:
     return decimal_text(exact.quantize(Decimal(1).scaleb(-precision), rounding=rounding, context=LONG))
 
 
-@njit(cache=True)
+@kernel
 def settled(value: float, scale: float) -> float:
     """A difference between amounts of size `scale`; 0 where nothing but their rounding is left of it."""
     return 0.0 if abs(value) <= TIE * scale else value
@@ -163,7 +163,7 @@ SHOWN = (
 )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def shown_numbers(equity: F64, adjusted: F64, initial_equity: F64, initial: F64, maintenance: F64) -> F64:
     """What is shown of books, shape (books, 7), in the order of `SHOWN`; nan where there is none or no price."""
     out = np.empty((equity.shape[0], 7))

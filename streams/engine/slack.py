@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.columns import Balances, Positions, distinct, grown
 from streams.engine.drifts import Drifts
 from streams.engine.frame import radii_framed
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from streams.engine.shard import Shard
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def search(
     p: Parameters,
     positions: Positions,
@@ -86,7 +86,7 @@ def search(
         kind[row] = its_kind
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def logs(right: F64, marks: F64, prices: F64) -> F64:
     """Log prices, of all instruments and then of all assets; nan where never seen, and of options (`right` not 0)."""
     found = np.empty(marks.shape[0] + prices.shape[0])

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.radius import BOTH, FALLS, KINDS, LEAN, RISES
 from streams.margin.parameters import F64, I32, I64
 
@@ -53,7 +53,7 @@ class Slots(NamedTuple):
     reaches: F32
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def wake(slots: Slots, here: F64, out: I64) -> int:
     """Write the books to judge at these log prices to `out`: all that are loose, and the anchored whose radius is used
     up; how many.
@@ -105,7 +105,7 @@ def wake(slots: Slots, here: F64, out: I64) -> int:
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def loosen(slots: Slots, books: I64) -> None:
     """Have the next marks block wake these books, wherever they are."""
     for book in books:
@@ -118,7 +118,7 @@ def loosen(slots: Slots, books: I64) -> None:
             slots.used[0] += 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def enter(slots: Slots, here: F64, books: I64, radius: F32, kind: I8) -> None:
     """Put books just judged where their radii say: none is loose, infinite asleep, the others share a free slot.
 
@@ -177,7 +177,7 @@ def enter(slots: Slots, here: F64, books: I64, radius: F32, kind: I8) -> None:
     used[0] = kept
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def pack(slots: Slots, entry: I32, reaches: F32) -> None:
     """Move the entries of books that are still in their slot to new columns."""
     top = 0

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.columns import grown
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, OK, Levels
 from streams.margin.parameters import F64, I32, I64
@@ -96,7 +96,7 @@ def margin_ratio(adjusted: float, maintenance: float) -> float:
     return adjusted / maintenance if maintenance > 0.0 else float("nan")
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def step_due(step: int, step_time: int, step_ratio: float, time: int, ratio: float, timeout_ms: int) -> bool:
     """Whether a book in liquidation needs its first or next step.
 
@@ -105,7 +105,7 @@ def step_due(step: int, step_time: int, step_ratio: float, time: int, ratio: flo
     return step == 0 or time - step_time >= timeout_ms or ratio < step_ratio
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _to_act(
     books: I64,
     status: I8,

@@ -7,8 +7,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import orjson
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.engine.columns import Balances, distinct, holders_of
 from streams.engine.judge import numbers_of
 from streams.engine.ledger import entries
@@ -166,7 +166,7 @@ def _vocabulary(terms: TermsTable) -> Vocabulary:
     return vocabulary
 
 
-@njit(cache=True)
+@kernel
 def room(keys: U8, shown: Shown, vocabulary: Vocabulary, place: Place) -> int:
     """Bytes that the records take at most: every label and the longest other token once a book or balance."""
     longest, count = vocabulary.longest, 0
@@ -178,7 +178,7 @@ def room(keys: U8, shown: Shown, vocabulary: Vocabulary, place: Place) -> int:
     return 6 * keys.shape[0] + numbers + shown.books.shape[0] * book_room + count * (longest + SLOT + 3)
 
 
-@njit(cache=True)
+@kernel
 def books_in_order(accounts: I64, first: I64, next_book: I32) -> tuple[I64, I64]:
     """The books of each account, cross first, isolated as they were opened; and where each account's end."""
     ends = np.empty(accounts.shape[0], dtype=np.int64)
@@ -200,7 +200,7 @@ def books_in_order(accounts: I64, first: I64, next_book: I32) -> tuple[I64, I64]
     return books, ends
 
 
-@njit(cache=True)
+@kernel
 def put(out: U8, at: int, text: U8) -> int:
     """Write a text; where the next byte goes."""
     for k in range(text.shape[0]):
@@ -208,7 +208,7 @@ def put(out: U8, at: int, text: U8) -> int:
     return at + text.shape[0]
 
 
-@njit(cache=True)
+@inner
 def put_token(out: U8, at: int, tokens: Tokens, token: int) -> int:
     """Write a token; where the next byte goes."""
     for k in range(tokens.end[token - 1] if token > 0 else 0, tokens.end[token]):
@@ -217,7 +217,7 @@ def put_token(out: U8, at: int, tokens: Tokens, token: int) -> int:
     return at
 
 
-@njit(cache=True)
+@inner
 def put_number(out: U8, at: int, texts: Texts, n: int) -> int:
     """Write a number as a JSON string, or null; where the next byte goes."""
     if texts.size[n] == 0:
@@ -234,7 +234,7 @@ def put_number(out: U8, at: int, texts: Texts, n: int) -> int:
     return at + 1
 
 
-@njit(cache=True)
+@inner
 def put_balances(out: U8, at: int, shown: Shown, vocabulary: Vocabulary, book: int) -> int:
     """Write the balances of a book of the shard; where the next byte goes."""
     balances = shown.balances
@@ -252,7 +252,7 @@ def put_balances(out: U8, at: int, shown: Shown, vocabulary: Vocabulary, book: i
     return at
 
 
-@njit(cache=True)
+@inner
 def put_status(out: U8, at: int, shown: Shown, tokens: Tokens, row: int) -> int:
     """Write the status of the book in this row, with its restrictions; where the next byte goes."""
     at = put_token(out, at, tokens, STATUS)
@@ -260,7 +260,7 @@ def put_status(out: U8, at: int, shown: Shown, tokens: Tokens, row: int) -> int:
     return put_token(out, at, tokens, FIRST_STATUS + standing)
 
 
-@njit(cache=True)
+@inner
 def put_isolated(out: U8, at: int, shown: Shown, vocabulary: Vocabulary, row: int) -> int:
     """Write the isolated book in this row; where the next byte goes."""
     tokens, n, book = vocabulary.tokens, 7 * row, shown.books[row]
@@ -280,7 +280,7 @@ def put_isolated(out: U8, at: int, shown: Shown, vocabulary: Vocabulary, row: in
     return at + 1
 
 
-@njit(cache=True)
+@kernel
 def write(keys: U8, key_end: I64, shown: Shown, vocabulary: Vocabulary, place: Place) -> tuple[U8, I64]:
     """The record of each account, one after another, and where each ends."""
     tokens, numbers = vocabulary.tokens, shown.numbers

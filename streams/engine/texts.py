@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uint8, uint64
+from numba import uint8, uint64
 
+from streams.compiled import inner, kernel
 from streams.engine.report import decimal_text
 from streams.margin.parameters import F64, I64
 from streams.rows import U8
@@ -39,7 +40,7 @@ def number_texts(values: F64) -> Texts:
     return Texts(np.concatenate((texts.data, np.frombuffer(b"".join(tail), dtype=np.uint8))), texts.start, texts.size)
 
 
-@njit(cache=True)
+@inner
 def put_decimal(data: U8, end: int, digits: int, places: int, negative: bool) -> int:
     """Write digits x 10**-places, without needless zeros, so that it ends at `end`; where it begins."""
     at, rest = end, uint64(digits)
@@ -65,7 +66,7 @@ def put_decimal(data: U8, end: int, digits: int, places: int, negative: bool) ->
     return at
 
 
-@njit(cache=True)
+@kernel
 def put_amount(out: U8, at: int, amount: int, places: int) -> int:
     """Write `units_text` of an amount of so many places; where the next byte goes. It takes SLOT bytes on the way."""
     start = put_decimal(out, at + SLOT, abs(amount), places, amount < 0)
@@ -75,7 +76,7 @@ def put_amount(out: U8, at: int, amount: int, places: int) -> int:
     return at
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def product(a: float, b: float) -> tuple[float, float]:
     """a x b as the nearest float and the exact rest (Dekker, 1971)."""
     high = a * b
@@ -88,7 +89,7 @@ def product(a: float, b: float) -> tuple[float, float]:
     return high, a_low * b_low - (((high - a_high * b_high) - a_low * b_high) - a_high * b_low)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def decimals(values: F64) -> tuple[Texts, bool]:
     """15 significant digits of each value, rounded half-even from its exact value; a size of -1 where it cannot, and
     whether it could all."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import kernel
 from streams.engine.columns import Balances, balance_entry, find
 from streams.engine.identity import identity_hash
 from streams.engine.posting import (
@@ -23,7 +23,7 @@ from streams.engine.remembered import PIECE_MAX, Recent, remember, seen_before
 from streams.margin.parameters import I32, I64
 
 
-@njit(cache=True)
+@kernel
 def post_transfers(
     balances: Balances,
     recent: Recent,

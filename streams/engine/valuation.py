@@ -8,8 +8,8 @@ long as the arithmetic (100,000 books of 4 positions: 10 ms, else 179 ms).
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.engine.columns import Balances, Positions, find
 from streams.engine.posting import Terms
 from streams.margin.equity import (
@@ -32,7 +32,7 @@ class Numbers(NamedTuple):
     maintenance: F64
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def scratch(positions: int, assets: int) -> Book:
     """Arrays to gather a book of at most this many positions and assets into."""
     return Book(
@@ -48,7 +48,7 @@ def scratch(positions: int, assets: int) -> Book:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def gather(
     p: Parameters,
     positions: Positions,
@@ -92,7 +92,7 @@ def gather(
     )
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def value_books(
     p: Parameters, positions: Positions, balances: Balances, terms: Terms, marks: F64, prices: F64, books: I64
 ) -> Numbers:
@@ -128,7 +128,7 @@ OK, MARGIN_CALL, LIQUIDATION, BANKRUPT, UNPRICED = 0, 1, 2, 3, 4
 STATUSES = ("ok", "margin_call", "liquidation", "bankrupt", "unpriced")
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def status_of(
     equity: float,
     adjusted: float,

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from schemas.fields import ID_CHARS_MAX, NUMBER_CHARS_MAX
 from schemas.journal import FILL_KINDS
+from streams.compiled import inner, kernel
 from streams.ingest.checks import AMOUNT_MAX, LOTS_MAX
 from streams.ingest.instrument_table import InstrumentColumns
 from streams.ingest.scan import I64, Bytes, Flags, Spans
@@ -114,7 +114,7 @@ def plain_fills(data: Bytes, spans: Spans, instruments: InstrumentColumns, rules
     return rows
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _plain_fills(
     data: Bytes,
     plain: Flags,
@@ -183,12 +183,12 @@ def _plain_fills(
         rows.time[row], rows.mode[row], rows.fill_kind[row], rows.liquidation[row] = time, mode, fill_kind, -1
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _is_id(data: Bytes, start: int, end: int, rules: Rules) -> bool:
     return 0 < end - start <= rules.id_bytes_max and data[start] != 32 and data[end - 1] != 32
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _find(data: Bytes, start: int, end: int, text: Bytes, bound: I64, slots: I64) -> int:
     """The instrument of that id, -1 where there is none."""
     slot = _hash(data, start, end) & (len(slots) - 1)
@@ -200,7 +200,7 @@ def _find(data: Bytes, start: int, end: int, text: Bytes, bound: I64, slots: I64
     return -1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _time(data: Bytes, start: int, end: int, rules: Rules) -> int:
     for at in range(start, end):
         if data[at] < 48:  # a minus or a fraction
@@ -208,7 +208,7 @@ def _time(data: Bytes, start: int, end: int, rules: Rules) -> int:
     return _decimal(data, start, end, 0, rules)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _decimal(data: Bytes, start: int, end: int, places: int, rules: Rules) -> int:
     """The decimal x 10**places; `amount_end`, out of range everywhere, where it is no plain one or not exact."""
     amount_end = rules.amount_end
@@ -240,7 +240,7 @@ def _decimal(data: Bytes, start: int, end: int, places: int, rules: Rules) -> in
     return -value if data[start] == 45 else value
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _slots(instruments: InstrumentColumns) -> I64:
     """An open hash table of the instruments that are plain: places in the table, -1 free."""
     count = len(instruments.plain)
@@ -257,7 +257,7 @@ def _slots(instruments: InstrumentColumns) -> I64:
     return slots
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _hash(text: Bytes, start: int, end: int) -> int:
     """FNV-1a."""
     found = 2166136261
@@ -266,7 +266,7 @@ def _hash(text: Bytes, start: int, end: int) -> int:
     return found
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _same(one: Bytes, at: int, other: Bytes, there: int, size: int) -> bool:
     for step in range(size):
         if one[at + step] != other[there + step]:
@@ -274,7 +274,7 @@ def _same(one: Bytes, at: int, other: Bytes, there: int, size: int) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _word(data: Bytes, start: int, end: int, words: Bytes) -> int:
     """Which row of `words`, padded with zeros, the text is; -1 where it is none."""
     size = end - start

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from streams.compiled import inner, kernel
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -57,7 +58,7 @@ class Cut(NamedTuple):
     is_new_instrument: Flags
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def route(text: Bytes, start: I64, end: I64, instrument: I64, instruments: int, shards: int) -> Routes:
     """Number the accounts named at `start` to `end` of the text, and find their shards."""
     count = len(start)
@@ -101,7 +102,7 @@ def route(text: Bytes, start: I64, end: I64, instrument: I64, instruments: int, 
     return Routes(account, shard, weight, starts, ends, firsts[:met].copy())
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def cut(routes: Routes, instrument: I64, instrument_weight: I64, row_weight: I64, shards: int, bytes_max: int) -> Cut:
     """Cut the rows into blocks, which take no further row from `bytes_max` on.
 
@@ -150,7 +151,7 @@ def cut(routes: Routes, instrument: I64, instrument_weight: I64, row_weight: I64
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _ranks(block_shard: I64, shards: int) -> I64:
     """The place of each block when they are ordered by shard."""
     counts = np.zeros(shards + 1, np.int64)
@@ -165,7 +166,7 @@ def _ranks(block_shard: I64, shards: int) -> I64:
     return ranks
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _order(block_of: I64, blocks: int) -> tuple[I64, I64]:
     """Rows block by block, and where each block begins."""
     bound = np.zeros(blocks + 1, np.int64)
@@ -181,7 +182,7 @@ def _order(block_of: I64, blocks: int) -> tuple[I64, I64]:
     return order, bound
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def id_weights(text: Bytes, start: I64, end: I64, row_bytes: int) -> I64:
     """What rows with ids at `start` to `end` add to the estimated size of a block."""
     weights = np.empty(len(start), np.int64)
@@ -191,7 +192,7 @@ def id_weights(text: Bytes, start: I64, end: I64, row_bytes: int) -> I64:
     return weights
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def joined(text: Bytes, start: I64, end: I64, order: I64, between: int) -> tuple[Bytes, I64]:
     """The pieces of text at `order`, `between` bytes of newline after each; and where each piece ends without them."""
     ends = np.empty(len(order), np.int64)
@@ -211,7 +212,7 @@ def joined(text: Bytes, start: I64, end: I64, order: I64, between: int) -> tuple
     return pieces, ends
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _characters(text: Bytes, start: int, end: int) -> int:
     """How many characters the UTF-8 has: bytes that continue none."""
     count = 0
@@ -220,7 +221,7 @@ def _characters(text: Bytes, start: int, end: int) -> int:
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _same(text: Bytes, one: int, other: int, size: int) -> bool:
     for step in range(size):
         if text[one + step] != text[other + step]:
@@ -228,7 +229,7 @@ def _same(text: Bytes, one: int, other: int, size: int) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _murmur2(text: Bytes, at: int, size: int) -> int:
     """As `schemas.sharding.murmur2`; the multiplier is below 2**31, so that products stay in 64 bits."""
     mask, multiplier = 0xFFFFFFFF, 0x5BD1E995

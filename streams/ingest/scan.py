@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from streams.compiled import inner, kernel
 
 #: What a field holds.
 ABSENT, STRING, NUMBER, NULL = 0, 1, 2, 3
@@ -72,7 +73,7 @@ def scan(data: Bytes, start: I64, length: I64, fields: Fields) -> Spans:
     return spans
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _scan(
     data: Bytes,
     start: I64,
@@ -89,7 +90,7 @@ def _scan(
         plain[row] = _object(data, start[row], end, text, bound, kind[row], value_start[row], value_end[row])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _object(
     data: Bytes, at: int, end: int, text: Bytes, bound: I32, kind: Bytes, value_start: I64, value_end: I64
 ) -> bool:
@@ -150,7 +151,7 @@ def _object(
             return False
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _space(data: Bytes, at: int, end: int) -> int:
     """The first position from `at` on that is no white space."""
     while at < end and (data[at] == 32 or data[at] == 10 or data[at] == 13 or data[at] == 9):
@@ -158,7 +159,7 @@ def _space(data: Bytes, at: int, end: int) -> int:
     return at
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _text(data: Bytes, at: int, end: int) -> int:
     """Where the closing quote of the string is; -1 where there is none, or an escape, or more than visible ASCII."""
     while at < end:
@@ -171,7 +172,7 @@ def _text(data: Bytes, at: int, end: int) -> int:
     return -1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _number(data: Bytes, at: int, end: int) -> int:
     """Where the number ends: a minus, digits without a needless zero, a fraction; -1 where it is none such."""
     if data[at] == 45:
@@ -188,14 +189,14 @@ def _number(data: Bytes, at: int, end: int) -> int:
     return at
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _digits(data: Bytes, at: int, end: int) -> int:
     while at < end and 48 <= data[at] <= 57:
         at += 1
     return at
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _same(data: Bytes, at: int, end: int, text: Bytes, first: int, last: int) -> bool:
     if end - at != last - first:
         return False

@@ -16,8 +16,9 @@ import numpy as np
 from aiokafka import TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c
-from numba import njit, uint8, uint64
+from numba import uint8, uint64
 
+from streams.compiled import inner, kernel
 from streams.rows import I64, U8, Rows
 
 Headers = Sequence[tuple[str, bytes]]
@@ -140,7 +141,7 @@ def _row_batches(tp: TopicPartition, rows: Rows) -> list[RowBatch]:
     return batches
 
 
-@njit(cache=True)
+@inner
 def varint_size(value: int) -> int:
     """Bytes of a number >= 0 as a zigzag varint."""
     rest, size = uint64(value) << uint64(1), 1
@@ -150,7 +151,7 @@ def varint_size(value: int) -> int:
     return size
 
 
-@njit(cache=True)
+@inner
 def put_varint(out: U8, at: int, value: int) -> int:
     """Write a number >= 0 as a zigzag varint; where the next byte goes."""
     rest = uint64(value) << uint64(1)
@@ -162,13 +163,13 @@ def put_varint(out: U8, at: int, value: int) -> int:
     return at + 1
 
 
-@njit(cache=True)
+@inner
 def record_size(offset: int, key: int, value: int) -> int:
     """Bytes of a record behind its length: attributes, time, offset, key, value, no headers."""
     return 3 + varint_size(offset) + varint_size(key) + key + varint_size(value) + value
 
 
-@njit(cache=True)
+@kernel
 def fitting(key_end: I64, value_end: I64, first: int, room: int) -> tuple[int, int]:
     """The row behind the last one, from `first` on, that fits into `room` bytes; and the bytes taken."""
     taken, row, full = 0, first, False
@@ -184,7 +185,7 @@ def fitting(key_end: I64, value_end: I64, first: int, room: int) -> tuple[int, i
     return row, taken
 
 
-@njit(cache=True)
+@kernel
 def lay_out(keys: U8, key_end: I64, values: U8, value_end: I64, first: int, until: int, out: U8, at: int) -> None:
     """Write records `first` to `until` into `out` from `at` on."""
     key = key_end[first - 1] if first > 0 else 0

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from numba import njit
 
+from streams.compiled import kernel
 from streams.kafka import aiokafka_patches
 from streams.kafka.records import Columns, whole
 from streams.rows import I64, U8, Rows
@@ -70,7 +70,7 @@ def gathered(data: U8, start: I64, length: I64) -> tuple[U8, I64]:
     return out, ends
 
 
-@njit(cache=True)
+@kernel
 def _gather(data: U8, start: I64, ends: I64, out: U8) -> None:
     at = 0
     for row in range(start.shape[0]):

@@ -18,8 +18,8 @@ from aiokafka import codec
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.memory_records import MemoryRecords
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.ingest.messages import Message, Messages
 
 #: Base offset, batch length, leader epoch, magic, crc, attributes, last offset delta, first and max timestamp,
@@ -183,7 +183,7 @@ def warm_up() -> int:
     return len(decoded(_HEADER.pack(0, _HEADER.size - _LENGTH_END, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0)))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@kernel(nogil=True)
 def _decode(
     data: Bytes,
     offset: I64,
@@ -217,7 +217,7 @@ def _decode(
     return at
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inner(nogil=True)
 def _headers(data: Bytes, at: int, end: int) -> int:
     """Where the headers at `at` end; below 0 at a fault."""
     count, at = _varint(data, at)
@@ -232,7 +232,7 @@ def _headers(data: Bytes, at: int, end: int) -> int:
     return at
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inner(nogil=True)
 def _varint(data: Bytes, at: int) -> tuple[int, int]:
     """The zigzag number at `at`, and where it ends: below 0 where it does not end, or `at` is below 0."""
     value, shift = np.uint64(0), np.uint64(0)

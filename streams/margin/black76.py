@@ -17,8 +17,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.elementary import log, mills, normal
 from streams.margin.parameters import F64
 
@@ -41,7 +41,7 @@ class Greeks(NamedTuple):
     volga: float
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def time_value(forward: float, strike: float, deviation: float) -> float:
     """Undiscounted value of the side out of the money (put below the forward, call above); >= 0.
 
@@ -68,7 +68,7 @@ def time_value(forward: float, strike: float, deviation: float) -> float:
     return low * (1.0 - density * (first + second))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def option_value(right: float, forward: float, strike: float, deviation: float, discount: float) -> float:
     """Value of one option, >= 0; at expiry or without volatility what exercise would pay, discounted.
 
@@ -87,7 +87,7 @@ def option_value(right: float, forward: float, strike: float, deviation: float, 
     return discount * (time_value(forward, strike, deviation) + max(right * (forward - strike), 0.0))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def option_greeks(
     right: float, forward: float, strike: float, years: float, volatility: float, discount: float
 ) -> Greeks:
@@ -124,7 +124,7 @@ def option_greeks(
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def values(right: F64, forward: F64, strike: F64, years: F64, volatility: F64, discount: F64) -> F64:
     """Values of options; all arguments are arrays of shape (n_options,)."""
     found = np.empty(strike.shape[0])
@@ -134,7 +134,7 @@ def values(right: F64, forward: F64, strike: F64, years: F64, volatility: F64, d
     return found
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def greeks(right: F64, forward: F64, strike: F64, years: F64, volatility: F64, discount: F64) -> F64:
     """Greeks of options, a row each in the order of `Greeks`, shape (8, n_options); arguments of shape (n_options,)."""
     n = strike.shape[0]
@@ -171,7 +171,7 @@ def coin_delta(delta: F64, value: F64, forward: F64) -> F64:
     return delta - value / forward
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def payoff(right: float, settlement_price: float, strike: float, coin_settled: bool) -> float:
     """What one unit pays at expiry: max(right (P - K), 0), in coins that over P.
 
@@ -184,7 +184,7 @@ def payoff(right: float, settlement_price: float, strike: float, coin_settled: b
     return gain / settlement_price if coin_settled else gain
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def settlement_forward(index_price: float, mean_so_far: float, years: float, window: float) -> tuple[float, float]:
     """Forward and years to value an option at that settles at a mean of the index over its last `window` years.
 

@@ -5,8 +5,7 @@ its asset, the net amount before and after haircuts. So a mark and the price of 
 what can happen is inside the bounds, mostly well inside.
 """
 
-from numba import njit
-
+from streams.compiled import kernel
 from streams.margin.equity import Book, haircut_value, position_value
 from streams.margin.parameters import F64, Parameters
 from streams.margin.requirements import notional, requirement
@@ -15,7 +14,7 @@ from streams.margin.requirements import notional, requirement
 NONE = -1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def bounds(
     p: Parameters, book: Book, low: F64, high: F64, fixed: int, down: float, up: float, above: bool
 ) -> tuple[float, float, float, float, float, float]:

@@ -6,15 +6,15 @@ Refreshed on a schedule, never per account: what a decision uses is the matrix t
 import math
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.parameters import F64
 
 #: Sweeps of Jacobi's method: it converges quadratically, five or six are enough.
 SWEEPS = 30
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def ewma_correlation(returns: F64, decay: float) -> F64:
     """Correlation matrix of returns about 0, the newest weighing 1, the one before `decay`, ...
 
@@ -58,7 +58,7 @@ def shrunk(correlation: F64, share: float) -> F64:
     return found
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def eigen(matrix: F64) -> tuple[F64, F64]:
     """Eigenvalues and eigenvectors (columns) of a symmetric matrix, by Jacobi's rotations in a fixed order."""
     n = matrix.shape[0]
@@ -96,7 +96,7 @@ def eigen(matrix: F64) -> tuple[F64, F64]:
     return values, vectors
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def made_valid(matrix: F64, least: float) -> F64:
     """The nearest use of a matrix as a correlation: eigenvalues at least `least`, the diagonal 1 again."""
     n = matrix.shape[0]

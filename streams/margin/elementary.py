@@ -15,8 +15,8 @@ import math
 from decimal import Decimal, localcontext
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.parameters import F64
 
 #: Nodes of the Mills ratio lie 1 / STEPS apart; past the last one the density is 0 in float64.
@@ -78,7 +78,7 @@ def _mills_tables() -> tuple[F64, F64]:
 MILLS, DENSITY = _mills_tables()
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def exp(x: float) -> float:
     """e**x; inf above 709.78, 0 below -745.13, nan for nan.
 
@@ -106,7 +106,7 @@ def exp(x: float) -> float:
     return value * POWERS_OF_TWO[k + 1022]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def log(x: float) -> float:
     """Natural logarithm; -inf at 0, nan below.
 
@@ -130,13 +130,13 @@ def log(x: float) -> float:
     return k * LN2_HIGH - ((half - (s * (half + z * series) + k * LN2_LOW)) - f)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def power(x: float, y: float) -> float:
     """x**y for x > 0."""
     return exp(y * log(x))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def mills(x: float) -> tuple[float, float]:
     """Mills ratio (1 - N(x)) / n(x) of x >= 0, and the normal density n(x); density 0 from 38.6 on.
 
@@ -156,7 +156,7 @@ def mills(x: float) -> tuple[float, float]:
     return ratio, DENSITY[node] * exp(-0.5 * h * (x + middle))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def normal(x: float) -> tuple[float, float, float]:
     """Standard normal probability below x, above x, and the density at x; each to full precision in its tail.
 
@@ -173,7 +173,7 @@ def normal(x: float) -> tuple[float, float, float]:
     return tail, 1.0 - tail, density
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def normal_quantile(probability: float) -> float:
     """x with N(x) = probability, 0 < probability < 1: Halley steps on log N, from the tail's own scale.
 

@@ -8,8 +8,7 @@ funding and balances are in units of the settlement asset.
 
 from typing import NamedTuple
 
-from numba import njit
-
+from streams.compiled import inner, kernel
 from streams.margin.parameters import F64, I32, Parameters
 from streams.margin.requirements import position_requirement
 
@@ -37,7 +36,7 @@ class Book(NamedTuple):
     price: F64
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def position_value(p: Parameters, instrument: int, quantity: float, mark: float) -> float:
     """Settlement-asset value of a position at `mark`: what closing it would receive, before fees."""
     if p.inverse[instrument]:
@@ -45,7 +44,7 @@ def position_value(p: Parameters, instrument: int, quantity: float, mark: float)
     return quantity * p.multiplier[instrument] * mark
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def haircut_value(p: Parameters, asset: int, net: float, price: float) -> tuple[float, float]:
     """Value of `net` units after haircuts: for maintenance and for initial purposes.
 
@@ -70,7 +69,7 @@ def haircut_value(p: Parameters, asset: int, net: float, price: float) -> tuple[
     return kept, kept_initial
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def net_assets(p: Parameters, book: Book, net: F64) -> bool:
     """Write each slot's balance plus unrealised P&L and funding settling in it to `net`; False where unpriced.
 
@@ -97,7 +96,7 @@ def net_assets(p: Parameters, book: Book, net: F64) -> bool:
     return priced
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def equity_of(p: Parameters, book: Book, net: F64) -> tuple[float, float, float]:
     """Equity, adjusted equity and initial equity of a priced book whose net assets are `net`, all of which counts."""
     equity = 0.0
@@ -112,7 +111,7 @@ def equity_of(p: Parameters, book: Book, net: F64) -> tuple[float, float, float]
     return equity, adjusted, initial
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def bought(p: Parameters, book: Book, j: int) -> float:
     """What position j is worth if it is an option bought, which the standard model lends nothing on; else 0."""
     i, value = book.instrument[j], 0.0
@@ -121,7 +120,7 @@ def bought(p: Parameters, book: Book, j: int) -> float:
     return value
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def standard_equity(p: Parameters, book: Book, net: F64) -> tuple[float, float, float]:
     """As `equity_of`, but options bought count in equity alone."""
     options = False
@@ -145,7 +144,7 @@ def standard_equity(p: Parameters, book: Book, net: F64) -> tuple[float, float, 
     return equity, adjusted, initial
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def book_requirement(p: Parameters, book: Book) -> tuple[float, float]:
     """Initial and maintenance margin of a priced book: the sum over its positions, in their order."""
     initial = 0.0

@@ -1,13 +1,13 @@
 """Forward curve of an underlying: annualised log basis of its listed futures, linear in the term, flat at the ends."""
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.elementary import exp, log
 from streams.margin.parameters import F64
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def forward_at(index_price: float, years: F64, futures: F64, term: float) -> float:
     """Forward price at a term.
 

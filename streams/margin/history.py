@@ -12,8 +12,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.elementary import exp
 from streams.margin.parameters import F64
 from streams.margin.procyclicality import floored_volatility
@@ -35,7 +35,7 @@ class TailRules(NamedTuple):
     floor: float = 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def ewma_variance(returns: F64, decay: float, warm_up: int, variance: F64) -> None:
     """Write the variance before each return, and after the last one: v(t+1) = decay v(t) + (1 - decay) r(t)^2.
 
@@ -53,7 +53,7 @@ def ewma_variance(returns: F64, decay: float, warm_up: int, variance: F64) -> No
         variance[t + 1] = decay * variance[t] + (1.0 - decay) * returns[t] * returns[t]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def standardised(returns: F64, variance: F64, warm_up: int, least: float, z: F64) -> None:
     """Write each return after the warm-up in units of the volatility before it, at least `least` > 0.
 
@@ -65,7 +65,7 @@ def standardised(returns: F64, variance: F64, warm_up: int, least: float, z: F64
         z[t - warm_up] = returns[t] / max(math.sqrt(variance[t]), least)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def factor_moves(z: F64, volatility: F64, moves: F64) -> None:
     """Write the price moves of all factors in each past period at the volatilities of now: exp(z sigma) - 1.
 
@@ -81,7 +81,7 @@ def factor_moves(z: F64, volatility: F64, moves: F64) -> None:
             moves[t, k] = exp(z[t, k] * volatility[k]) - 1.0
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def volatility_now(returns: F64, rules: TailRules, variance: F64) -> float:
     """Volatility of the next period: of the filter, at least the floor's share of the root mean square of `returns`.
 
@@ -97,7 +97,7 @@ def volatility_now(returns: F64, rules: TailRules, variance: F64) -> float:
     return floored_volatility(math.sqrt(variance[returns.shape[0]]), long_run, rules.floor)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def linear_requirement(delta: F64, returns: F64, rules: TailRules, room: F64) -> float:
     """Loss of a linear book: its own return series, filtered as one; >= 0, and 0 while history is too short.
 
@@ -131,7 +131,7 @@ def linear_requirement(delta: F64, returns: F64, rules: TailRules, room: F64) ->
     return rules.scale * tail_requirement(losses, rules)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def curve_requirement(curves: F64, first: float, step: float, moves: F64, rules: TailRules, room: F64) -> float:
     """Loss of a book with options: its profit curves at the moves of all factors in each past period; >= 0.
 
@@ -158,7 +158,7 @@ def curve_requirement(curves: F64, first: float, step: float, moves: F64, rules:
     return tail_requirement(losses, rules)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def tail_requirement(losses: F64, rules: TailRules) -> float:
     """The larger of value at risk and expected shortfall, >= 0, in the losses' own period."""
     count = losses.shape[0]

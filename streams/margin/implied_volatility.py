@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.black76 import time_value
 from streams.margin.elementary import log, mills
 from streams.margin.parameters import F64
@@ -25,7 +25,7 @@ ROUNDING = 2.0**-50
 STEPS_MOST = 100
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def implied_deviation(forward: float, strike: float, target: float) -> float:
     """Deviation at which the side out of the money is worth `target` undiscounted, 0 < target < min(F, K).
 
@@ -63,7 +63,7 @@ def implied_deviation(forward: float, strike: float, target: float) -> float:
     return s
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def implied_volatility(
     right: float, price: float, forward: float, strike: float, years: float, discount: float
 ) -> tuple[float, int]:
@@ -107,7 +107,7 @@ def implied_volatility(
     return implied_deviation(forward, strike, target) / math.sqrt(years), SOLVED
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def implied_volatilities(
     right: F64, price: F64, forward: F64, strike: F64, years: F64, discount: F64
 ) -> tuple[F64, npt.NDArray[np.int8]]:

@@ -9,26 +9,26 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.equity import TIE, Book, net_assets, position_value, standard_equity
 from streams.margin.parameters import F64, I64, Parameters
 from streams.margin.requirements import notional, position_requirement
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def fee_of(p: Parameters, instrument: int, quantity: float, price: float) -> float:
     """Liquidation fee in units of the settlement asset for closing `quantity` (any sign) at `price`; >= 0."""
     return abs(position_value(p, instrument, quantity, price)) * p.liquidation_fee[instrument]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def leg_maintenance(p: Parameters, book: Book, j: int, quantity: float) -> float:
     """Maintenance margin of position j of the book if it held `quantity`."""
     return position_requirement(p, book.instrument[j], quantity, book.mark[j], book.price[book.slot[j]])[1]
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def closing_order(p: Parameters, book: Book) -> I64:
     """Positions in the order to close them: most maintenance margin freed per unit of cost first.
 
@@ -58,7 +58,7 @@ def closing_order(p: Parameters, book: Book) -> I64:
     return order
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _recovery(p: Parameters, book: Book, net: F64, j: int, quantity: float, others: float, target: float) -> float:
     """Adjusted equity minus target x maintenance margin with position j reduced to `quantity` at the mark.
 
@@ -74,7 +74,7 @@ def _recovery(p: Parameters, book: Book, net: F64, j: int, quantity: float, othe
     return adjusted - target * (others + leg_maintenance(p, book, j, quantity))
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _candidates(p: Parameters, book: Book, j: int, lots: int) -> I64:
     """Closed sizes (lots, ascending, ending with all) between which recovery has no jump and bends one way."""
     i = book.instrument[j]
@@ -91,7 +91,7 @@ def _candidates(p: Parameters, book: Book, j: int, lots: int) -> I64:
     return np.unique(np.array(found))
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def smallest_close(p: Parameters, book: Book, net: F64, j: int, lots: int, others: float, target: float) -> int:
     """The fewest lots of position j whose close reaches the target; -1 where no size of it does.
 
@@ -140,7 +140,7 @@ def smallest_close(p: Parameters, book: Book, net: F64, j: int, lots: int, other
     return -1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def closing_sizes(p: Parameters, book: Book, lots: I64, closable: npt.NDArray[np.bool_], target: float) -> I64:
     """Lots to close of each position (>= 0), the least that brings the book to `target`, best legs first.
 

@@ -10,8 +10,8 @@ turns once), so no root hides between samples; within a piece the root is bisect
 import math
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.equity import Book, book_requirement, net_assets, position_value, standard_equity
 from streams.margin.parameters import F64, Parameters
 from streams.margin.requirements import notional
@@ -22,7 +22,7 @@ FACTOR_MAX = 1e9
 JUMP = 1e-12
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def _excess(p: Parameters, book: Book, moved: Book, net: F64, underlying: int, factor: float) -> float:
     """Adjusted equity minus maintenance margin with the underlying at `factor`; `moved` and `net` are scratch."""
     for j in range(book.instrument.shape[0]):
@@ -35,7 +35,7 @@ def _excess(p: Parameters, book: Book, moved: Book, net: F64, underlying: int, f
     return standard_equity(p, moved, net)[1] - book_requirement(p, moved)[1]
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _root(ratio: float, power: int) -> float:
     """The factor whose power of -1, 1 or 2 the ratio is."""
     if power == 2:
@@ -43,7 +43,7 @@ def _root(ratio: float, power: int) -> float:
     return ratio if power == 1 else 1.0 / ratio
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _edge_factors(p: Parameters, book: Book, underlying: int) -> list[float]:
     """Factors where a position on the underlying meets a tier edge or its size premium takes over or lets go."""
     factors = [1.0]
@@ -74,7 +74,7 @@ def _edge_factors(p: Parameters, book: Book, underlying: int) -> list[float]:
     return factors
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _net_factors(p: Parameters, book: Book, underlying: int, factors: list[float]) -> None:
     """Add the factors where a net asset is zero or at a haircut edge: net = fixed + direct x f + inverse / f."""
     for k in range(book.asset.shape[0]):
@@ -107,7 +107,7 @@ def _net_factors(p: Parameters, book: Book, underlying: int, factors: list[float
                 factors.append((-constant + root) / (2.0 * direct))
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def _bisect(
     p: Parameters, book: Book, moved: Book, net: F64, underlying: int, low: float, high: float, rising: bool
 ) -> float:
@@ -125,7 +125,7 @@ def _bisect(
     return high if rising else low
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def _curved(p: Parameters, book: Book, underlying: int) -> bool:
     """Whether the excess is no straight line between bends: a value moves with the factor's square or inverse."""
     for j in range(book.instrument.shape[0]):
@@ -136,7 +136,7 @@ def _curved(p: Parameters, book: Book, underlying: int) -> bool:
     return False
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _turn(
     p: Parameters, book: Book, moved: Book, net: F64, underlying: int, low: float, high: float, sign: float
 ) -> float:
@@ -159,7 +159,7 @@ def _turn(
     return np.nan
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def liquidation_factor(p: Parameters, book: Book, underlying: int) -> float:
     """The factor nearest to 1 where adjusted equity meets maintenance margin; nan where there is none.
 

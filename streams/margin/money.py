@@ -4,12 +4,14 @@ Every rounding is half-even on the magnitude, so both sides of a trade round ali
 opposite. Ledger amounts stay below LIMIT in magnitude; sums of two never leave int64.
 """
 
-from numba import int64, njit, uint64
+from numba import int64, uint64
+
+from streams.compiled import kernel
 
 LIMIT = 1 << 62
 
 
-@njit(cache=True)
+@kernel
 def multiply_divide(a: int, b: int, c: int) -> int:
     """a x b / c for a, b >= 0 and c > 0, rounded half-even; LIMIT where the result is not below it.
 
@@ -53,7 +55,7 @@ def multiply_divide(a: int, b: int, c: int) -> int:
     return int64(quotient)
 
 
-@njit(cache=True)
+@kernel
 def fill_cost(lots: int, ticks: int, inverse: bool, unit: int, divisor: int) -> int:
     """What opening `lots` (positive buys) at `ticks` pays, minor units of the settlement asset.
 
@@ -77,7 +79,7 @@ def fill_cost(lots: int, ticks: int, inverse: bool, unit: int, divisor: int) -> 
     return size if lots > 0 else -size
 
 
-@njit(cache=True)
+@kernel
 def share_of(amount: int, part: int, whole: int) -> int:
     """amount x part / whole, rounded half-even on the magnitude; 0 <= part <= whole, whole > 0.
 
@@ -90,7 +92,7 @@ def share_of(amount: int, part: int, whole: int) -> int:
     return -size if amount < 0 else size
 
 
-@njit(cache=True)
+@kernel
 def funding_payment(lots: int, index_now: int, index_entry: int, scale: int) -> int:
     """Funding a position receives (negative: pays) since its entry index, minor units.
 

@@ -9,8 +9,7 @@ the other, so it has one x; a book that loses both ways is tried both ways.
 import math
 from typing import NamedTuple
 
-from numba import njit
-
+from streams.compiled import inner, kernel
 from streams.margin.parameters import F64, I32
 
 #: Units of a group that may offset each other: 2**n directions are tried. Those of higher number are added.
@@ -30,7 +29,7 @@ class Correlations(NamedTuple):
     share_least: F64
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def offset_requirement(of: Correlations, unit: I32, up: F64, down: F64, room: F64) -> tuple[float, float]:
     """Loss of an account's units together, and the plain sum of their worst losses; both >= 0.
 
@@ -80,7 +79,7 @@ def offset_requirement(of: Correlations, unit: I32, up: F64, down: F64, room: F6
     return total, additive
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def largest_together(of: Correlations, unit: I32, up: F64, down: F64, members: F64, x: F64) -> float:
     """Largest sqrt(x' R x) of the member units over both matrices and all directions; `x` is scratch."""
     count = members.shape[0]

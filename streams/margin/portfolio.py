@@ -10,8 +10,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.offsets import Correlations, offset_requirement
 from streams.margin.parameters import F64, I32, I64
 from streams.margin.risk_table import RiskTable
@@ -69,7 +69,7 @@ def room_for(units: RiskUnits) -> Room:
     )
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def portfolio_risk(
     table: RiskTable,
     units: RiskUnits,
@@ -140,7 +140,7 @@ def portfolio_risk(
     )
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def portfolio_risks(
     table: RiskTable,
     units: RiskUnits,

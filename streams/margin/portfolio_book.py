@@ -8,8 +8,8 @@ its haircut, or requires what it does under the standard model, on top.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.equity import Book, net_assets, standard_equity
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, Parameters
@@ -65,14 +65,14 @@ class Legs(NamedTuple):
     quantity: F64
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def legs_for(positions: int, assets: int) -> Legs:
     """Scratch for books of at most so many positions and assets."""
     most = positions + assets
     return Legs(np.empty(assets), np.empty(most, dtype=np.int32), np.empty(most))
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def write_legs(table: RiskTable, coin: I32, book: Book, net: F64, row: I32, quantity: F64) -> int:
     """Write rows of the risk table that a book holds, and how much of each; how many they are.
 
@@ -99,7 +99,7 @@ def write_legs(table: RiskTable, coin: I32, book: Book, net: F64, row: I32, quan
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def book_legs(table: RiskTable, coin: I32, book: Book, net: F64) -> tuple[I32, F64]:
     """As `write_legs`, in arrays of their own."""
     most = book.instrument.shape[0] + book.asset.shape[0]
@@ -108,7 +108,7 @@ def book_legs(table: RiskTable, coin: I32, book: Book, net: F64) -> tuple[I32, F
     return row[:count], quantity[:count]
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def outside_requirement(p: Parameters, table: RiskTable, book: Book) -> tuple[float, float]:
     """Initial and maintenance margin, by the standard model, of the positions that belong to no unit."""
     initial = maintenance = 0.0
@@ -121,7 +121,7 @@ def outside_requirement(p: Parameters, table: RiskTable, book: Book) -> tuple[fl
     return initial, maintenance
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def priced_legs(table: RiskTable, row: I32) -> bool:
     """Whether the table knows what every row is worth."""
     for at in range(row.shape[0]):
@@ -131,7 +131,7 @@ def priced_legs(table: RiskTable, row: I32) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def book_risk_within(
     p: Parameters,
     table: RiskTable,
@@ -162,7 +162,7 @@ def book_risk_within(
     return BookRisk(equity, adjusted, initial_equity, initial, maintenance, outside_initial, outside, risk)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def book_value_at_risk(
     p: Parameters, table: RiskTable, units: RiskUnits, coin: I32, book: Book, tails: Tails, room: Room, legs: Legs
 ) -> float:
@@ -175,7 +175,7 @@ def book_value_at_risk(
     return book_tail(tails, table, units, row, quantity, room.columns) if priced_legs(table, row) else 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def book_risk(
     p: Parameters,
     table: RiskTable,

@@ -7,8 +7,8 @@ right: what covers something stays as long as that is there.
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.equity import Book, net_assets
 from streams.margin.liquidation import fee_of
 from streams.margin.offsets import Correlations
@@ -28,7 +28,7 @@ PARTS = 8
 ROUNDING = 1e-9
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def uncovered(table: RiskTable, right: F64, unit: int, book: Book) -> tuple[float, float]:
     """Calls and puts of a unit that are sold and not bought, in contracts; >= 0.
 
@@ -48,7 +48,7 @@ def uncovered(table: RiskTable, right: F64, unit: int, book: Book) -> tuple[floa
     return max(calls, 0.0), max(puts, 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def charges_of_unit(
     p: Parameters, table: RiskTable, units: RiskUnits, coin: I32, unit: int, book: Book, room: Room
 ) -> tuple[float, float]:
@@ -64,7 +64,7 @@ def charges_of_unit(
     return risk.scan, risk.naked_maintenance
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def keeps_cover(
     p: Parameters,
     table: RiskTable,
@@ -89,7 +89,7 @@ def keeps_cover(
     return scan_left <= scan + most and naked_left <= naked + most
 
 
-@njit(cache=True, error_model="numpy")
+@inner(inline="always")
 def best_part(
     p: Parameters,
     table: RiskTable,
@@ -137,7 +137,7 @@ def best_part(
     return best, part
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def leg_sizes(
     p: Parameters,
     table: RiskTable,

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.equity import TIE, Book, position_value
 from streams.margin.liquidation import fee_of
 from streams.margin.offsets import Correlations
@@ -25,7 +25,7 @@ from streams.margin.scenarios import OPTION
 STEPS = 64
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def share_of_lots(lots: I64, closable: npt.NDArray[np.bool_], share: float) -> I64:
     """Lots to close of each leg at a share of the book; >= 0.
 
@@ -45,7 +45,7 @@ def share_of_lots(lots: I64, closable: npt.NDArray[np.bool_], share: float) -> I
     return sizes
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def keeping_cover(table: RiskTable, book: Book, closable: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Legs that may be closed: where a sold option must stay, all else of its unit stays as its cover."""
     allowed = closable.copy()
@@ -60,7 +60,7 @@ def keeping_cover(table: RiskTable, book: Book, closable: npt.NDArray[np.bool_])
     return allowed
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def after_close(p: Parameters, book: Book, sizes: I64) -> Book:
     """The book after closing these lots at the marks, fees paid: net assets change by the fees alone."""
     quantity, cost, balance = book.quantity.copy(), book.cost.copy(), book.balance.copy()
@@ -77,7 +77,7 @@ def after_close(p: Parameters, book: Book, sizes: I64) -> Book:
     return Book(book.instrument, quantity, cost, book.accrued, book.mark, book.slot, book.asset, balance, book.price)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def share_sizes(
     p: Parameters,
     table: RiskTable,
@@ -124,7 +124,7 @@ def share_sizes(
     return share_of_lots(lots, allowed, min(high, share_most))
 
 
-@njit(cache=True, error_model="numpy")
+@inner(inline="always")
 def reaches(
     p: Parameters,
     table: RiskTable,
@@ -143,7 +143,7 @@ def reaches(
     return bool(found.adjusted >= required - TIE * (abs(found.adjusted) + required))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def leg_loss(table: RiskTable, units: RiskUnits, row: int, quantity: float) -> float:
     """Worst loss of one leg by itself over the scenarios of its unit; >= 0."""
     unit = table.unit[row]

@@ -7,8 +7,8 @@ bisected, and at every point all is valued and margined anew (L3).
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.equity import Book
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, Parameters
@@ -98,7 +98,7 @@ def price_search(
     )
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def excess_at(s: PriceSearch, factor: float) -> float:
     """Adjusted equity less maintenance margin with all prices of the unit times `factor`; the table is left so.
 
@@ -133,7 +133,7 @@ def excess_at(s: PriceSearch, factor: float) -> float:
     return found.adjusted - found.maintenance
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def liquidation_factors(s: PriceSearch) -> tuple[float, float]:
     """Factors of the unit's prices, nearest below and above 1, at the safe side of where excess changes its sign.
 
@@ -158,7 +158,7 @@ def liquidation_factors(s: PriceSearch) -> tuple[float, float]:
     return below, above
 
 
-@njit(cache=True, error_model="numpy")
+@inner(inline="always")
 def crossing(s: PriceSearch, safe: float, unsafe: float) -> float:
     """The factor between one without and one with a lack where the lack begins, to the last bit."""
     for _ in range(60):

@@ -7,8 +7,8 @@ table. A unit whose past is not known adds its own worst scenario: it is never l
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import inner
 from streams.margin.history import TailRules, curve_requirement
 from streams.margin.parameters import F64, I32
 from streams.margin.risk_parameters import linear_value_at_risk
@@ -54,7 +54,7 @@ def no_tails(units: int) -> Tails:
     return tails(np.full(units, -1, dtype=np.int32), nothing, none, none, nothing, TailRules(0.99, 0.975, 0.97, 1, 1.0))
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def book_tail(tails: Tails, table: RiskTable, units: RiskUnits, instrument: I32, quantity: F64, columns: F64) -> float:
     """Value at risk over the horizon, >= 0, reporting currency; 0 where no past was told.
 

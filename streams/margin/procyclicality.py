@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.parameters import F64
 
 
@@ -38,13 +38,13 @@ def liquidity_horizon(shortfalls: Sequence[float], horizons: Sequence[float], ba
     return math.sqrt(total)
 
 
-@njit(cache=True)
+@kernel
 def next_margin(before: float, required: float, buffer: float) -> float:
     """One step of `buffered`: the margin before, moved only as far as it must; `before` is inf at the first."""
     return min(max(before, required), (1.0 + buffer) * required)
 
 
-@njit(cache=True)
+@inner
 def cushion(exposure: F64, volatility: F64, margined: F64) -> float:
     """What is left of the buffer of a book: its factors' buffered volatilities by their plain ones, by exposure.
 
@@ -99,7 +99,7 @@ def stress_weighted(required: float, stressed: float, weight: float = 0.25) -> f
     return (1.0 - weight) * required + weight * stressed
 
 
-@njit(cache=True)
+@kernel
 def floored_volatility(volatility: float, long_run: float, share: float = 0.5) -> float:
     """Volatility, at least a share of the long run's: a quiet month is no promise."""
     return max(volatility, share * long_run)

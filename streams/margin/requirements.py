@@ -6,13 +6,12 @@ premium, open interest. Options sold have rates of their own, on the price of th
 
 import math
 
-from numba import njit
-
+from streams.compiled import inner, kernel
 from streams.margin.parameters import Parameters
 from streams.margin.standard_options import OptionRates, short_charge
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def notional(p: Parameters, instrument: int, quantity: float, mark: float, price: float) -> float:
     """|quantity| x multiplier x mark in the reporting currency, >= 0; inverse: |quantity| x multiplier / mark coins.
 
@@ -28,7 +27,7 @@ def notional(p: Parameters, instrument: int, quantity: float, mark: float, price
     return size * mark * price
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def requirement(p: Parameters, instrument: int, quantity: float, value: float) -> tuple[float, float]:
     """Initial and maintenance margin of a position of notional `value`, both >= 0, initial >= maintenance.
 
@@ -62,7 +61,7 @@ def requirement(p: Parameters, instrument: int, quantity: float, value: float) -
     return initial, maintenance
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def position_requirement(
     p: Parameters, instrument: int, quantity: float, mark: float, price: float
 ) -> tuple[float, float]:

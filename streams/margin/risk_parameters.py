@@ -10,8 +10,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.correlation import ewma_correlation, low_and_high, shrunk, stressed
 from streams.margin.elementary import log
 from streams.margin.history import (
@@ -76,7 +76,7 @@ def refreshed(returns: F64, before: F64, rules: RiskRules) -> RiskParameters:
     return RiskParameters(volatility, margined, low, stressed(high, rules.stress))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def next_volatilities(returns: F64, rules: TailRules, buffer: float, volatility: F64, margined: F64) -> None:
     """Write each unit's volatility of the next period, and move its margined one as far as it must.
 
@@ -91,7 +91,7 @@ def next_volatilities(returns: F64, rules: TailRules, buffer: float, volatility:
         margined[k] = next_margin(margined[k], volatility[k], buffer)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def margined_moves(returns: F64, margined: F64, rules: TailRules) -> F64:
     """Price moves over the horizon at which books with options are valued, one row a past period after the warm-up.
 
@@ -118,7 +118,7 @@ def margined_moves(returns: F64, margined: F64, rules: TailRules) -> F64:
     return moves
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def linear_value_at_risk(
     delta: F64, returns: F64, volatility: F64, margined: F64, rules: TailRules, room: F64
 ) -> float:

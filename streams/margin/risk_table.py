@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.black76 import option_greeks
 from streams.margin.elementary import exp
 from streams.margin.parameters import F64, I32
@@ -188,7 +188,7 @@ def empty_table(kind: I32, unit: I32, expiry: I32, line: I32, grid: Grid, *, cur
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def write_rows(
     table: RiskTable,
     which: I32,
@@ -234,7 +234,7 @@ def write_rows(
             table.curves[i, point] = scenario_value(of, i, move, of.volatility[i]) - table.mark[i]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def sorted_by_line(line: I32, instrument: I32) -> npt.NDArray[np.int64]:
     """Order in which positions are margined: by line, equals as they came."""
     return np.argsort(line[instrument], kind="mergesort")

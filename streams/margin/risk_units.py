@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.parameters import F64, I32
 from streams.margin.scenarios import SAME, Grid
 from streams.margin.unit_risk import ChargeRates
@@ -77,7 +77,7 @@ def risk_units(grids: Sequence[Grid], rates: Sequence[ChargeRates], common: Char
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def grid_of_unit(units: RiskUnits, unit: int) -> Grid:
     """Grid of one unit."""
     return Grid(
@@ -90,7 +90,7 @@ def grid_of_unit(units: RiskUnits, unit: int) -> Grid:
     )
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def rates_of_unit(units: RiskUnits, unit: int) -> ChargeRates:
     """Charges of one unit."""
     common = units.common

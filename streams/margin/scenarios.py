@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.black76 import option_value
 from streams.margin.elementary import log, power
 from streams.margin.parameters import F64, I32
@@ -187,7 +187,7 @@ def grid_of(rows: Sequence[tuple[float, int, float]], *, basis_up: float, basis_
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def term_shock(reach: float, shock: VolatilityShock, days: float) -> float:
     """Volatility shock at a term: range x (30 / max(days, floor))**power (S1).
 
@@ -202,7 +202,7 @@ def term_shock(reach: float, shock: VolatilityShock, days: float) -> float:
     return reach * power(30.0 / max(days, shock.days_floor), exponent)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def shocked_volatility(
     volatility: float, years: float, log_strike: float, kind: int, shock: VolatilityShock, skew: SkewShock
 ) -> float:
@@ -232,7 +232,7 @@ def shocked_volatility(
     return max(volatility * (1.0 + tilt), 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def scenario_value(of: Instruments, i: int, move: float, volatility: float) -> float:
     """What a unit of instrument i is worth at a price move, in the reporting currency.
 
@@ -256,7 +256,7 @@ def scenario_value(of: Instruments, i: int, move: float, volatility: float) -> f
     return of.multiplier[i] * value * of.settlement_price[i]
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def risk_arrays(
     of: Instruments, which: I32, grid: Grid, shock: VolatilityShock, skew: SkewShock, values: F64, mark: F64
 ) -> None:

@@ -7,14 +7,14 @@ loses 2,003 by its delta and gamma), so a screen only ever says who is looked at
 import math
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.elementary import normal_quantile
 from streams.margin.parameters import F64
 from streams.margin.tail import normal_tail
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def threshold_moves(equity: float, required: float, delta: float, gamma: float) -> tuple[float, float]:
     """Nearest moves down and up at which equity + delta s + gamma s^2 / 2 = required; -inf and inf where none (L5).
 
@@ -57,7 +57,7 @@ def threshold_moves(equity: float, required: float, delta: float, gamma: float) 
     return down, up
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def quadratic_loss(delta: float, gamma: float, vega: float, move: float, volatility_move: float) -> float:
     """Largest loss by delta and gamma over moves within +-move and volatilities within +-volatility_move; >= 0."""
     worst = max(-(delta * move + 0.5 * gamma * move * move), -(-delta * move + 0.5 * gamma * move * move), 0.0)

@@ -14,8 +14,7 @@ maintenance rate and put_offset 1.
 
 from typing import NamedTuple
 
-from numba import njit
-
+from streams.compiled import inner, kernel
 from streams.margin.black76 import payoff
 from streams.margin.parameters import F64
 
@@ -40,7 +39,7 @@ class OptionRates(NamedTuple):
     unpaired_maintenance: float
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def short_charge(
     rates: OptionRates, right: float, size: float, index_price: float, strike: float, mark: float
 ) -> tuple[float, float]:
@@ -65,7 +64,7 @@ def short_charge(
     return initial, maintenance
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def short_option(
     rates: OptionRates, right: float, size: float, index_price: float, strike: float, mark: float
 ) -> tuple[float, float]:
@@ -95,7 +94,7 @@ def short_option(
     return initial + value, maintenance + value
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def worst_payoff(right: F64, quantity: F64, strike: F64) -> float:
     """Least payoff of options of one expiry over settlement prices of 0 and every strike; at most 0.
 
@@ -112,7 +111,7 @@ def worst_payoff(right: F64, quantity: F64, strike: F64) -> float:
     return least
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def expiry_requirement(
     rates: OptionRates,
     right: F64,

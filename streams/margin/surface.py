@@ -12,8 +12,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.parameters import F64
 
 #: What a checked surface is: arbitrage by a butterfly, by a calendar spread, or parameters without a meaning.
@@ -52,7 +52,7 @@ class Limits(NamedTuple):
     most: float = 5.0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def svi_variance(svi: Svi, k: float) -> tuple[float, float, float]:
     """Total variance at log-moneyness k, its slope and its bend.
 
@@ -70,7 +70,7 @@ def svi_variance(svi: Svi, k: float) -> tuple[float, float, float]:
     return value, svi.slope * (svi.tilt + y / root), svi.slope * svi.width * svi.width / (root * root * root)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def svi_volatility(svi: Svi, k: float, years: float, limits: Limits) -> float:
     """Volatility of a smile at log-moneyness k, within the limits.
 
@@ -82,7 +82,7 @@ def svi_volatility(svi: Svi, k: float, years: float, limits: Limits) -> float:
     return min(max(math.sqrt(variance / years), limits.least), limits.most)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def svi_volatilities(svi: Svi, k: F64, years: float, limits: Limits) -> F64:
     """`svi_volatility` at each k, shape (n,)."""
     found = np.empty(k.shape[0])
@@ -119,7 +119,7 @@ def spline(k: F64, volatility: F64, years: float) -> Spline:
     return Spline(x, volatility.astype(np.float64), bend)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def spline_volatility(smile: Spline, k: float, years: float, limits: Limits) -> float:
     """Volatility of a spline at log-moneyness k, within the limits; flat beyond the quotes."""
     x = k / math.sqrt(years)
@@ -142,7 +142,7 @@ def spline_volatility(smile: Spline, k: float, years: float, limits: Limits) -> 
     return min(max(found, limits.least), limits.most)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def spline_volatilities(smile: Spline, k: F64, years: float, limits: Limits) -> F64:
     """`spline_volatility` at each k, shape (n,)."""
     found = np.empty(k.shape[0])
@@ -151,7 +151,7 @@ def spline_volatilities(smile: Spline, k: F64, years: float, limits: Limits) -> 
     return found
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def density_factor(k: float, variance: float, slope: float, bend: float) -> float:
     """Gatheral's g(k): the density of the price at a strike, but for a positive factor; < 0 is butterfly arbitrage.
 
@@ -161,7 +161,7 @@ def density_factor(k: float, variance: float, slope: float, bend: float) -> floa
     return first * first - 0.25 * slope * slope * (1.0 / variance + 0.25) + 0.5 * bend
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def checked(smiles: F64, years: F64, k: F64, tolerance: float) -> tuple[int, int, float]:
     """Whether SVI smiles of ascending expiries are sound at the log-moneyness points k; the first fault found.
 
@@ -192,7 +192,7 @@ def checked(smiles: F64, years: F64, k: F64, tolerance: float) -> tuple[int, int
     return SOUND, -1, math.nan
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def between(years: F64, volatility: F64, term: float) -> float:
     """Volatility at a term from those of quoted expiries at the same log-moneyness: total variance is linear.
 

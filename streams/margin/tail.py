@@ -7,19 +7,19 @@ expected shortfall the mean of the worst (1 - level) of the sample's mass exactl
 import math
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import kernel
 from streams.margin.elementary import exp, log, normal, normal_quantile
 from streams.margin.parameters import F64
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def tail_size(count: int, level: float) -> int:
     """How many of the worst of `count` losses decide both measures at a level."""
     return min(max(count - math.floor(level * (count - 1)), math.ceil((1.0 - level) * count) + 1), count)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def worst_of(losses: F64, worst: F64) -> None:
     """Write the largest losses to `worst`, descending; as many as it has room for, at most all."""
     room, kept = worst.shape[0], 0
@@ -35,7 +35,7 @@ def worst_of(losses: F64, worst: F64) -> None:
         kept = min(kept + 1, room)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def value_at_risk(worst: F64, count: int, level: float) -> float:
     """Quantile of type 7 at `level` of `count` losses, of which `worst` are the largest, descending.
 
@@ -55,7 +55,7 @@ def value_at_risk(worst: F64, count: int, level: float) -> float:
     return low + share * (worst[count - 2 - below] - low)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def expected_shortfall(worst: F64, count: int, level: float) -> float:
     """Mean of the worst (1 - level) x count losses, the last of them in part; `worst` as in `value_at_risk`.
 

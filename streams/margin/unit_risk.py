@@ -8,8 +8,8 @@ naked shorts are counted.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from streams.compiled import inner, kernel
 from streams.margin.equity import TIE
 from streams.margin.parameters import F64, I32
 from streams.margin.risk_table import RiskTable
@@ -76,7 +76,7 @@ class UnitRisk(NamedTuple):
     vega: float
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def unit_risk(
     table: RiskTable, grid: Grid, rates: ChargeRates, unit: int, instrument: I32, quantity: F64, room: F64
 ) -> UnitRisk:
@@ -185,14 +185,14 @@ def unit_risk(
     )
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def add_row(sums: F64, quantity: float, row: F64, base: float) -> None:
     """Add quantity x (row - base) to the sums, column by column."""
     for c in range(sums.shape[0]):
         sums[c] += quantity * (row[c] - base)
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def close_expiry(room: F64, grid: Grid, now: float, long_discount: float, short_discount: float) -> None:
     """Add an expiry's P&L to the unit's in room[0], from its options in room[1] and its futures in room[2].
 
@@ -218,7 +218,7 @@ def close_expiry(room: F64, grid: Grid, now: float, long_discount: float, short_
         options[c] = linear[c] = 0.0
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@inner(_nrt=False)
 def worst_scenario(gain: F64, grid: Grid) -> tuple[int, float, float, float]:
     """The scenario of least P&L (the first of equals), its loss, and the worst losses with price up and down.
 
@@ -253,7 +253,7 @@ def worst_scenario(gain: F64, grid: Grid) -> tuple[int, float, float, float]:
     return worst, scan, up if up > -np.inf else 0.0, down if down > -np.inf else 0.0
 
 
-@njit(cache=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def charges(risk: UnitRisk, rates: ChargeRates) -> tuple[float, float]:
     """Add-ons of a unit to initial and to maintenance margin, before any factor; the unsure part is not in them."""
     common = risk.calendar + risk.liquidity
@@ -266,7 +266,7 @@ def charges(risk: UnitRisk, rates: ChargeRates) -> tuple[float, float]:
     return initial, maintenance
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def progressive(raw: float, start: F64, multiplier: F64) -> float:
     """A minimum charge lifted by tiers: each slice of it times its tier's multiplier (S5).
 
