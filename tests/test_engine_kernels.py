@@ -1,6 +1,7 @@
 """Compiled kernels are those of the present source."""
 
 import ast
+import doctest
 import os
 import subprocess
 import sys
@@ -51,8 +52,11 @@ def _marked(node: ast.FunctionDef) -> str:
 
 
 def _called_by_python(tree: ast.AST) -> Iterator[str]:
-    """Names of what is called outside kernels."""
+    """Names of what is called outside kernels, in examples too."""
     for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            for example in doctest.DocTestParser().get_examples(ast.get_docstring(node) or ""):
+                yield from _called_by_python(ast.parse(example.source))
         if isinstance(node, ast.FunctionDef) and _marked(node):
             continue
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

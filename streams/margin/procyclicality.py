@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streams.compiled import inner, kernel
+from streams.compiled import kernel
 from streams.margin.parameters import F64
 
 
@@ -44,7 +44,7 @@ def next_margin(before: float, required: float, buffer: float) -> float:
     return min(max(before, required), (1.0 + buffer) * required)
 
 
-@inner
+@kernel
 def cushion(exposure: F64, volatility: F64, margined: F64) -> float:
     """What is left of the buffer of a book: its factors' buffered volatilities by their plain ones, by exposure.
 

@@ -14,7 +14,7 @@ maintenance rate and put_offset 1.
 
 from typing import NamedTuple
 
-from streams.compiled import inner, kernel
+from streams.compiled import kernel
 from streams.margin.black76 import payoff
 from streams.margin.parameters import F64
 
@@ -39,7 +39,7 @@ class OptionRates(NamedTuple):
     unpaired_maintenance: float
 
 
-@inner(_nrt=False)
+@kernel
 def short_charge(
     rates: OptionRates, right: float, size: float, index_price: float, strike: float, mark: float
 ) -> tuple[float, float]:
