@@ -177,10 +177,9 @@ def counted(worker: Any, shards: int) -> int:
 
 
 @pytest.mark.kafka
-@pytest.mark.long
 def test_slow_shards_and_a_stalled_reader_lose_nothing(broker: LocalBroker, tmp_path: Path) -> None:
     """A worker that fetches what it cannot apply grows until it is killed; a reader that sleeps must miss nothing."""
-    accounts, count, slow = 1000, 20_000, 0.1
+    accounts, count, slow = (1000, 20_000, 0.1) if LONG else (200, 5_000, 0.1)
     given = settings(broker.bootstrap, "slow", "event", 1)
     squad = Squad(given, tmp_path, SLOW)
     now_ms = int(time.time() * 1000)

@@ -77,7 +77,6 @@ def test_control_without_one_transaction_rows_are_doubled(run: CountingRun) -> N
     assert run.problems() != [], seed
 
 
-@pytest.mark.long
 def test_a_thawed_worker_is_fenced(run: CountingRun) -> None:
     """A frozen worker that wakes up with its partitions gone must not write over the new owner's books."""
     run.feed(30_000)

@@ -42,7 +42,6 @@ def held(run: CountingRun) -> list[int]:
     return asyncio.run(ask())
 
 
-@pytest.mark.long
 def test_a_worker_that_comes_or_comes_back_is_given_its_share(run: CountingRun) -> None:
     """A worker left without partitions is paid for and does nothing, while the others fall behind."""
     run.feed(100)

@@ -115,7 +115,6 @@ def account(worker: Worker, name: str, seconds: int) -> dict[str, Any]:
     return dict(worker.get(f"/accounts/{name}"))
 
 
-@pytest.mark.long
 @pytest.mark.kafka
 @pytest.mark.timeout(180)
 def test_workers_go_on_from_an_import(broker: LocalBroker, tmp_path: Path) -> None:

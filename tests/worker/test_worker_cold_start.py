@@ -167,7 +167,7 @@ def references() -> tuple[set[Decision], set[Decision]]:
         pytest.param("wall", True, "together", "collateral", id="wall", marks=pytest.mark.long),
         pytest.param("wall", False, "killed", "oracle-prices", id="wall, mirrored, killed in it"),
         pytest.param("event", True, "killed", "collateral", id="event, killed in it", marks=pytest.mark.long),
-        pytest.param("event", False, "apart", "collateral", id="event, mirrored, ingest later", marks=pytest.mark.long),
+        pytest.param("event", False, "apart", "collateral", id="event, mirrored, ingest later"),
         pytest.param(
             "event", False, "together", "oracle-prices", id="event, mirrored, quotes last", marks=pytest.mark.long
         ),
@@ -236,8 +236,10 @@ def bought(prefix: str, account: str) -> tuple[str, bytes, bytes, None]:
     return f"{prefix}.fills", account.encode(), json.dumps(record | {"time": int(time.time() * 1000)}).encode(), None
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("skew_ms", [2_000, UNGUARDED_MS], ids=["guarded", "control"])
+@pytest.mark.parametrize(
+    "skew_ms",
+    [pytest.param(2_000, id="guarded"), pytest.param(UNGUARDED_MS, id="control", marks=pytest.mark.long)],
+)
 def test_a_source_that_lags_stops_judging_until_it_is_back(broker: LocalBroker, tmp_path: Path, skew_ms: int) -> None:
     """A deposit that waits in a stuck reader is the customer's all the same."""
     prefix = f"lag-{skew_ms}"

@@ -17,7 +17,6 @@ from tests.worker.test_worker_end_to_end import INSTRUMENTS, message, opening, q
 pytestmark = pytest.mark.kafka
 
 
-@pytest.mark.long
 def test_any_worker_answers_for_any_account(broker: LocalBroker, tmp_path: Path) -> None:
     """A risk desk that asks the wrong worker would take an account for gone."""
     prefix = "pages"

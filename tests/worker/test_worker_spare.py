@@ -16,7 +16,6 @@ from worker.harness import Worker, running, send_all, until
 pytestmark = pytest.mark.kafka
 
 
-@pytest.mark.long
 def test_a_worker_without_partitions_is_ready_and_sends_to_the_one_that_holds_the_account(
     broker: LocalBroker, tmp_path: Path
 ) -> None:
