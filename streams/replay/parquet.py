@@ -6,7 +6,8 @@ and Arrow read them; ``recording.json`` says what each file covers. A folder wit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from streams.replay.recording import Extent, Recorded, Recording, RecordingError
 
 FORMAT_VERSION = 1
 LIST = "recording.json"
-GROUP_BYTES = 16 << 20
+#: A row group's values before compression, and the columns whose values come again and again.
+GROUP_BYTES, REPEATED = 16 << 20, ["key", "headers.list.element.name"]
 
 SCHEMA = pa.schema(
     [
@@ -113,7 +115,7 @@ def _check(file: Any, place: str, part: _Part, path: Path) -> None:
 
 
 def export(recording: Recording, topics: Collection[str], folder: Path) -> Iterator[tuple[str, int, int, int]]:
-    """Write topics of a recording to a folder; yields topic, partition, offset reached, end after each list of records.
+    """Write topics of a recording to a folder; yields topic, partition, offset reached, end after each row group.
 
     Raises
     ------
@@ -129,25 +131,32 @@ def export(recording: Recording, topics: Collection[str], folder: Path) -> Itera
             path.parent.mkdir(parents=True, exist_ok=True)
             count = 0
             schema = SCHEMA.with_metadata({PLACE: f"{topic}[{partition}]"})
-            with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
-                held: list[Recorded] = []
-                size = 0
-                for part in recording.read(topic, partition):
-                    held += part
-                    count += len(part)
-                    size += sum(len(record.value or b"") for record in part)
-                    if size >= GROUP_BYTES:
-                        writer.write_table(_table(held))
-                        held, size = [], 0
-                    yield topic, partition, part[-1].offset + 1, extent.end
-                if held:
-                    writer.write_table(_table(held))
+            how: dict[str, Any] = {"compression": "zstd", "use_dictionary": REPEATED, "write_page_checksum": True}
+            with pq.ParquetWriter(path, schema, **how) as writer:
+                for group in _groups(recording.read(topic, partition)):
+                    writer.write_table(_table(group))
+                    count += len(group)
+                    yield topic, partition, group[-1].offset + 1, extent.end
             entry = {"first": extent.first, "end": extent.end, "records": count}
             listed.setdefault(topic, {})[str(partition)] = entry
     if not listed:
         raise RecordingError(f"topics must be there, found none of {', '.join(topics)} ({recording.name})")
     text = {"format": FORMAT_VERSION, "source": recording.name, "topics": listed}
     (folder / LIST).write_bytes(orjson.dumps(text, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+
+
+def _groups(parts: Iterable[list[Recorded]]) -> Iterator[list[Recorded]]:
+    """The records as row groups: each ends with the record that fills it."""
+    held: list[Recorded] = []
+    size = 0
+    for record in chain.from_iterable(parts):
+        held.append(record)
+        size += len(record.value or b"")
+        if size >= GROUP_BYTES:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
 
 
 def _path(folder: Path, topic: str, partition: int) -> Path:

@@ -14,10 +14,11 @@ from click.testing import CliRunner
 
 from streams.replay.command import replay_command
 from streams.replay.explain_command import explain_command
-from streams.replay.parquet import PLACE, SCHEMA
+from streams.replay.parquet import PLACE, SCHEMA, ParquetRecording, export
+from streams.replay.recording import Recorded
 from streams.replay.stress.command import stress_command
 from streams.replay.whatif.command import whatif_command
-from tests.replay.recordings import crash_blocks, recorded, to_files
+from tests.replay.recordings import MemoryRecording, crash_blocks, recorded, to_files
 
 
 @pytest.fixture
@@ -167,3 +168,15 @@ def test_no_report_is_left_of_half_a_recording(folder: Path, tmp_path: Path, dam
         assert result.exit_code == 2, result.output
         assert result.output.count("\n") == 1, result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crash", "params.json"]
+
+
+def test_row_groups_are_small_however_large_the_parts_read_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader holds one group at a time: a partition of large blocks would else fill its memory."""
+    monkeypatch.setattr("streams.replay.parquet.GROUP_BYTES", 1_000)
+    records = [Recorded(at, 0, b"key", bytes([at]) * 300) for at in range(10)]
+    made = MemoryRecording({"journal": {0: records}})
+    assert [told[2] for told in export(made, ["journal"], tmp_path / "made")] == [4, 8, 10]
+    path = journal(tmp_path / "made")
+    with pq.ParquetFile(path) as file:
+        assert [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)] == [4, 4, 2]
+    assert [record for part in ParquetRecording(tmp_path / "made").read("journal", 0) for record in part] == records
