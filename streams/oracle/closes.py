@@ -89,20 +89,28 @@ class Closes:
         self.last.setdefault(unit, known[-1])
         return True
 
-    def trim(self) -> None:
-        """Forget what is older than the window."""
-        for unit, returns in self.returns.items():
-            self.returns[unit] = returns[-self.window :]
+    def trim(self) -> set[str]:
+        """Forget what is older than the window; the units that had more."""
+        longer = {unit for unit, returns in self.returns.items() if len(returns) > self.window}
+        for unit in longer:
+            del self.returns[unit][: -self.window]
+        return longer
 
-    def keep(self, units: Collection[str]) -> None:
-        """Forget all other units."""
+    @property
+    def units(self) -> set[str]:
+        """All units of which something is known."""
+        return self.close.keys() | self.last.keys()
+
+    def forget(self, units: Collection[str]) -> None:
+        """Know nothing of these units any more."""
         for held in (self.close, self.last, self.returns):
-            for unit in held.keys() - units:
+            for unit in held.keys() & units:
                 del held[unit]
 
-    def whole(self) -> tuple[list[str], F64]:
-        """Units with a whole window, by name, and their returns, oldest first; shape (window, n_units)."""
-        units = sorted(unit for unit, returns in self.returns.items() if len(returns) == self.window)
+    def whole(self, most: int) -> tuple[list[str], F64]:
+        """The first units by name, at most so many, of those with a whole window, and their returns, oldest first;
+        shape (window, n_units)."""
+        units = sorted(unit for unit, returns in self.returns.items() if len(returns) == self.window)[:most]
         columns = [self.returns[unit] for unit in units]
         return units, np.array(columns, dtype=np.float64).reshape(len(units), self.window).T.copy()
 
