@@ -66,7 +66,7 @@ def stated(known: Factors) -> dict[str, Any]:
 
 
 def _return(node: Node) -> float:
-    number = node.decimal()
-    if number <= -1 or float(number) == math.inf:
-        raise node.refuse("be above -1")
-    return float(number)
+    number = float(node.decimal())
+    if not -1.0 < number < math.inf:
+        raise node.refuse("be above -1 and a float64")
+    return number

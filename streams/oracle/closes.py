@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
+#: A period's price counts as so many times its close at most, and as so many parts of it at least: what is made of
+#: returns stays finite, whatever a source says.
+LEAP_MAX = 1e6
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Closes:
         if not known:
             return False
         since = max(since, 0)
-        returns = [after / before - 1.0 for before, after in pairwise(known)]
+        returns = [_return(before, after) for before, after in pairwise(known)]
         if since and len(own) >= since:
             returns += own[-since:]
         else:
@@ -118,6 +121,14 @@ class Closes:
         for unit, price in self.last.items():
             if unit in self.close:
                 returns = self.returns.setdefault(unit, [])
-                returns.append(price / self.close[unit] - 1.0)
+                returns.append(_return(self.close[unit], price))
                 del returns[: -self.window]
             self.close[unit] = price
+
+
+def _return(close: float, price: float) -> float:
+    """
+    >>> _return(100.0, 110.0) == 110.0 / 100.0 - 1.0, _return(1e-300, 1e300), _return(1e300, 1e-300) > -1.0
+    (True, 999999.0, True)
+    """
+    return min(max(price / close, 1.0 / LEAP_MAX), LEAP_MAX) - 1.0

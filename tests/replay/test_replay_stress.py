@@ -22,6 +22,8 @@ from streams.replay.stress.scenarios import CRASHES, move_of, shock
 from tests.builders import Fill, Leg, Market, asset, instrument
 from tests.replay.recordings import crash_blocks, recorded, to_files
 from tests.test_engine_option_marks import quote, source
+from tests.test_engine_settlement import half_settled
+from tests.test_engine_settlement import market as settling
 from tests.test_ingest_volatilities import CALL, NOW_MS, USDC
 
 
@@ -76,6 +78,24 @@ def test_options_are_valued_anew() -> None:
     assert alice.before == pytest.approx(worth(50_000.0, 0))
     # twenty steps down the path and one after it, each a liquidation time-out of 5 s later
     assert alice.after == pytest.approx(worth(100_000.0, 21 * 5))
+
+
+def test_in_a_settlement_window_a_fall_moves_only_the_rest_of_the_mean() -> None:
+    """Short a call of 1,000 at 49,500, forward 50,500, of which a half, 25,500, is settled and the rest is the index:
+    at half the price 25,500 + 12,500, so 20,000 + 49,500 - 37,000."""
+    shard = half_settled().shard
+    alice = stress([shard], {"BTC": -0.5}, impact=0.0, slippage=Decimal(0)).fates["alice"]
+    assert alice.before == pytest.approx(20_000.0)
+    assert alice.after == pytest.approx(32_500.0, rel=1e-6)
+
+
+def test_an_option_that_expires_on_the_way_settles_at_its_mean() -> None:
+    """A minute before its expiry nine tenths of the mean, 45,500, are settled; a minute is twelve steps of twenty, at
+    which a price that doubles is 2 ** 0.6 times what it was: 45,500 + 5,000 x 1.5157 - 49,000 - 1,000 are won."""
+    fates = stress([settling().shard], {"BTC": 1.0}, impact=0.0, slippage=Decimal(0)).fates
+    won = 45_500.0 + 5_000.0 * 2.0**0.6 - 49_000.0 - 1_000.0
+    assert fates["alice"].after == pytest.approx(20_000.0 + won)
+    assert fates["bob"].after == pytest.approx(20_000.0 - won)
 
 
 def test_a_gap_is_a_shortfall() -> None:
