@@ -197,6 +197,18 @@ def test_more_units_than_a_record_holds() -> None:
         assert len(block.encode()) + 16_384 < BATCH_BYTES_MAX
 
 
+def test_closes_of_periods_to_come_wait_for_them() -> None:
+    """A clock that stands before all of them, as when a replay begins: they are read once one of them is past."""
+    schedule = begun()
+    assert schedule.take(0, {}) is None
+    assert schedule.take(5 * PERIOD, {"BTC": 1.0}) is None
+    changelog = dict(schedule.dirty())
+    for own in (schedule, begun(changelog)):
+        block = sent(own.take(1000 * PERIOD, {"BTC": 200.0, "ETH": 100.0}))
+        assert block is not None
+        assert block.names["units"] == ["BTC", "ETH"]
+
+
 MOVES = st.lists(
     st.tuples(st.integers(1, 3 * PERIOD), st.dictionaries(st.sampled_from(UNITS), st.floats(50.0, 300.0))),
     min_size=1,

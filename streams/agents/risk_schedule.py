@@ -109,7 +109,11 @@ class RiskSchedule:
         assert self._closes is not None
         wanted = False
         for unit, record in self._published.items():
-            if record["version"] > self._taken.get(unit, -1) and record["period_ms"] == self._closes.period_ms:
+            if record["period_ms"] != self._closes.period_ms:
+                continue
+            if record["version"] > self._taken.get(unit, -1) and self._closes.ended(
+                record["period"] - len(record["closes"]) + 1
+            ):
                 self._taken[unit], self._changed = record["version"], True
                 if self._closes.load(unit, record["period"], [float(price) for price in record["closes"]]):
                     self._dirty.add(unit)

@@ -63,6 +63,10 @@ class Closes:
             self.last.update(prices)
         return ended
 
+    def ended(self, period: int) -> bool:
+        """Whether a period has ended."""
+        return self.period is not None and period < self.period
+
     def load(self, unit: str, period: int, prices: list[float]) -> bool:
         """Put known closes before what is there of a unit; whether they were wanted.
 
@@ -127,7 +131,8 @@ class Closes:
 
 
 def _return(close: float, price: float) -> float:
-    """
+    """Simple return from a close to a price, within LEAP_MAX.
+
     >>> _return(100.0, 110.0) == 110.0 / 100.0 - 1.0, _return(1e-300, 1e300), _return(1e300, 1e-300) > -1.0
     (True, 999999.0, True)
     """
