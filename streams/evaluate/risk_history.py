@@ -7,6 +7,7 @@ the volatility with what is left of its buffer, where the whole buffer is not.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from schemas.dead_letters import Refused
 from schemas.risk_terms import RiskHistory
 from streams.engine.risk_factors import Factors, factors, rules_of
 from streams.evaluate.document import BadDocument, Node
+from streams.ingest.risk_history_rules import MINUTE_MS, YEAR_MS
 from streams.ingest.term_rules import normalised
 from streams.margin.risk_parameters import refreshed
 
@@ -53,16 +55,27 @@ def read_risk_history(node: Node, unknown: list[str]) -> Factors | None:
 
 
 def stated(known: Factors) -> dict[str, Any]:
-    """What `read_risk_history` reads these out of, to the bit but for a horizon of a fraction of a millisecond."""
+    """What `read_risk_history` reads these out of, to the bit: horizon and period are such as have the same root."""
     tail, rules, margined = known.rules.tail, known.rules, known.parameters.margined
     return {
-        "period_ms": 86_400_000,
-        "horizon_ms": round(tail.scale**2 * 86_400_000),
+        **_times(tail.scale),
         **{name: repr(getattr(tail, name)) for name in ("decay", "value_at_risk_level", "shortfall_level", "floor")},
         **{name: repr(getattr(rules, name)) for name in ("buffer", "shrink", "fall", "rise", "stress")},
         "returns": {unit: [repr(r) for r in known.returns[:, at].tolist()] for at, unit in enumerate(known.units)},
         "margined": {unit: repr(float(margined[at])) for at, unit in enumerate(known.units) if margined[at] > 0.0},
     }
+
+
+def _times(scale: float) -> dict[str, int]:
+    """A horizon and a period, both within what may be told, of whose ratio `scale` is the root.
+
+    >>> _times(2.0), _times(math.sqrt(1440.0)), _times(math.sqrt(1 / 3))
+    ({'period_ms': 60000, 'horizon_ms': 240000}, {'period_ms': 60000, 'horizon_ms': 86400000}, {'period_ms': 180000, \
+'horizon_ms': 60000})
+    """
+    ratio = Fraction(scale * scale).limit_denominator(YEAR_MS // MINUTE_MS)
+    times = math.ceil(MINUTE_MS / min(ratio.numerator, ratio.denominator))
+    return {"period_ms": ratio.denominator * times, "horizon_ms": ratio.numerator * times}
 
 
 def _return(node: Node) -> float:
