@@ -7,6 +7,7 @@ the volatility with what is left of its buffer, where the whole buffer is not.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from fractions import Fraction
 from typing import Any
 
@@ -18,15 +19,17 @@ from schemas.dead_letters import Refused
 from schemas.risk_terms import RiskHistory
 from streams.engine.risk_factors import Factors, factors, rules_of
 from streams.evaluate.document import BadDocument, Node
-from streams.ingest.risk_history_rules import MINUTE_MS, YEAR_MS
+from streams.ingest.risk_history_rules import MINUTE_MS, WINDOW_MAX, WINDOW_MIN, YEAR_MS
 from streams.ingest.term_rules import normalised
 from streams.margin.risk_parameters import refreshed
 
 RULES = tuple(name for name in RiskHistory.__struct_fields__ if name not in ("id", "window"))
 
 
-def read_risk_history(node: Node, unknown: list[str]) -> Factors | None:
+def read_risk_history(node: Node, units: Collection[str], unknown: list[str]) -> Factors | None:
     """What values at risk are made of; None where the document does not say.
+
+    What is said of an underlying that is none of `units` counts nowhere: its path goes to `unknown`.
 
     Raises
     ------
@@ -37,10 +40,14 @@ def read_risk_history(node: Node, unknown: list[str]) -> Factors | None:
         return None
     field = node.record((*RULES, "returns", "margined"), unknown)
     found = {name: [_return(one) for one in own.items()] for name, own in field("returns").fields()}
-    if len({len(own) for own in found.values()}) != 1:
-        raise BadDocument(f"{node.path}.returns must be equally many of each underlying, found {len(found)} of them")
-    units = tuple(sorted(found))
-    returns = np.array([found[unit] for unit in units], dtype=np.float64).T.copy()
+    lengths = sorted({len(own) for own in found.values()})
+    if len(lengths) != 1 or not WINDOW_MIN <= lengths[0] <= WINDOW_MAX:
+        counts = " and ".join(map(str, lengths)) or "no underlying"
+        raise BadDocument(
+            f"{node.path}.returns must be {WINDOW_MIN} to {WINDOW_MAX} of each underlying, equally many, found {counts}"
+        )
+    past = tuple(sorted(found))
+    returns = np.array([found[unit] for unit in past], dtype=np.float64).T.copy()
     given = {name: field(name).plain() for name in RULES if field(name).given}
     try:
         told: Any = {**given, "kind": "risk", "id": "~risk", "window": len(returns)}
@@ -50,8 +57,10 @@ def read_risk_history(node: Node, unknown: list[str]) -> Factors | None:
     own = (
         {name: float(value.positive()) for name, value in field("margined").fields()} if field("margined").given else {}
     )
-    rules, before = rules_of(record), np.array([own.get(unit, math.inf) for unit in units])
-    return factors(units, 0, rules, refreshed(returns, before, rules), returns)
+    unknown += [f"{node.path}.returns.{name}" for name in past if name not in units]
+    unknown += [f"{node.path}.margined.{name}" for name in own if name not in found]
+    rules, before = rules_of(record), np.array([own.get(unit, math.inf) for unit in past])
+    return factors(past, 0, rules, refreshed(returns, before, rules), returns)
 
 
 def stated(known: Factors) -> dict[str, Any]:
