@@ -88,8 +88,8 @@ def test_what_is_sold_loses_and_requires_more() -> None:
 
 
 def test_offsets_are_no_reason_to_sleep() -> None:
-    """Long BTC, short ETH: what offsets take off is not counted on, since it may go at once; a book that they leave next
-    to nothing to require sleeps as long as one whose units are added up."""
+    """Long BTC, short ETH: what offsets take off is not counted on, since it may go at once; a book that they leave
+    next to nothing to require sleeps as long as one whose units are added up."""
     units = [RiskUnit(id=f"~risk_unit:{name}", group="g") for name in ("BTC", "ETH")]
     ether = instrument("ETH-PERP", settlement="USD", price_precision=2, quantity_precision=2)
     found = []
