@@ -169,6 +169,48 @@ def test_rules_taken_back_and_published_again_read_closes_again() -> None:
         assert again.columns["returns"].tobytes() == first.columns["returns"].tobytes()
 
 
+def margined_and_volatility(block: Block | None) -> tuple[float, float]:
+    """Of BTC, as told."""
+    assert block is not None
+    return float(block.columns["margined"][0]), float(block.columns["volatility"][0])
+
+
+def test_a_buffer_is_used_up_before_margins_rise() -> None:
+    """Full at first; a wild period raises volatility by less than it holds, and nothing is required on top. A unit that
+    comes back begins with a full one, whatever it had."""
+    schedule = begun()
+    prices = {"BTC": 200.0, "ETH": 100.0}
+    first, plain = margined_and_volatility(schedule.take(1000 * PERIOD, prices))
+    assert first == 1.25 * plain
+    last = float(PUBLISHED["BTC"]["closes"][-1])
+    schedule.take(1000 * PERIOD + 1, {"BTC": last * 1.015})
+    kept, risen = margined_and_volatility(schedule.take(1001 * PERIOD, {}))
+    assert plain < risen < first
+    assert kept == first
+    schedule.learn(RISK, ["ETH"], PUBLISHED.get)
+    schedule.learn(RISK, UNITS, PUBLISHED.get)
+    block = schedule.take(1001 * PERIOD + 1, prices)
+    anew, volatility = margined_and_volatility(block)
+    assert anew == 1.25 * volatility
+    assert block is not None
+    assert block.columns["returns"].size == 2 * 100, "told whole: its past is another now"
+
+
+def test_a_shorter_window_forgets_for_good() -> None:
+    """Also in the changelog: a longer one after it must not find more where the oracle was killed in between."""
+    schedule = begun()
+    schedule.take(1000 * PERIOD, {"BTC": 200.0, "ETH": 100.0})
+    changelog = dict(schedule.dirty())
+    schedule.learn({**RISK, "window": 100}, UNITS, PUBLISHED.get)
+    schedule.learn({**RISK, "window": 60}, UNITS, PUBLISHED.get)
+    changelog |= dict(schedule.dirty())
+    for own in (schedule, begun(changelog, {**RISK, "window": 60})):
+        own.learn(RISK, UNITS, PUBLISHED.get)
+        block = own.take(1000 * PERIOD + 1, {})
+        assert block is not None
+        assert block.names["units"] == [], "no unit has a hundred periods any more"
+
+
 def test_an_outage_of_many_periods_is_told_once() -> None:
     """One block, with a row for each period missed: the move in the first, none in the others."""
     schedule = begun()

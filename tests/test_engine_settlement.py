@@ -73,6 +73,7 @@ RISK = [
     (10, 50_000.0, 0.0, 50_000.0),
     (5, 50_000.0, 25_500.0, 25_000.0),  # a half of 51,000 is settled, told forward 50,500
     (1, 50_000.0, 45_500.0, 5_000.0),
+    (5, 120_000.0, 0.0, 50_500.0),  # no more than all of it moves
     (0, 50_000.0, 50_500.0, 0.0),
 ]
 
@@ -104,6 +105,9 @@ def test_scenarios_move_only_what_is_not_settled(minutes: int, index: float, fix
     if fixed and minutes:
         mean = fixed / (1.0 - minutes / 10)
         years = settlement_forward(index, mean, minutes / 525_600, 10 / 525_600)[1]
+        assert rows.of.years[at] == pytest.approx(years, rel=1e-12)
+    if minutes >= 10:
+        years = settlement_forward(index, index, minutes / 525_600, 10 / 525_600)[1]
         assert rows.of.years[at] == pytest.approx(years, rel=1e-12)
     # one without a settlement price after its expiry moves whole
     if not minutes:
@@ -148,6 +152,16 @@ def test_an_expiry_is_as_far_away_for_all_its_rows() -> None:
         table, fresh = (shard.portfolio.table(shard) for shard in (made.shard, restored))
         assert table.basis_rate.tobytes() == fresh.basis_rate.tobytes()
         assert table.values.tobytes() == fresh.values.tobytes()
+
+
+def test_minutes_that_end_inside_a_window_are_seen() -> None:
+    """Of an option alone, whose part to come counts in minutes begun, the minutes to its expiry end a moment later."""
+    made = half_settled()
+    made.shard.portfolio.table(made.shard)
+    made.marks({}, after=1)
+    restored = state.restore(0, state.records(made.shard))
+    table, fresh = (shard.portfolio.table(shard) for shard in (made.shard, restored))
+    assert table.basis_rate.tobytes() == fresh.basis_rate.tobytes()
 
 
 def test_an_option_without_a_mark_leaves_the_others_of_its_expiry_alone() -> None:

@@ -129,6 +129,21 @@ def test_options_are_valued_at_past_moves() -> None:
     assert section(market)["binds"] == "value_at_risk"
 
 
+def test_a_unit_without_a_past_adds_its_scan_to_options_too() -> None:
+    """Beside two calls sold, 10 ETH-PERP at 2,000, +-20 %: 4,000 more."""
+    found = []
+    for ether in ("0.01", "10.01"):
+        market = Market((*STANDARD, UNIT, ETHER, CALL), PRICES)
+        market.settings(PORTFOLIO)
+        market.collateral(Leg("d", "alice", "60000"))
+        market.marks({"BTC": 50_000.0}, {"BTC-C": 2_800.0}, made_of={"BTC-C": (0.5, 50_000.0, 1.0)})
+        market.fills(Fill("f", "alice", "BTC-C", "-2", "2800"))
+        market.fills(Fill("g", "alice", "ETH-PERP", ether, "2000"))
+        market.apply(told(None, wild(0.03), market.time))
+        found.append(float(section(market)["value_at_risk"]))
+    assert found[1] - found[0] == pytest.approx(4_000.0)
+
+
 def test_a_restored_shard_goes_on_as_if_nothing_had_happened() -> None:
     """From its records after each block, and from a snapshot of all: the same hash, requirement and next block."""
     market = short_two("30000")

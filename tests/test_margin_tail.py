@@ -147,6 +147,16 @@ def test_a_leap_out_of_sleep_counts_as_one_leap(after: int) -> None:
     assert move == pytest.approx(math.exp(math.log(0.98) / floor * now) - 1.0)
 
 
+def test_the_larger_of_the_two_measures() -> None:
+    """Twelve of a thousand lose 100: the 99 % quantile is 100, the mean of the worst 25 is 48. One loses 1,000: the
+    quantile is 0, the mean 40. All gain: 0."""
+    rules = TailRules(0.99, 0.975, 0.97, 10, 1.0)
+    for lost, count, wanted in ((100.0, 12, 100.0), (1_000.0, 1, 40.0), (-5.0, 1_000, 0.0)):
+        losses = np.zeros(1_000)
+        losses[:count] = lost
+        assert tail_requirement(losses, rules) == pytest.approx(wanted)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_is_not_the_least_one(bad: float) -> None:
     """Wherever it stands, also where enough others fill the tail: who knows what is lost then?"""

@@ -13,13 +13,14 @@ from click.testing import CliRunner
 from schemas.journal import Block, pack_ids
 from streams.engine import state
 from streams.engine.shard import Shard
-from streams.margin.black76 import option_value
+from streams.margin.black76 import option_value, settlement_forward
 from streams.replay.raw import RawFold, RawRules
 from streams.replay.recording import RecordingError
 from streams.replay.stress.cascade import stress
 from streams.replay.stress.command import stress_command
+from streams.replay.stress.options import Options
 from streams.replay.stress.scenarios import CRASHES, move_of, shock
-from tests.builders import Fill, Leg, Market, asset, instrument
+from tests.builders import Fill, Leg, Market, T, asset, instrument
 from tests.replay.recordings import crash_blocks, recorded, to_files
 from tests.test_engine_option_marks import quote, source
 from tests.test_engine_settlement import half_settled
@@ -96,6 +97,22 @@ def test_an_option_that_expires_on_the_way_settles_at_its_mean() -> None:
     won = 45_500.0 + 5_000.0 * 2.0**0.6 - 49_000.0 - 1_000.0
     assert fates["alice"].after == pytest.approx(20_000.0 + won)
     assert fates["bob"].after == pytest.approx(20_000.0 - won)
+
+
+@pytest.mark.parametrize("minutes", [5, 60])
+def test_a_mean_varies_less_than_its_end(minutes: int) -> None:
+    """Inside the window and before it an option is valued as the oracle does: for a third of the time left of what
+    still moves, for two thirds of the window less."""
+    shard = settling(expiry=T + minutes * 60_000, strike="51000").shard
+    marks, made_of = Options.of(shard).moved({"BTC": 1.02}, shard.prices.time)
+    settled, index = (25_500.0, 50_000.0) if minutes == 5 else (0.0, 50_500.0)
+    left, window = minutes / 525_600, 10 / 525_600
+    _, years = settlement_forward(index * 1.02, 2.0 * settled or 1.0, left, window)
+    forward = settled + (50_500.0 - settled) * 1.02
+    assert made_of["forward"]["BTC-A"] == pytest.approx(forward)
+    worth = option_value(1.0, forward, 51_000.0, 0.5 * years**0.5, 1.0)
+    assert marks["BTC-A"] == pytest.approx(worth, rel=1e-9)
+    assert worth > 1.0 + max(forward - 51_000.0, 0.0), "time has a value"
 
 
 def test_a_gap_is_a_shortfall() -> None:
