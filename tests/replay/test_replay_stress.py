@@ -99,20 +99,28 @@ def test_an_option_that_expires_on_the_way_settles_at_its_mean() -> None:
     assert fates["bob"].after == pytest.approx(20_000.0 - won)
 
 
-@pytest.mark.parametrize("minutes", [5, 60])
-def test_a_mean_varies_less_than_its_end(minutes: int) -> None:
+@pytest.mark.parametrize(("minutes", "factor", "strike"), [(5, 2.0, 75_500.0), (60, 1.02, 51_000.0)])
+def test_a_mean_varies_less_than_its_end(minutes: int, factor: float, strike: float) -> None:
     """Inside the window and before it an option is valued as the oracle does: for a third of the time left of what
     still moves, for two thirds of the window less."""
-    shard = settling(expiry=T + minutes * 60_000, strike="51000").shard
-    marks, made_of = Options.of(shard).moved({"BTC": 1.02}, shard.prices.time)
+    shard = settling(expiry=T + minutes * 60_000, strike=str(strike)).shard
+    marks, made_of = Options.of(shard).moved({"BTC": factor}, shard.prices.time)
     settled, index = (25_500.0, 50_000.0) if minutes == 5 else (0.0, 50_500.0)
     left, window = minutes / 525_600, 10 / 525_600
-    _, years = settlement_forward(index * 1.02, 2.0 * settled or 1.0, left, window)
-    forward = settled + (50_500.0 - settled) * 1.02
+    _, years = settlement_forward(index * factor, 2.0 * settled or 1.0, left, window)
+    forward = settled + (50_500.0 - settled) * factor
     assert made_of["forward"]["BTC-A"] == pytest.approx(forward)
-    worth = option_value(1.0, forward, 51_000.0, 0.5 * years**0.5, 1.0)
+    worth = option_value(1.0, forward, strike, 0.5 * years**0.5, 1.0)
     assert marks["BTC-A"] == pytest.approx(worth, rel=1e-9)
-    assert worth > 1.0 + max(forward - 51_000.0, 0.0), "time has a value"
+    assert worth > 1.0 + max(forward - strike, 0.0), "time has a value"
+
+
+def test_an_option_that_no_mean_has_settled_moves_whole() -> None:
+    """Prices covered too little of its window: it waits for a stated price, and is paid at none of the shock's."""
+    shard = settling(expiry=T + 60_000).shard
+    shard.prices.time = T + 60_000
+    _, made_of = Options.of(shard).moved({"BTC": 2.0}, T + 65_000)
+    assert (made_of["forward"]["BTC-A"], made_of["volatility"]["BTC-A"]) == (101_000.0, 0.5)
 
 
 def test_a_gap_is_a_shortfall() -> None:
