@@ -137,5 +137,5 @@ def test_bought_options_alone_require_what_they_are_worth() -> None:
     capped = required + required / 0.8 + 2.8 * worth
     found = market.bucket("alice")
     slack = float(found["adjusted_equity"]) - 1.25 * float(found["maintenance_margin"])
-    cost = worth + 1.25 * (capped + 0.05 * delta)
+    cost = worth + 1.25 * (capped + (0.05 + 0.01) * delta)  # of delta, minimum and calendar charge
     assert drifts._radius[market.book("alice")] == pytest.approx(slack / cost, rel=1e-4)
