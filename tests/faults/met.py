@@ -21,7 +21,9 @@ SETTLED, PAID_OUT = "options expired", "option positions paid out"
 AT_RISK = "books with a value at risk"
 #: What must have happened in every run of the market; and on the event clock, too. By the wall clock it is chance how
 #: far prices have gone when somebody asks for the other model, and who holds an option when it expires.
-ALWAYS = (HEDGED, TO_PORTFOLIO, TO_STANDARD, SHARES, OPTION_SHARES, SETTLED, AT_RISK)
+ALWAYS = (HEDGED, TO_PORTFOLIO, TO_STANDARD, SHARES, OPTION_SHARES, SETTLED)
+#: And where faults strike, since those runs publish the market's past.
+UNDER_FAULTS = (AT_RISK,)
 IN_EVENT_TIME = (REFUSED, PAID_OUT)
 
 
