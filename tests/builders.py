@@ -288,7 +288,8 @@ class Market:
         """
         self.time += after
         index, states, check, widening = index or {}, states or {}, check or {}, widening or {}
-        followed = {i: index[t["underlying"]] for i, t in self.terms.items() if t.get("underlying") in index}
+        instruments = {i: t for i, t in self.terms.items() if t["kind"] == "instrument"}
+        followed = {i: index[t["underlying"]] for i, t in instruments.items() if t["underlying"] in index}
         found = {**followed, **(mark or {})}
         columns = {
             "symbol": range(len(index)),

@@ -5,12 +5,14 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import REGISTRY
 
 from schemas.journal import Block as JournalBlock
 from streams.agents.context import Context
 from streams.agents.oracle import Oracle
+from streams.engine.shard import Shard
 from streams.ingest.terms import Terms
 from streams.kafka.leases import Block, Lease
 from streams.kafka.marks_reader import MarkRow
@@ -129,5 +131,36 @@ def test_unknown_fields_are_counted() -> None:
         await oracle.take(block(lease, {"confidance": "1"}))
         assert count() == before + 1
         oracle.closed()
+
+    asyncio.run(check())
+
+
+def test_terms_of_many_instruments_go_ahead_of_their_marks() -> None:
+    """The first marks block of 2,000 instruments would be longer than a record may be: their terms are told before it,
+    in records that the broker takes, and a shard knows every instrument when its mark comes."""
+
+    async def check() -> None:
+        oracle, lease = agent(Elsewhere()), Lease(TP, lambda: None)
+        terms = oracle._context.terms.terms
+        asset = {"kind": "asset", "id": "USDC", "precision": 6}
+        perpetual = {
+            "kind": "instrument", "type": "perpetual", "underlying": "BTC", "settlement": "USDC", "price_precision": 1,
+            "quantity_precision": 3, "initial_margin": "0.1", "maintenance_margin": "0.05",
+        }  # fmt: skip
+        records = [asset, *({**perpetual, "id": f"BTC-{at:04d}"} for at in range(2_000))]
+        for offset, record in enumerate(records):
+            terms.add(offset, record["id"].encode(), json.dumps(record).encode())
+        lease.begin(0)
+        await oracle.take(block(lease, {}))
+        sent = oracle.flush()[TopicPartition("journal", 0)]
+        blocks = [JournalBlock.decode(record.value) for record in sent]
+        assert [one.kind for one in blocks] == ["terms"] * (len(blocks) - 1) + ["marks"]
+        assert len(blocks) > 2
+        assert all(len(record.value) < 512 * 1024 for record in sent)
+        shard = Shard(0)
+        for offset, record in enumerate(sent):
+            shard.apply(offset, record.value)
+        assert len(shard.terms.instruments) == 2_000
+        assert not np.isnan(shard.prices.marks).any()
 
     asyncio.run(check())

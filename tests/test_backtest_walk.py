@@ -14,7 +14,7 @@ from streams.backtest.panel import BacktestError, Panel
 from streams.backtest.results import results, row
 from streams.backtest.walk import DELTA_NORMAL, FILTERED, HISTORICAL, MODELS, REQUIREMENT, Rules, losses, required
 from streams.margin.correlation import ewma_correlation
-from streams.margin.history import TailRules, ewma_variance, linear_requirement
+from streams.margin.history import TailRules, ewma_variance, linear_requirement, tail_requirement
 from streams.margin.procyclicality import buffered
 from streams.margin.screens import delta_normal
 
@@ -85,7 +85,9 @@ def test_floor_and_buffer() -> None:
         volatility[t] = math.sqrt(variance[50])
         if t in (0, 75, 80):
             least = 0.5 * math.sqrt(np.mean(known**2))
-            assert floored[t] == pytest.approx(plain[t] * max(least / volatility[t], 1.0), rel=1e-9)
+            z = known[10:] / np.maximum(np.sqrt(variance[10:50]), least)
+            wanted = tail_requirement(-z * max(volatility[t], least), tail)
+            assert floored[t] == pytest.approx(wanted, rel=1e-9)
     assert kept / plain == pytest.approx(buffered(volatility) / volatility, rel=1e-9)
     assert floored[75] > 1.1 * plain[75]
 

@@ -10,7 +10,7 @@ import pytest
 from streams.engine import state
 from streams.engine.risk_model import RiskMarket, risk_model
 from streams.margin.black76 import settlement_forward
-from tests.builders import PRICES, STANDARD, Fill, Leg, Market, T
+from tests.builders import PRICES, STANDARD, Fill, Leg, Market, T, instrument
 from tests.option_terms import option
 from tests.test_engine_portfolio import UNIT
 
@@ -73,6 +73,7 @@ RISK = [
     (10, 50_000.0, 0.0, 50_000.0),
     (5, 50_000.0, 25_500.0, 25_000.0),  # a half of 51,000 is settled, told forward 50,500
     (1, 50_000.0, 45_500.0, 5_000.0),
+    (5, 120_000.0, 0.0, 50_500.0),  # no more than all of it moves
     (0, 50_000.0, 50_500.0, 0.0),
 ]
 
@@ -105,7 +106,67 @@ def test_scenarios_move_only_what_is_not_settled(minutes: int, index: float, fix
         mean = fixed / (1.0 - minutes / 10)
         years = settlement_forward(index, mean, minutes / 525_600, 10 / 525_600)[1]
         assert rows.of.years[at] == pytest.approx(years, rel=1e-12)
+    if minutes >= 10:
+        years = settlement_forward(index, index, minutes / 525_600, 10 / 525_600)[1]
+        assert rows.of.years[at] == pytest.approx(years, rel=1e-12)
     # one without a settlement price after its expiry moves whole
     if not minutes:
         rows = model.rows(RiskMarket(column, assets, only(0.5), only(forward), only(1.0), np.array([index]), made.time))
         assert (rows.of.fixed[at], rows.of.price[at]) == (0.0, forward)
+
+
+def half_settled(**terms: Any) -> Market:
+    """alice, on portfolio margin, is short a call deep in the money: of its forward of 50,500 a half, 25,500, is
+    settled."""
+    made = Market((*STANDARD, UNIT, {**CALL, "strike": "1000", "expiry": T + 5 * 60_000, **terms}), None)
+    made.marks(PRICES, {"BTC-A": 49_500.0}, made_of=BEFORE)
+    made.settings({"account": "alice", "mode": "cross", "margin_model": "portfolio", "levels": {}, "source_offset": 1})
+    made.collateral(Leg("a", "alice", "20000"))
+    made.fills(Fill("t", "alice", "BTC-A", "-1", "49500"))
+    return made
+
+
+def test_the_liquidation_price_moves_only_what_is_not_settled() -> None:
+    """At the price that the report names, with the settled half where it is, the book meets its maintenance margin: a
+    buyer with a hedge is not told that half of the fall is behind it."""
+    made = half_settled()
+    (unit,) = made.bucket("alice")["portfolio"]["units"]
+    price = float(unit["liquidation_prices"]["above"])
+    forward = 25_500.0 + 0.5 * price
+    made.marks({"BTC": price}, {"BTC-A": forward - 1_000.0}, made_of={"BTC-A": (0.5, forward, 1.0)})
+    found = made.bucket("alice")
+    assert float(found["adjusted_equity"]) == pytest.approx(float(found["maintenance_margin"]), rel=1e-6)
+    assert price > 75_000.0
+
+
+def test_an_expiry_is_as_far_away_for_all_its_rows() -> None:
+    """A future and an option that settles at a mean, of one expiry: whichever of them is written anew, and whether the
+    option has a mark, what a book is charged for its basis is the same."""
+    made = half_settled(expiry=T + 40 * 60_000, settlement_window_ms=30 * 60_000)
+    made.tell(instrument("BTC-DEC", "future", expiry=T + 40 * 60_000, version=7))
+    made.marks(PRICES, {"BTC-DEC": 50_100.0, "BTC-A": 49_500.0}, made_of=BEFORE)
+    made.fills(Fill("u", "alice", "BTC-DEC", "1", "50000"))
+    for after, marks in ((0, {"BTC-A": 49_510.0}), (60_000, {"BTC-A": 49_520.0}), (25 * 60_000, {"BTC-DEC": 50_000.0})):
+        made.marks({}, marks, after=after, made_of={"BTC-A": (0.6, 50_500.0, 1.0)} if "BTC-A" in marks else None)
+        restored = state.restore(0, state.records(made.shard))
+        table, fresh = (shard.portfolio.table(shard) for shard in (made.shard, restored))
+        assert table.basis_rate.tobytes() == fresh.basis_rate.tobytes()
+        assert table.values.tobytes() == fresh.values.tobytes()
+
+
+def test_minutes_that_end_inside_a_window_are_seen() -> None:
+    """Of an option alone, whose part to come counts in minutes begun, the minutes to its expiry end a moment later."""
+    made = half_settled()
+    made.shard.portfolio.table(made.shard)
+    made.marks({}, after=1)
+    restored = state.restore(0, state.records(made.shard))
+    table, fresh = (shard.portfolio.table(shard) for shard in (made.shard, restored))
+    assert table.basis_rate.tobytes() == fresh.basis_rate.tobytes()
+
+
+def test_an_option_without_a_mark_leaves_the_others_of_its_expiry_alone() -> None:
+    made = Market((*STANDARD, UNIT, {**CALL, "expiry": T + 5 * 60_000}), None)
+    made.tell(instrument("BTC-DEC", "future", expiry=T + 5 * 60_000, version=7))
+    made.marks(PRICES, {"BTC-DEC": 50_000.0})
+    table = made.shard.portfolio.table(made.shard)
+    assert np.isfinite(table.basis_rate).all()

@@ -45,6 +45,14 @@ def test_a_summary_shows_the_other_model_where_asked(model: str, other: tuple[st
     assert list(found) == sorted(found), "keys stay sorted"
 
 
+def test_all_of_a_block_that_ask_get_their_own() -> None:
+    """Two in one block, of which one holds half as much: each record is whole, and has its own numbers."""
+    made = market(shadow=True)
+    made.fills(Fill("bob-g", "bob", "BTC-PERP", "1", "50000"))
+    sent = made.collateral(Leg("x", "alice", "1"), Leg("y", "bob", "1"))
+    assert [summary(sent, name)["other_model"]["initial_margin"] for name in ("alice", "bob")] == ["18000", "9000"]
+
+
 def test_nobody_else_pays_for_it() -> None:
     """Off by default, and with no risk unit there is no other model; the bytes are those of before."""
     assert "other_model" not in summary(market().collateral(Leg("x", "bob", "1")), "bob")

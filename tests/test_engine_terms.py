@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from streams.engine import state
+from streams.engine.invariants import InvariantViolation
 from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, events, instrument
 
 
@@ -59,3 +61,23 @@ def test_a_closed_instrument_is_still_margined() -> None:
     made = market()
     made.tell(instrument("BTC-PERP", closed=True, version=8))
     assert made.view("alice")["maintenance_margin"] == "1250"
+
+
+def test_long_terms_are_kept_in_pieces() -> None:
+    """A thousand instruments with tiers take more than a record may: each piece stays below 512 KiB, the state is
+    restored from them, and goes on when there are fewer pieces again."""
+    rates = {"initial_margin": "0.1", "maintenance_margin": "0.05"}
+    tiers = [{"notional_from": str(at * 1000), **rates} for at in range(9)]
+    many = [instrument(f"BTC-{at:04d}", tiers=tiers) for at in range(1_000)]
+    market = Market((*STANDARD, *many), PRICES)
+    changelog = dict(state.dirty(market.shard))
+    lengths = [len(value) for key, value in changelog.items() if key.startswith(state.TERMS_KEY)]
+    assert len(lengths) > 2
+    assert max(lengths) <= state.TERMS_BYTES
+    assert state.hash_of(state.records(market.shard)) == state.state_hash(market.shard)
+    market.tell(*(instrument(f"BTC-{at:04d}", version=2) for at in range(1_000)))
+    restored = state.restore(0, (changelog | dict(state.dirty(market.shard))).items())
+    assert state.state_hash(restored) == state.state_hash(market.shard)
+    del changelog[state.TERMS_KEY + b":1"]
+    with pytest.raises(InvariantViolation, match="~terms"):
+        state.restore(0, changelog.items())

@@ -20,7 +20,7 @@ from streams.engine.risk_factors import Factors, factors, taken_back, told
 from streams.ingest.term_rules import normalised
 from streams.margin.black76 import option_value
 from streams.margin.history import TailRules, tail_requirement
-from streams.margin.risk_parameters import RiskRules, refreshed
+from streams.margin.risk_parameters import RiskParameters, RiskRules, refreshed
 from streams.margin.scenarios import grid
 from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, T, events
 from tests.option_terms import option
@@ -129,6 +129,21 @@ def test_options_are_valued_at_past_moves() -> None:
     assert section(market)["binds"] == "value_at_risk"
 
 
+def test_a_unit_without_a_past_adds_its_scan_to_options_too() -> None:
+    """Beside two calls sold, 10 ETH-PERP at 2,000, +-20 %: 4,000 more."""
+    found = []
+    for ether in ("0.01", "10.01"):
+        market = Market((*STANDARD, UNIT, ETHER, CALL), PRICES)
+        market.settings(PORTFOLIO)
+        market.collateral(Leg("d", "alice", "60000"))
+        market.marks({"BTC": 50_000.0}, {"BTC-C": 2_800.0}, made_of={"BTC-C": (0.5, 50_000.0, 1.0)})
+        market.fills(Fill("f", "alice", "BTC-C", "-2", "2800"))
+        market.fills(Fill("g", "alice", "ETH-PERP", ether, "2000"))
+        market.apply(told(None, wild(0.03), market.time))
+        found.append(float(section(market)["value_at_risk"]))
+    assert found[1] - found[0] == pytest.approx(4_000.0)
+
+
 def test_a_restored_shard_goes_on_as_if_nothing_had_happened() -> None:
     """From its records after each block, and from a snapshot of all: the same hash, requirement and next block."""
     market = short_two("30000")
@@ -150,6 +165,35 @@ def test_a_restored_shard_goes_on_as_if_nothing_had_happened() -> None:
     market.apply(taken_back(market.time))
     changelog |= dict(state.dirty(market.shard))
     assert state.state_hash(state.restore(0, changelog.items())) == state.state_hash(market.shard)
+
+
+def test_a_past_that_is_no_number_leaves_the_book_unpriced() -> None:
+    """A period whose move overflows: nobody knows what is at risk, and that is not nothing. Nothing is ordered."""
+    market = short_two("1000")
+    assert market.status("alice") == "liquidation"
+    for book in (market, short_two("30000")):
+        returns = np.full((RULES.window, 1), 0.01)
+        returns[25, 0] = 1e200
+        known = RiskParameters(np.array([0.01]), np.array([0.01]), np.eye(1), np.eye(1))
+        sent = book.apply(told(None, factors(("BTC",), 40, RULES, known, returns), book.time))
+        assert book.status("alice") == "unpriced"
+        assert events(sent) == []
+
+
+def test_coins_alone_are_at_risk() -> None:
+    """2 BTC at 50,000 and nothing else, every move 4 %, ten times: 40,000 at risk against a scan of 16,000, with every
+    marks block."""
+    market = Market((*STANDARD, UNIT, ETHER), PRICES)
+    market.settings(PORTFOLIO)
+    market.collateral(Leg("d", "alice", "2", "BTC"), Leg("e", "alice", "-1", "ETH"))
+    market.apply(told(None, wild(0.04, ("BTC", "ETH")), market.time))
+    assert float(section(market)["value_at_risk"]) == pytest.approx(0.4 * 98_000.0)
+    assert section(market)["binds"] == "value_at_risk"
+    market.marks({"BTC": 1_000.0, "ETH": 2_000.0})  # what one loses the other gains
+    assert float(section(market)["value_at_risk"]) == 0.0
+    book = market.book("alice")
+    assert market.shard.portfolio.offset[book] == math.inf
+    assert book in market.shard.slack.woken(market.shard)
 
 
 def test_what_is_too_large_to_margin_is_no_number() -> None:

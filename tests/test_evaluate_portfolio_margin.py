@@ -42,7 +42,7 @@ def evaluated(
         "assets": more.pop("assets", ASSETS),
         "instruments": {"BTC-PERP": PERP, **(instruments or {})},
         "risk_units": {"BTC": {}} if units is None else units,
-        **{name: more.pop(name) for name in ("correlations",) if name in more},
+        **{name: more.pop(name) for name in ("correlations", "risk_history") if name in more},
     }
     positions = [
         {"instrument": name, "quantity": quantity, "entry_price": entry} for name, (quantity, entry) in held.items()
@@ -251,13 +251,91 @@ def test_both_liquidation_prices_of_a_straddle() -> None:
 def test_what_an_option_is_valued_by() -> None:
     """An option that the model cannot value is told, not margined as nothing; outside of all units none is needed."""
     call = options(C=STRANGLE["C66"] | {"volatility": None})
-    with pytest.raises(BadDocument, match=r"positions\[0\].instrument must have its volatility and expiry given"):
+    with pytest.raises(BadDocument, match=r"positions\[0\].instrument must have its expiry given, an option its vol"):
         evaluated({"C": ("1", "1")}, {}, call)
     outside = evaluated({"C": ("-1", "1000")}, {"USDC": "20000"}, call, units={"ETH": {}})
     # 50,000 is 32 % out of the money: 13 % and 9 % of 50,000
     assert numbers(outside, "equity", "initial_margin", "maintenance_margin") == (20_000, 6_500, 4_500)
     bought = evaluated({"C": ("1", "1000")}, {"USDC": "20000"}, call, units={"ETH": {}})
     assert numbers(bought, "equity", "adjusted_equity", "initial_margin") == (20_000, 19_000, 0)
+
+
+@pytest.mark.parametrize("without", ["time", "expiry"])
+def test_how_long_a_future_has_is_given(without: str) -> None:
+    """Else it would be as far away as 1970, and its basis charged for half a century."""
+    future = {**PERP, "type": "future", "expiry": "2025-12-10T08:00:00Z"}
+    document = {
+        "time": "2025-10-10T21:15:00Z",
+        "assets": ASSETS,
+        "risk_units": {"BTC": {}},
+        "instruments": {"F": {name: value for name, value in future.items() if name != without}},
+        "accounts": [
+            {
+                "account": "a",
+                "margin_model": "portfolio",
+                "positions": [{"instrument": "F", "quantity": "1", "entry_price": "50000"}],
+            }
+        ],
+    }
+    assert read_portfolio(orjson.dumps({**document, "instruments": {"F": future}})).accounts
+    document.pop(without, None)
+    with pytest.raises(BadDocument, match=r"positions\[0\].instrument must have its expiry given"):
+        read_portfolio(orjson.dumps(document))
+
+
+PAST = {"period_ms": 3_600_000, "horizon_ms": 360_000_000}
+UP_AND_DOWN = [str(0.02 * (-1) ** at) for at in range(100)]
+
+
+def test_the_past_of_what_is_no_unit_counts_nowhere_and_is_told() -> None:
+    """A misspelt underlying leaves the unit without a past; whoever reads a smaller margin must be told why."""
+    for unit, wanted in (("BTC", 25_000.0), ("BTCUSD", 16_000.0)):
+        history = {**PAST, "returns": {unit: UP_AND_DOWN}, "margined": {"XBT": "0.1"}}
+        report = evaluated({"BTC-PERP": ("-2", "50000")}, {"USDC": "60000"}, risk_history=history)
+        assert float(report["portfolio"]["value_at_risk"]) == pytest.approx(wanted)
+        document = {"assets": ASSETS, "instruments": {}, "accounts": [], "risk_units": {"BTC": {}}}
+        unknown = read_portfolio(orjson.dumps({**document, "risk_history": history})).unknown
+        missing = [] if unit == "BTC" else ["risk_history.returns.BTCUSD"]
+        assert unknown == [*missing, "risk_history.margined.XBT"]
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ({"returns": {}}, "returns must be 100 to 2000 of each underlying, equally many, found no underlying"),
+        ({"returns": {"BTC": UP_AND_DOWN[:99]}}, "equally many, found 99"),
+        ({"returns": {"BTC": UP_AND_DOWN, "ETH": UP_AND_DOWN * 2}}, "equally many, found 100 and 200"),
+        ({"returns": {"BTC": ["-0.99999999999999999999", *UP_AND_DOWN]}}, r"returns.BTC\[0\] must be above -1"),
+        ({"returns": {"BTC": UP_AND_DOWN}, "horizon_ms": 5}, "risk_history.horizon_ms must be 60000 to"),
+        ({}, "risk_history.returns must be given"),
+    ],
+)
+def test_a_past_that_means_nothing_is_refused(history: Json, message: str) -> None:
+    with pytest.raises(BadDocument, match=message):
+        evaluated({}, {}, risk_history=history)
+
+
+def test_coins_alone_with_a_past() -> None:
+    """A coin of 50,000, every move 2 %, ten times, a full buffer of a quarter."""
+    report = evaluated({}, {"BTC": "1"}, risk_history={**PAST, "returns": {"BTC": UP_AND_DOWN}})
+    assert float(report["portfolio"]["value_at_risk"]) == pytest.approx(12_500.0)
+    assert float(report["maintenance_margin"]) == pytest.approx(0.8 * 12_500.0 + 0.02 * 50_000.0)
+    assert evaluated({}, {}, risk_history={**PAST, "returns": {"BTC": UP_AND_DOWN}})["maintenance_margin"] == "0"
+
+
+def test_inside_a_settlement_window_with_a_past() -> None:
+    """Of a forward of 50,500 a half, 25,500, is settled: a move of 20 %, by the buffer 25 %, moves the rest only."""
+    call = {
+        "type": "option", "underlying": "BTC", "settlement": "USDC", "mark_price": "49500", "option_type": "call",
+        "strike": "1000", "expiry": 300_000, "settlement_window_ms": 600_000, "volatility": "0.5", "forward": "50500",
+        "index_price": "50000",
+    }  # fmt: skip
+    history = {**PAST, "returns": {"BTC": UP_AND_DOWN}}
+    report = evaluated({"C": ("-1", "49500")}, {"USDC": "20000"}, {"C": call}, risk_history=history)
+    # the curve's move: e to the log of each, at 20 % x 1.25 of volatility, whose own is about as large
+    moved = math.exp(math.log(1.02) / 0.02 * 0.25) - 1.0
+    assert float(report["portfolio"]["value_at_risk"]) == pytest.approx(25_000.0 * moved, rel=1e-3)
+    assert float(report["portfolio"]["units"][0]["delta"]) == pytest.approx(-25_000.0)
 
 
 def test_options_by_the_standard_model() -> None:

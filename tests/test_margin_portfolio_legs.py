@@ -12,7 +12,7 @@ from streams.margin.portfolio_book import book_risk
 from streams.margin.portfolio_legs import charges_of_unit, leg_sizes, uncovered
 from streams.margin.portfolio_liquidation import after_close
 from streams.margin.portfolio_tail import no_tails
-from tests.risk_books import apart
+from tests.risk_books import Leg, apart, call, perpetual, put
 from tests.test_margin_portfolio_liquidation import NO_COIN, QUANTITIES, UNITS, book_of, legs_of, ratio
 
 #: Of a perpetual, a call and a put at 100, and a call at 120.
@@ -20,15 +20,16 @@ RIGHT = np.array([0.0, 1.0, -1.0, 1.0])
 EVERY = np.ones(4, np.bool_)
 
 
-def sized(of, closable=EVERY, target=1.10, most=1.0) -> np.ndarray:
+def sized(of, closable=EVERY, target=1.10, most=1.0, right=RIGHT) -> np.ndarray:
     p, table, book, lots = of
-    whole = UNITS, apart(1), NO_COIN, RIGHT
+    whole = UNITS, apart(1), NO_COIN, right
     return leg_sizes(p, table, *whole, book, lots, closable, target, most, no_tails(1), room_for(UNITS))
 
 
-def poor(quantities: list[int], part: float) -> tuple:
-    """A book whose adjusted equity is about this part of what it needs."""
-    p, table, book, lots = book_of(legs_of(quantities), 0.0)
+def poor(held: list[int] | list[Leg], part: float) -> tuple:
+    """A book whose adjusted equity is about this part of what it needs; of legs, or of so many of those of RIGHT."""
+    legs = [one for one in held if isinstance(one, Leg)]
+    p, table, book, lots = book_of(legs or legs_of(held), 0.0)
     needed = book_risk(p, table, UNITS, apart(1), NO_COIN, book, no_tails(1), room_for(UNITS)).maintenance
     return p, table, book._replace(balance=np.array([needed * part])), lots
 
@@ -50,6 +51,35 @@ def test_a_hedge_stays() -> None:
     """Long 2 perpetuals under 10 calls sold: a rise binds and costs less by them, so calls alone are bought back."""
     sizes = sized(poor([2, -10, 0, 0], 0.8), most=0.2)
     assert sizes.tolist() == [0, 2, 0, 0]
+
+
+def test_what_frees_most_a_fee_goes_first() -> None:
+    """A perpetual sold frees 14.8 for a fee of 0.1; a call sold about 12 for a thirteenth of that."""
+    sizes = sized(poor([-40, -10, 0, 0], 1.0))
+    assert sizes[1] > 0
+    assert sizes[0] == 0
+
+
+def test_puts_bought_stay_while_puts_are_sold() -> None:
+    """Under 40 perpetuals sold, which are halted, a rise binds, in which the bought puts lose what they cost: selling
+    them alone would free margin, and leave the sold ones without cover in a fall."""
+    legs = [perpetual(-40.0, 100.0), put(-10.0, 105.0, 0.1, 0.6, 100.0), put(10.0, 130.0, 0.1, 0.6, 100.0)]
+    sizes = sized(poor(legs, 0.9), np.array([False, True, True]), right=np.array([0.0, -1.0, -1.0]))
+    assert sizes[1] >= sizes[2] > 0, "a share of both, where neither may go alone"
+
+
+def test_calls_bought_at_the_strike_that_is_sold_stay() -> None:
+    """Over 40 perpetuals bought a fall binds, in which bought calls lose what they cost. Those at 90 may go, as the
+    others cover what is sold; those at 100 may not, for what is sold there would be naked."""
+    legs = [
+        perpetual(40.0, 100.0),
+        call(-10.0, 100.0, 0.1, 0.6, 100.0),
+        call(10.0, 100.0, 0.1, 0.6, 100.0),
+        call(10.0, 90.0, 0.1, 0.6, 100.0),
+    ]
+    sizes = sized(poor(legs, 0.7), right=np.array([0.0, 1.0, 1.0, 1.0]))
+    assert sizes[3] > 0
+    assert sizes[2] == 0
 
 
 def test_a_cap_is_of_each_leg_and_halted_legs_stay() -> None:

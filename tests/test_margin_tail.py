@@ -24,6 +24,7 @@ from streams.margin.history import (
     tail_requirement,
 )
 from streams.margin.procyclicality import buffered, floored_volatility, limited_fall, liquidity_horizon
+from streams.margin.risk_parameters import margined_moves
 from streams.margin.screens import cornish_fisher, delta_normal, quadratic_loss, threshold_moves
 from streams.margin.tail import (
     expected_shortfall,
@@ -127,6 +128,65 @@ def test_a_sold_curve_is_never_better_by_lines() -> None:
     exact = tail_requirement(0.5 * 1_000.0 * moves[:, 0] ** 2, rules)
     found = curve_requirement(curve[None, :], -0.2, step, moves, rules, np.empty(401))
     assert exact <= found <= exact + 1_000.0 * step * step / 8.0
+
+
+@pytest.mark.parametrize("after", [1, 20, 400])
+def test_a_leap_out_of_sleep_counts_as_one_leap(after: int) -> None:
+    """A pegged coin that moved by 2 % once in 1,000 hours: by the filter alone that was thousands of volatilities, and
+    would be charged as such. With a floor of a half of the window's, 23.75 losses are its tail, of which one is known:
+    (2 % / floor) x volatility of now / 23.75, with all units of it alike."""
+    rules = TailRules(0.99, 0.975, 0.97, 50, 1.0, 0.5)
+    returns = np.zeros((1000, 1))
+    returns[-after, 0] = -0.02
+    floor = 0.5 * 0.02 / math.sqrt(1000)
+    now = max(0.02 * math.sqrt(0.03 * 0.97 ** (after - 1)), floor)
+    found = linear_requirement(np.ones(1), returns, rules, np.empty((3, 1001)))
+    assert found == pytest.approx(0.02 / floor * now / 23.75)
+    assert found < 0.02
+    (move,) = {move for move in margined_moves(returns, np.array([now]), rules)[:, 0].tolist() if move}
+    assert move == pytest.approx(math.exp(math.log(0.98) / floor * now) - 1.0)
+
+
+def test_the_larger_of_the_two_measures() -> None:
+    """Twelve of a thousand lose 100: the 99 % quantile is 100, the mean of the worst 25 is 48. One loses 1,000: the
+    quantile is 0, the mean 40. All gain: 0."""
+    rules = TailRules(0.99, 0.975, 0.97, 10, 1.0)
+    for lost, count, wanted in ((100.0, 12, 100.0), (1_000.0, 1, 40.0), (-5.0, 1_000, 0.0)):
+        losses = np.zeros(1_000)
+        losses[:count] = lost
+        assert tail_requirement(losses, rules) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_is_not_the_least_one(bad: float) -> None:
+    """Wherever it stands, also where enough others fill the tail: who knows what is lost then?"""
+    rules = TailRules(0.99, 0.975, 0.97, 10, 1.0)
+    for at in (0, 150, 299):
+        losses = np.linspace(-1.0, 1.0, 300)
+        losses[at] = bad
+        assert math.isnan(tail_requirement(losses, rules))
+
+
+def test_gains_too_large_for_a_variance_are_no_number() -> None:
+    rules = TailRules(0.99, 0.975, 0.97, 10, 1.0)
+    returns = np.full((100, 1), 0.01)
+    for leap in (1e160, math.inf, math.nan):
+        returns[70, 0] = leap
+        room = np.empty((3, 101))
+        assert math.isnan(linear_requirement(np.ones(1), returns, rules, room))
+    assert linear_requirement(np.ones(1), np.full((100, 1), -0.01), rules, np.empty((3, 101))) > 0.0
+
+
+@pytest.mark.parametrize("move", [1e18, 1e19, 1e30, 1e300])
+def test_a_curve_goes_on_beyond_its_end_however_far(move: float) -> None:
+    """A call sold: the last piece falls, the first is flat."""
+    rules = TailRules(0.99, 0.975, 0.97, 1, 1.0)
+    points = -0.6 + 0.025 * np.arange(49)
+    curve = -np.maximum(points, 0.0)[None, :]
+    moves = np.full((200, 1), 0.01)
+    moves[100:, 0] = move
+    found = curve_requirement(curve, -0.6, 0.025, moves, rules, np.empty(200))
+    assert found == pytest.approx(move, rel=1e-9)
 
 
 def test_textbook_tails() -> None:

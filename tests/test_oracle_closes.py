@@ -19,9 +19,9 @@ def test_returns_by_hand() -> None:
     assert closes.returns["BTC"] == pytest.approx([99.0 / 110.0 - 1.0])
     assert closes.take(35, {"ETH": 5.0}) == 1
     assert closes.returns["BTC"] == pytest.approx([-0.1, 121.0 / 99.0 - 1.0])
-    assert closes.whole()[0] == []
+    assert closes.whole(9)[0] == []
     closes.take(40, {})
-    units, returns = closes.whole()
+    units, returns = closes.whole(9)
     assert units == ["BTC"]
     assert returns[:, 0] == pytest.approx([-0.1, 121.0 / 99.0 - 1.0, 0.0])
     assert closes.period == 4
@@ -66,7 +66,7 @@ def test_closes_that_end_early_or_late() -> None:
     assert closes.load("C", 8, [1.0, 3.0, 9.0, 27.0])
     assert closes.returns["C"] == [2.0]
     assert not closes.load("C", 12, [1.0, 3.0])
-    closes.keep(["A"])
+    closes.forget({"B", "C", "D"})
     assert list(closes.returns) == list(closes.close) == list(closes.last) == ["A"]
 
 

@@ -18,10 +18,11 @@ from streams.agents.blocks import Opening
 from streams.agents.context import Context
 from streams.agents.risk_schedule import RiskSchedule
 from streams.engine.report import decimal_text
+from streams.ingest.blocks import in_pieces
 from streams.ingest.dated import dated
 from streams.ingest.messages import Message
 from streams.ingest.quotes import QuotePartition, QuoteResult
-from streams.kafka.batches import Record
+from streams.kafka.batches import Headers, Record
 from streams.kafka.leases import Block
 from streams.metrics import (
     DEAD_LETTERS,
@@ -208,12 +209,12 @@ class Oracle:
             if known is not None and name not in self._told:  # one whose terms are gone was told before they went
                 self._told.add(name)
                 terms += known.records
-        unique = {record["id"]: record for record in terms}
-        block = JournalBlock(kind="marks", names=names, columns=columns, extra=extra, terms=list(unique.values()))
-        value, wall_ms = block.encode(), int(time.time() * 1000)
-        headers = ((WALL_HEADER, str(wall_ms).encode()),)
-        for shard in range(self._context.settings.partitions):
-            self._records[self._context.partition("journal", shard)].append(Record(None, value, headers))
+        *ahead, own = in_pieces(list({record["id"]: record for record in terms}.values()))
+        wall_ms = int(time.time() * 1000)
+        for records in ahead:
+            self._journal(JournalBlock(kind="terms", terms=records))
+        block = JournalBlock(kind="marks", names=names, columns=columns, extra=extra, terms=own)
+        self._journal(block, ((WALL_HEADER, str(wall_ms).encode()),))
         topic = self._context.settings.topic("marks")
         for row in update.rows:
             partition = shard_of(row.symbol, self._context.counts[topic])
@@ -236,9 +237,13 @@ class Oracle:
         prices |= {row.symbol: row.index_price for row in update.rows if row.state <= DEGRADED}
         block = self._schedule.take(update.time, prices)
         if block is not None:
-            value = block.encode()
-            for shard in range(self._context.settings.partitions):
-                self._records[self._context.partition("journal", shard)].append(Record(None, value))
+            self._journal(block)
+
+    def _journal(self, block: JournalBlock, headers: Headers = ()) -> None:
+        """Tell every shard."""
+        value = block.encode()
+        for shard in range(self._context.settings.partitions):
+            self._records[self._context.partition("journal", shard)].append(Record(None, value, headers))
 
     def _measure(self, row: SymbolMark, wall_ms: int) -> None:
         PRICE_STATE.labels(row.symbol).set(row.state)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from schemas.journal import Block
-from streams.engine.risk_factors import Factors, factors, rules_of, taken_back, told
+from streams.engine.risk_factors import Factors, factors, rules_of, taken_back, told, units_most
 from streams.margin.risk_parameters import RiskRules, refreshed
 from streams.oracle.closes import Closes
 
@@ -59,19 +59,30 @@ class RiskSchedule:
         rules = None if record is None else rules_of(record)
         if rules != self._rules:
             self._rules, self._anew = rules, True
-        if record is None:
-            self._closes = None
-        elif self._closes is None or self._closes.period_ms != record["period_ms"]:
-            self._closes = Closes(record["period_ms"], record["window"])
-        else:
+        if self._closes is not None:
+            goes_on = record is not None and self._closes.period_ms == record["period_ms"]
+            self._forget((self._closes.units | self._taken.keys()) - set(self.units if goes_on else ()))
+            if not goes_on:
+                self._closes, self._last, self._anew, self._changed = None, None, True, True
+        if record is not None:
+            self._closes = self._closes or Closes(record["period_ms"], record["window"])
             self._closes.window = record["window"]
-            self._closes.trim()
+            self._dirty |= self._closes.trim()
         found = {unit: closes(unit) for unit in self.units}
         self._published = {unit: own for unit, own in found.items() if own is not None}
-        if self._closes is not None and self._closes.returns.keys() - set(self.units):
-            self._anew = True
-        if self._closes is not None:
-            self._closes.keep(self.units)
+
+    def _forget(self, units: set[str]) -> None:
+        """Know nothing of units any more: should one come back, it is as new, and so is its past to the shards."""
+        if not units:
+            return
+        assert self._closes is not None
+        self._closes.forget(units)
+        for unit in units:
+            self._margined.pop(unit, None)
+            self._taken.pop(unit, None)
+        self._dirty |= units
+        self._moved |= units
+        self._last, self._anew, self._changed = None, True, True
 
     def take(self, time_ms: int, prices: Mapping[str, float]) -> Block | None:
         """Take trusted prices of a time; the block to tell every shard, where a period has ended or rules changed."""
@@ -98,7 +109,11 @@ class RiskSchedule:
         assert self._closes is not None
         wanted = False
         for unit, record in self._published.items():
-            if record["version"] > self._taken.get(unit, -1) and record["period_ms"] == self._closes.period_ms:
+            if record["period_ms"] != self._closes.period_ms:
+                continue
+            if record["version"] > self._taken.get(unit, -1) and self._closes.ended(
+                record["period"] - len(record["closes"]) + 1
+            ):
                 self._taken[unit], self._changed = record["version"], True
                 if self._closes.load(unit, record["period"], [float(price) for price in record["closes"]]):
                     self._dirty.add(unit)
@@ -111,7 +126,7 @@ class RiskSchedule:
         assert closes is not None
         assert closes.period is not None
         assert rules is not None
-        units, returns = closes.whole()
+        units, returns = closes.whole(units_most(rules.window))
         if not units:
             if not self._speaks:
                 return None
@@ -125,16 +140,20 @@ class RiskSchedule:
         self._last, self._speaks, self._changed = now, True, True
         return block
 
-    def dirty(self) -> list[tuple[bytes, bytes]]:
-        """The changelog records of what changed since the last call, in a fixed order."""
-        closes, records = self._closes, []
-        if closes is not None:
-            for unit in sorted(self._dirty & closes.close.keys()):
+    def dirty(self) -> list[tuple[bytes, bytes | None]]:
+        """The changelog records of what changed since the last call, in a fixed order; None: there is none any more."""
+        closes = self._closes
+        records: list[tuple[bytes, bytes | None]] = []
+        for unit in sorted(self._dirty):
+            value = None
+            if closes is not None and unit in closes.close:
                 returns = np.array(closes.returns.get(unit, []), dtype="<f8")
-                held = [closes.close[unit], base64.b64encode(returns.tobytes()).decode()]
-                records.append((HISTORY_PREFIX + unit.encode(), _encoded(held)))
-            for unit in sorted(self._moved & closes.last.keys()):
-                records.append((LAST_PREFIX + unit.encode(), _encoded(closes.last[unit])))
+                value = _encoded([closes.close[unit], base64.b64encode(returns.tobytes()).decode()])
+            records.append((HISTORY_PREFIX + unit.encode(), value))
+        for unit in sorted(self._moved):
+            known = closes is not None and unit in closes.last
+            value = _encoded(closes.last[unit]) if closes is not None and known else None
+            records.append((LAST_PREFIX + unit.encode(), value))
         if self._changed:
             held_of = {
                 "period_ms": None if closes is None else closes.period_ms,
@@ -149,9 +168,9 @@ class RiskSchedule:
         self._changed = False
         return records
 
-    def restore(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+    def restore(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Become, from new, the schedule that wrote these changelog records; `learn` comes after."""
-        latest = {key: json.loads(value) for key, value in records}
+        latest = {key: json.loads(value) for key, value in dict(records).items() if value is not None}
         held = latest.pop(STATE_KEY, None)
         if held is None:
             return

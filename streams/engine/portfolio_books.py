@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streams.compiled import kernel
+from streams.compiled import inner, kernel
 from streams.engine.cautious import Sides
 from streams.engine.cautious_portfolio import SideTables, cautious_portfolio
 from streams.engine.columns import Balances, Positions, grown
@@ -21,6 +21,7 @@ from streams.engine.posting import Terms
 from streams.engine.risk_factors import Factors
 from streams.engine.risk_model import RiskMarket, RiskModel, RiskView, Rows, risk_model
 from streams.engine.valuation import Levels, Numbers, gather, scratch, status_of
+from streams.margin.equity import Book
 from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32, I64, Parameters, widened
 from streams.margin.portfolio import Room, room_for
@@ -219,7 +220,7 @@ class PortfolioBooks:
 def _changed(before: Rows, now: Rows) -> I32:
     """Rows whose market is not what it was."""
     same = np.ones(len(now.index_price), dtype=np.bool_)
-    columns = zip((*before.of, before.index_price), (*now.of, now.index_price), strict=True)
+    columns = zip((*before.of, before.index_price, before.years), (*now.of, now.index_price, now.years), strict=True)
     for then, here in columns:
         same &= (then == here) | ((then != then) & (here != here))
     return np.nonzero(~same)[0].astype(np.int32)
@@ -255,9 +256,18 @@ def _value(
         numbers[0, at], numbers[1, at], numbers[2, at] = found.equity, found.adjusted, found.initial_equity
         numbers[3, at], numbers[4, at] = found.initial, found.maintenance
         numbers[5, at] = found.risk.additive_loss - found.risk.grid_loss
-        past = tails.returns.shape[0] > 0 and book.instrument.shape[0] > 0
-        if past or found.risk.value_at_risk > 0.0:  # the drift of the table says nothing of it
+        past = tails.returns.shape[0] > 0 and (book.instrument.shape[0] > 0 or holds_coin(coin, book))
+        if past:  # the drift of the table says nothing of it
             numbers[5, at] = np.inf
+
+
+@inner(_nrt=False)
+def holds_coin(coin: I32, book: Book) -> bool:
+    """Whether an asset of the book is a unit's coin."""
+    for k in range(book.asset.shape[0]):
+        if coin[book.asset[k]] >= 0:
+            return True
+    return False
 
 
 @kernel

@@ -28,6 +28,9 @@ from streams.margin.risk_parameters import (
 
 #: Periods that start the volatility filter and are not used otherwise.
 WARM_UP = 50
+#: What a block's columns may take, so that it is one record of the journal and one of a changelog (1 MB) whole, with
+#: its names and rules; and how many units may be told, however short the window.
+COLUMN_BYTES_MAX, UNITS_MAX = 800_000, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,18 @@ class Factors:
     def curved(self, curves: F64, first: float, step: float) -> float:
         """Value at risk of a book with options; `curves` by unit, gain at the moves first, first + step, .."""
         return curve_value_at_risk(curves, first, step, self.moves, self.rules.tail)
+
+
+def units_most(window: int) -> int:
+    """Of how many units a window can be told at once, with volatilities, correlations and all returns.
+
+    >>> [units_most(window) for window in (100, 1000, 2000)]
+    [100, 91, 48]
+    """
+    count = UNITS_MAX
+    while 8 * count * (window + count + 1) > COLUMN_BYTES_MAX:
+        count -= 1
+    return count
 
 
 def told(before: Factors | None, now: Factors, time_ms: int) -> Block:

@@ -113,11 +113,13 @@ class RiskView(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What the rows of a market are, and what holding them is charged."""
+    """What the rows of a market are, what holding them is charged, and how many years there are to their expiry, which
+    settling at a mean does not shorten."""
 
     of: Instruments
     index_price: F64
     holding: Holding
+    years: F64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +190,7 @@ class RiskModel:
         )
         nothing = np.zeros(len(self.kind))
         holding = Holding(minimum * self.multiplier * index_price, nothing, nothing, spread)
-        return Rows(of, index_price, holding)
+        return Rows(of, index_price, holding, self.years(market.time))
 
     def years(self, time: int) -> F64:
         """Years of 365 days to each row's expiry, in whole minutes so that time alone seldom changes a row; >= 0."""
@@ -235,22 +237,22 @@ class RiskModel:
             own = which[self.unit[which] == unit]
             if not own.size:
                 continue
-            self._write_expiries(table, rows.of, rules.expiries, own)
+            self._write_expiries(table, rows, rules.expiries, own)
             written = grid_of_unit(self.units, unit), rules.shock, rules.skew
             write_rows(table, own, rows.of, rows.index_price, rows.holding, *written)
 
-    def _write_expiries(self, table: RiskTable, of: Instruments, rules: ExpiryRules, own: I32) -> None:
-        """Discounts and basis rates of the expiries of these rows.
+    def _write_expiries(self, table: RiskTable, rows: Rows, rules: ExpiryRules, own: I32) -> None:
+        """Discounts and basis rates of the expiries of these rows, which are as far away for all rows of each.
 
         The discount of an expiry is that of its first option, of all rows, that has one (else 1): it must depend
         neither on which rows are written nor on an option that has no mark yet.
         """
-        known = np.nonzero((self.kind == OPTION) & ~np.isnan(of.discount))[0]
+        known = np.nonzero((self.kind == OPTION) & ~np.isnan(rows.of.discount))[0]
         told, first = np.unique(self.expiry[known], return_index=True)
         discount = np.ones(len(table.basis_rate))
-        discount[told] = of.discount[known[first]]
+        discount[told] = rows.of.discount[known[first]]
         expiries, first = np.unique(self.expiry[own], return_index=True)
-        years = of.years[own[first]]
+        years = rows.years[own[first]]
         dated = (years > 0.0) & (years < np.inf)
         rate = np.zeros(len(expiries))
         rate[dated] = [-log(found) for found in discount[expiries[dated]].tolist()] / years[dated]

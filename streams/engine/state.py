@@ -1,6 +1,6 @@
-"""A shard's whole state as changelog records, and back: one record an account, one for terms, one for the rest; from
-rules 2 on one for what is known of trust in prices; with options one for what their marks were made of; and with a
-market whose past is told one for that.
+"""A shard's whole state as changelog records, and back: one record an account, one for terms (more where they are
+long), one for the rest; from rules 2 on one for what is known of trust in prices; with options one for what their marks
+were made of; and with a market whose past is told one for that.
 
 The records of a state are a function of the state alone, so equal states have equal records and one hash.
 """
@@ -29,6 +29,8 @@ SHARD_KEY = b"~shard"
 TRUST_KEY = b"~trust"
 OPTIONS_KEY = b"~options"
 RISK_KEY = b"~risk"
+#: Terms that take more than this are cut into pieces of so many bytes, each a record: a record has to stay below 1 MB.
+TERMS_BYTES = 512 * 1024
 
 #: Accounts whose records are made in one piece where all are wanted.
 PIECE = 4096
@@ -37,7 +39,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _bytes = msgspec.msgpack.Decoder(bytes).decode
 _settings = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _wrapped = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw]).decode
-_terms = msgspec.msgpack.Decoder(tuple[dict[str, dict[str, Any]], list[str], list[str]]).decode
+_terms = msgspec.msgpack.Decoder(int | tuple[dict[str, dict[str, Any]], list[str], list[str]]).decode
 _trust = msgspec.msgpack.Decoder(tuple[int, dict[str, float], dict[str, float]]).decode
 _options = msgspec.msgpack.Decoder(dict[str, tuple[float, float, float]]).decode
 _Sums = list[tuple[str, int, str]]
@@ -95,10 +97,19 @@ def account_rows(shard: Shard, accounts: I64) -> Rows:
     return Rows(*shard.ledger.accounts.keys(accounts), out[: ends.max(initial=0)].copy(), ends)
 
 
-def terms_record(shard: Shard) -> bytes:
-    """Terms with their versions, and the indexes they were given."""
+def terms_records(shard: Shard) -> list[tuple[bytes, bytes]]:
+    """Terms with their versions, and the indexes they were given: one record, or where that would be too long, how many
+    pieces of it there are, and those."""
     terms = shard.terms
-    return _wrap((dict(sorted(terms.records.items())), terms.instruments, terms.assets))
+    whole = _wrap((dict(sorted(terms.records.items())), terms.instruments, terms.assets))
+    if len(whole) <= TERMS_BYTES:
+        return [(TERMS_KEY, whole)]
+    pieces = [whole[first : first + TERMS_BYTES] for first in range(0, len(whole), TERMS_BYTES)]
+    return [(TERMS_KEY, _wrap(len(pieces))), *((_piece_key(at), piece) for at, piece in enumerate(pieces))]
+
+
+def _piece_key(at: int) -> bytes:
+    return TERMS_KEY + b":%d" % at
 
 
 def shard_record(shard: Shard) -> bytes:
@@ -166,7 +177,7 @@ def records(shard: Shard) -> Iterator[tuple[bytes, bytes]]:
 
 def _parts(shard: Shard) -> Iterator[Rows]:
     """Every changelog record of the state, PIECE accounts at a time."""
-    first = [(TERMS_KEY, terms_record(shard))]
+    first = terms_records(shard)
     if shard.prices.rules_version > RULES_OLDEST:
         first.append((TRUST_KEY, trust_record(shard)))
     if shard.prices.made_of:
@@ -199,7 +210,7 @@ def _hash_of(parts: Iterable[Rows]) -> str:
 
 def dirty(shard: Shard) -> Rows:
     """Changelog records of all that changed since the last call; the shard's own record comes last."""
-    first = [(TERMS_KEY, terms_record(shard))] if shard.terms_changed else []
+    first = terms_records(shard) if shard.terms_changed else []
     if shard.prices.trust_changed:
         first.append((TRUST_KEY, trust_record(shard)))
     if shard.prices.made_of_changed:
@@ -279,7 +290,7 @@ class Restoring:
                 raise InvariantViolation(f"changelog {shard.partition} must hold {SHARD_KEY!r}, found none")
             return shard
         if terms is not None:
-            _restore_terms(shard, terms)
+            _restore_terms(shard, terms, self.own)
         if TRUST_KEY in self.own:
             prices = shard.prices
             told = _unwrapped(self.own[TRUST_KEY], _trust, TRUST_KEY)
@@ -321,8 +332,11 @@ def _unwrapped(value: bytes, decode: Any, key: bytes) -> Any:
     return decoded(decode, bytes(body), repr(key))
 
 
-def _restore_terms(shard: Shard, value: bytes) -> None:
-    known, instruments, assets = _unwrapped(value, _terms, TERMS_KEY)
+def _restore_terms(shard: Shard, value: bytes, own: Mapping[bytes, bytes]) -> None:
+    found = _unwrapped(value, _terms, TERMS_KEY)
+    if isinstance(found, int):
+        found = _unwrapped(b"".join(own.get(_piece_key(at), b"") for at in range(found)), _terms, TERMS_KEY)
+    known, instruments, assets = found
     others = sorted(set(known) - {*assets, *instruments}, key=lambda identity: known[identity]["version"])
     order = [*assets, *instruments, *others]
     shard.terms.apply([known[identity] for identity in order])

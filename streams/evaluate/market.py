@@ -56,7 +56,12 @@ _TYPES = ("perpetual", "inverse_perpetual", "future", "inverse_future", "option"
 
 @dataclass(frozen=True, kw_only=True)
 class Market:
-    """What all accounts share. Instruments and assets are found by the name in the document."""
+    """What all accounts share. Instruments and assets are found by the name in the document.
+
+    Parameters
+    ----------
+    timed : whether the document says its time
+    """
 
     parameters: Parameters
     names: Mapping[str, InstrumentNames]
@@ -68,6 +73,7 @@ class Market:
     prices: Sequence[float]
     trust: Trust | None
     risk: RiskView | None
+    timed: bool
 
 
 class _Priced(NamedTuple):
@@ -116,9 +122,9 @@ def read_market(document: Field, unknown: list[str]) -> Market:
     table.apply([{**record, "id": name, "version": 0} for name, record in asset_records.items()])
     # an instrument may be called as an asset is; in the table a line end, which no name has, tells it apart
     table.apply([{**record, "id": f"{name}\n", "version": 0} for name, record in instrument_records.items()])
-    table.apply(
-        [{**r, "version": 0} for r in read_risk_terms(document("risk_units"), document("correlations"), unknown)]
-    )
+    risk_terms = read_risk_terms(document("risk_units"), document("correlations"), unknown)
+    table.apply([{**record, "version": 0} for record in risk_terms])
+    units = {record["underlying"] for record in risk_terms if record["kind"] == "risk_unit"}
     scales = [10.0 ** (FREE_PRECISION if places is None else places) for places in precisions.values()]
     widenings = np.array(list(widening.values()), dtype=np.float64)
     parameters = widened(table.parameters(), widenings)
@@ -135,13 +141,14 @@ def read_market(document: Field, unknown: list[str]) -> Market:
         marks=[mark.price for mark in marks.values()],
         prices=[price.price for price in prices.values()],
         trust=_trust(list(marks.values()), list(prices.values())),
+        timed=time is not None,
         risk=risk_view(
             table,
             options=options,
             indexes=indexes,
             time=time or 0,
             widening=widenings,
-            factors=read_risk_history(document("risk_history"), unknown),
+            factors=read_risk_history(document("risk_history"), units, unknown),
         ),
     )
 

@@ -127,7 +127,9 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
             )
         held.add((bucket, leg.index))
         if (bucket, model) == ("cross", "portfolio") and not _valued(leg, market):
-            raise own("instrument").refuse("have its volatility and expiry given, and the document its time")
+            raise own("instrument").refuse(
+                "have its expiry given, an option its volatility too, and the document its time"
+            )
         if bucket == "cross":
             _no_isolated_fields(own)
             cross.append(leg)
@@ -144,12 +146,14 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
 
 
 def _valued(leg: Leg, market: Market) -> bool:
-    """Whether the portfolio model can value the leg: it is no option of a unit, or one with a volatility."""
-    if market.risk is None:
+    """Whether the portfolio model can value the leg: it belongs to no unit, or it is known how long it has, and of an
+    option the volatility."""
+    if market.risk is None or market.risk.model.unit[leg.index] < 0:
         return True
-    model = market.risk.model
-    option = model.unit[leg.index] >= 0 and model.kind[leg.index] == OPTION
-    return not option or market.risk.volatility[leg.index] == market.risk.volatility[leg.index]
+    model, risk = market.risk.model, market.risk
+    if model.kind[leg.index] == OPTION:
+        return bool(risk.volatility[leg.index] == risk.volatility[leg.index])
+    return bool(np.isinf(model.expires[leg.index])) or (market.timed and bool(model.expires[leg.index] > 0.0))
 
 
 def _no_isolated_fields(own: Field) -> None:

@@ -25,6 +25,23 @@ def terms_weight(records: Sequence[TermsRecord]) -> int:
     return sum(len(orjson.dumps(record)) + 1 for record in records)
 
 
+def in_pieces(records: Sequence[TermsRecord]) -> list[list[TermsRecord]]:
+    """Terms in their order, in pieces that a block each can tell; one piece at least, and the last may be empty.
+
+    >>> [len(piece) for piece in in_pieces([{"id": "x" * 100_000}] * 8)]
+    [4, 4]
+    """
+    pieces: list[list[TermsRecord]] = [[]]
+    size = 0
+    for record in records:
+        if size >= BLOCK_BYTES:
+            pieces.append([])
+            size = 0
+        pieces[-1].append(record)
+        size += terms_weight([record])
+    return pieces
+
+
 class Draft:
     """One block being filled.
 

@@ -24,7 +24,8 @@ class TailRules(NamedTuple):
     """Levels of the two measures, of which the larger counts, and what turns a period's loss into the horizon's.
 
     `decay` and `warm_up` are of the volatility filter (see `ewma_variance`), `scale` multiplies the result
-    (sqrt(horizon / period)). The volatility of now is at least `floor` times that of all periods given.
+    (sqrt(horizon / period)). A volatility, of now or of a past period, counts as at least `floor` times that of all
+    periods given.
     """
 
     value_at_risk_level: float
@@ -82,6 +83,17 @@ def factor_moves(z: F64, volatility: F64, moves: F64) -> None:
 
 
 @inner
+def least_volatility(squares: float, count: int, largest: float, floor: float) -> float:
+    """What a past volatility counts as at least: the floor's share of the root mean square of so many returns.
+
+    A series that slept and then leapt, as a pegged coin does, has no volatility before the leap: divided by what the
+    filter says it would be as many thousand of them. Without a floor a millionth of the `largest` return is enough
+    not to divide by nothing.
+    """
+    return max(floored_volatility(0.0, math.sqrt(squares / count), floor), 1e-6 * largest)
+
+
+@inner
 def volatility_now(returns: F64, rules: TailRules, variance: F64) -> float:
     """Volatility of the next period: of the filter, at least the floor's share of the root mean square of `returns`.
 
@@ -101,6 +113,8 @@ def volatility_now(returns: F64, rules: TailRules, variance: F64) -> float:
 def linear_requirement(delta: F64, returns: F64, rules: TailRules, room: F64) -> float:
     """Loss of a linear book: its own return series, filtered as one; >= 0, and 0 while history is too short.
 
+    nan where a gain, or the square of one, is too large for float64.
+
     Parameters
     ----------
     delta : gain of each factor by a move of 1, shape (n_factors,)
@@ -112,20 +126,22 @@ def linear_requirement(delta: F64, returns: F64, rules: TailRules, room: F64) ->
     if n <= rules.warm_up:
         return 0.0
     gains, variance, losses = room[0, :n], room[1, : n + 1], room[2, : n - rules.warm_up]
-    least = 0.0
+    largest = every = 0.0
     for t in range(n):
         total = 0.0
         for k in range(delta.shape[0]):
             total += delta[k] * returns[t, k]
         gains[t] = total
-        least = max(least, abs(total))
-    if least == 0.0:
+        every += total * total
+        largest = max(largest, abs(total))
+    if not every < math.inf:
+        return math.nan
+    if largest == 0.0:
         losses[:] = 0.0
         variance[:] = 0.0
         return 0.0
     now = volatility_now(gains, rules, variance)
-    # a series that slept is not divided by nothing: a millionth of its largest gain is volatility enough
-    standardised(gains, variance, rules.warm_up, 1e-6 * least, losses)
+    standardised(gains, variance, rules.warm_up, least_volatility(every, n, largest, rules.floor), losses)
     for t in range(losses.shape[0]):
         losses[t] = -losses[t] * now
     return rules.scale * tail_requirement(losses, rules)
@@ -152,7 +168,7 @@ def curve_requirement(curves: F64, first: float, step: float, moves: F64, rules:
         total = 0.0
         for k in range(curves.shape[0]):
             place = (moves[t, k] - first) / step
-            at = min(max(math.floor(place), 0), points - 2)
+            at = int(min(place, points - 2.0)) if place > 0.0 else 0
             total += curves[k, at] + (place - at) * (curves[k, at + 1] - curves[k, at])
         losses[t] = -total
     return tail_requirement(losses, rules)
@@ -160,8 +176,14 @@ def curve_requirement(curves: F64, first: float, step: float, moves: F64, rules:
 
 @kernel
 def tail_requirement(losses: F64, rules: TailRules) -> float:
-    """The larger of value at risk and expected shortfall, >= 0, in the losses' own period."""
+    """The larger of value at risk and expected shortfall, >= 0, in the losses' own period.
+
+    nan where a loss is no finite number: nobody knows how much is lost then.
+    """
     count = losses.shape[0]
+    for t in range(count):
+        if not abs(losses[t]) < math.inf:
+            return math.nan
     if count < 2:
         return 0.0
     most = max(tail_size(count, rules.value_at_risk_level), tail_size(count, rules.shortfall_level))

@@ -43,7 +43,8 @@ class PortfolioRisk(NamedTuple):
 
 
 _NAN = math.nan
-#: Of an account with a scenario whose loss is no number: numbers too large for float64 are not margined as none.
+#: Of an account with a scenario whose loss is no number, or with such a value at risk: numbers too large for float64
+#: are not margined as none.
 UNKNOWN = PortfolioRisk(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, NOTHING, _NAN, _NAN, _NAN)
 
 
@@ -84,10 +85,10 @@ def portfolio_risk(
     Parameters
     ----------
     instrument, quantity : positions sorted by `table.line`, which ascends with the unit; shape (n_positions,)
-    value_at_risk : of the whole account, >= 0; 0 where no model has spoken
+    value_at_risk : of the whole account, >= 0; 0 where no model has spoken, nan where it is no number
     """
     initial = maintenance = unsure = lifted = most = 0.0
-    count, first, last, known = 0, 0, instrument.shape[0], True
+    count, first, last, known = 0, 0, instrument.shape[0], value_at_risk == value_at_risk
     while first < last:
         unit = table.unit[instrument[first]]
         until = first + 1

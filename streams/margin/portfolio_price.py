@@ -83,7 +83,7 @@ def price_search(
         book=book,
         moved_book=book._replace(mark=book.mark.copy(), price=book.price.copy()),
         of=of,
-        moved=of._replace(price=of.price.copy(), fixed=of.fixed.copy(), settlement_price=of.settlement_price.copy()),
+        moved=of._replace(price=of.price.copy(), settlement_price=of.settlement_price.copy()),
         index_price=index_price,
         moved_index=index_price.copy(),
         holding=holding,
@@ -102,12 +102,12 @@ def price_search(
 def excess_at(s: PriceSearch, factor: float) -> float:
     """Adjusted equity less maintenance margin with all prices of the unit times `factor`; the table is left so.
 
-    Volatilities stay with their strikes; an option's mark moves by what its value by the model does.
+    What is settled of an option's forward does not move. Volatilities stay with their strikes; an option's mark moves
+    by what its value by the model does.
     """
     for at in range(s.which.shape[0]):
         i = s.which[at]
         s.moved.price[i] = s.of.price[i] * factor
-        s.moved.fixed[i] = s.of.fixed[i] * factor
         s.moved_index[i] = s.index_price[i] * factor
         s.moved_minimum[i] = s.holding.minimum[i] * factor
         s.moved.settlement_price[i] = s.of.settlement_price[i] * (factor if s.of.coin_settled[i] else 1.0)

@@ -19,6 +19,7 @@ from streams.margin.history import (
     curve_requirement,
     ewma_variance,
     factor_moves,
+    least_volatility,
     linear_requirement,
     standardised,
     volatility_now,
@@ -103,12 +104,14 @@ def margined_moves(returns: F64, margined: F64, rules: TailRules) -> F64:
     logs = np.empty(periods)
     for k in range(units):
         ewma_variance(returns[:, k], rules.decay, rules.warm_up, variance)
-        least = 0.0
+        largest = squares = 0.0
         for t in range(periods):
             logs[t] = log(1.0 + returns[t, k])
-            least = max(least, abs(logs[t]))
-        if least > 0.0:
-            standardised(logs, variance, rules.warm_up, 1e-6 * least, one)
+            largest = max(largest, abs(logs[t]))
+            squares += returns[t, k] * returns[t, k]
+        if largest > 0.0:
+            least = least_volatility(squares, periods, largest, rules.floor)
+            standardised(logs, variance, rules.warm_up, least, one)
         else:
             one[:] = 0.0
         z[:, k] = one

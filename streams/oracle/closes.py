@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
+#: A period's price counts as so many times its close at most, and as so many parts of it at least: what is made of
+#: returns stays finite, whatever a source says.
+LEAP_MAX = 1e6
 
 
 @dataclass
@@ -60,6 +63,10 @@ class Closes:
             self.last.update(prices)
         return ended
 
+    def ended(self, period: int) -> bool:
+        """Whether a period has ended."""
+        return self.period is not None and period < self.period
+
     def load(self, unit: str, period: int, prices: list[float]) -> bool:
         """Put known closes before what is there of a unit; whether they were wanted.
 
@@ -79,7 +86,7 @@ class Closes:
         if not known:
             return False
         since = max(since, 0)
-        returns = [after / before - 1.0 for before, after in pairwise(known)]
+        returns = [_return(before, after) for before, after in pairwise(known)]
         if since and len(own) >= since:
             returns += own[-since:]
         else:
@@ -89,20 +96,28 @@ class Closes:
         self.last.setdefault(unit, known[-1])
         return True
 
-    def trim(self) -> None:
-        """Forget what is older than the window."""
-        for unit, returns in self.returns.items():
-            self.returns[unit] = returns[-self.window :]
+    def trim(self) -> set[str]:
+        """Forget what is older than the window; the units that had more."""
+        longer = {unit for unit, returns in self.returns.items() if len(returns) > self.window}
+        for unit in longer:
+            del self.returns[unit][: -self.window]
+        return longer
 
-    def keep(self, units: Collection[str]) -> None:
-        """Forget all other units."""
+    @property
+    def units(self) -> set[str]:
+        """All units of which something is known."""
+        return self.close.keys() | self.last.keys()
+
+    def forget(self, units: Collection[str]) -> None:
+        """Know nothing of these units any more."""
         for held in (self.close, self.last, self.returns):
-            for unit in held.keys() - units:
+            for unit in held.keys() & units:
                 del held[unit]
 
-    def whole(self) -> tuple[list[str], F64]:
-        """Units with a whole window, by name, and their returns, oldest first; shape (window, n_units)."""
-        units = sorted(unit for unit, returns in self.returns.items() if len(returns) == self.window)
+    def whole(self, most: int) -> tuple[list[str], F64]:
+        """The first units by name, at most so many, of those with a whole window, and their returns, oldest first;
+        shape (window, n_units)."""
+        units = sorted(unit for unit, returns in self.returns.items() if len(returns) == self.window)[:most]
         columns = [self.returns[unit] for unit in units]
         return units, np.array(columns, dtype=np.float64).reshape(len(units), self.window).T.copy()
 
@@ -110,6 +125,15 @@ class Closes:
         for unit, price in self.last.items():
             if unit in self.close:
                 returns = self.returns.setdefault(unit, [])
-                returns.append(price / self.close[unit] - 1.0)
+                returns.append(_return(self.close[unit], price))
                 del returns[: -self.window]
             self.close[unit] = price
+
+
+def _return(close: float, price: float) -> float:
+    """Simple return from a close to a price, within LEAP_MAX.
+
+    >>> _return(100.0, 110.0) == 110.0 / 100.0 - 1.0, _return(1e-300, 1e300), _return(1e300, 1e-300) > -1.0
+    (True, 999999.0, True)
+    """
+    return min(max(price / close, 1.0 / LEAP_MAX), LEAP_MAX) - 1.0

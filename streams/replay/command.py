@@ -174,7 +174,8 @@ def _runs(
 def _taken(fold: RawFold) -> str:
     taken = ", ".join(f"{count:,} {topic}" for topic, count in sorted(fold.taken.items()))
     refused = ", ".join(f"{count:,} {code}" for code, count in sorted(fold.refused.items()))
-    return f"raw         {taken or 'nothing'}; refused {refused or 'none'}"
+    past = f"; value at risk told {fold.past_told:,} times" if fold.past_told or fold.past_wanted else ""
+    return f"raw         {taken or 'nothing'}; refused {refused or 'none'}{past}"
 
 
 def _told(run: Run) -> Iterator[str]:

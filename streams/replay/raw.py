@@ -19,13 +19,15 @@ import orjson
 from schemas.dead_letters import DeadLetter
 from schemas.journal import Block
 from schemas.sharding import shard_of
+from streams.agents.risk_schedule import RiskSchedule
 from streams.ingest import messages as ingest
+from streams.ingest.blocks import in_pieces
 from streams.ingest.dated import dated
 from streams.ingest.partition import IngestPartition
 from streams.ingest.quotes import QuotePartition
 from streams.ingest.terms import Terms
 from streams.ingest.volatilities import VolatilityPartition
-from streams.oracle.marks import MarksUpdate
+from streams.oracle.marks import DEGRADED, MarksUpdate
 from streams.oracle.options import Listed
 from streams.oracle.partition import OraclePartition
 from streams.oracle.quotes import Quote
@@ -73,6 +75,7 @@ class RawFold:
     ----------
     taken : messages, by topic
     refused : dead letters, by reason code
+    past_told : how often shards were told of the market's past, for values at risk
     """
 
     def __init__(self, sources: Sequence[Source], rules: RawRules) -> None:
@@ -109,12 +112,19 @@ class RawFold:
         self._oracle = OraclePartition(
             0, 1, heartbeat_ms=rules.heartbeat_ms, quote_age_ms_max=rules.quote_age_ms_max, max_source_skew_ms=0
         )
+        self._schedule = RiskSchedule()
         self._terms_read = -1
         self._told: set[str] = set()
         self._taken: Counter[int] = Counter()  # by source
         self._refused: defaultdict[int, Counter[str]] = defaultdict(Counter)
         self.taken: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.past_told = 0
+
+    @property
+    def past_wanted(self) -> bool:
+        """Whether the terms, as far as they have been read, have values at risk made."""
+        return self._terms.risk_history() is not None
 
     def blocks(self) -> Iterator[tuple[int, Block]]:
         """Journal blocks in order, with the journal partition each is for.
@@ -137,9 +147,9 @@ class RawFold:
                 yield from self._take(number, batches[rank], time_ms)
             update = self._mark(time_ms)
             if update is not None:
-                block = self._marks_block(update)
-                for shard in range(self._rules.shards):
-                    yield shard, block
+                for block in self._told_of(update):
+                    for shard in range(self._rules.shards):
+                        yield shard, block
         self._check()
 
     def _take(self, number: int, batch: list[Message], time_ms: int) -> list[tuple[int, Block]]:
@@ -200,15 +210,24 @@ class RawFold:
             self._oracle.rules(terms.oracle_record, terms.halted(), terms.reporting_currency())
             self._oracle.terms(terms.marked_by_index())
             self._oracle.dated(Listed(*row) for row in dated(terms))
+            self._schedule.learn(terms.risk_history(), terms.risk_units(), terms.closes_of)
 
-    def _marks_block(self, update: MarksUpdate) -> Block:
+    def _told_of(self, update: MarksUpdate) -> Iterator[Block]:
+        """Marks with the terms that they need, and at the end of a period, by event time, the market's past."""
         names, columns, extra = update.block()
         told: dict[str, Any] = {}
         for name in names["instruments"]:
             if name not in self._told:
                 self._told.add(name)
                 told.update((record["id"], record) for record in self._terms.instruments[name].records)
-        return Block(kind="marks", names=names, columns=columns, extra=extra, terms=list(told.values()))
+        *ahead, own = in_pieces(list(told.values()))
+        yield from (Block(kind="terms", terms=terms) for terms in ahead)
+        yield Block(kind="marks", names=names, columns=columns, extra=extra, terms=own)
+        prices = {row.symbol: row.index_price for row in update.rows if row.state <= DEGRADED}
+        past = self._schedule.take(update.time, prices)
+        if past is not None:
+            self.past_told += 1
+            yield past
 
 
 def _ranked(messages: Iterable[Message], rank: int) -> Iterator[tuple[int, int, Message]]:

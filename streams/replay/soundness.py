@@ -6,7 +6,11 @@ can hold any.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from schemas.journal import FILL_KINDS, PRICE_STATES, RULES_OLDEST, RULES_VERSION, TRANSFER_TYPES, Block, CorruptBlock
+from streams.margin.history import TailRules
+from streams.margin.risk_parameters import RiskRules
 
 #: Columns that are indexes into a list of names, and the lowest value that they may have.
 _INDEXES = {
@@ -39,7 +43,8 @@ def check(block: Block) -> None:
             f"rules_version must be {RULES_OLDEST} to {RULES_VERSION}, found {block.rules_version}: it takes the "
             f"release that knows those rules, or a snapshot of a later state to start from"
         )
-    if block.kind == "risk_parameters":  # of tables of their own; what they must be depends on the block before
+    if block.kind == "risk_parameters":  # of tables of their own
+        _check_past(block)
         return
     columns = dict(block.columns)
     data = columns.pop("id_bytes", None)
@@ -60,6 +65,35 @@ def check(block: Block) -> None:
         ordered = not len(ends) or (ends[0] >= 0 and not (ends[1:] < ends[:-1]).any())
         if not ordered or (ends[-1] if len(ends) else 0) != len(data):
             raise CorruptBlock(f"ids must end one after another and at {len(data)}, found others")
+
+
+def _check_past(block: Block) -> None:
+    """The same of risk parameters; what period they must go on from depends on the block before."""
+    units = block.names.get("units")
+    if units is None or len(set(units)) < len(units):
+        raise CorruptBlock(f"risk parameters must name each unit once, found {units}")
+    _must_have("risk parameters", block.extra, ("time", "first", "rules") if units else ("time",))
+    if not units:
+        return
+    rules = block.extra["rules"]
+    _must_have("rules of risk parameters", rules, RiskRules._fields)
+    _must_have("levels of risk parameters", rules["tail"], TailRules._fields)
+    count, pairs = len(units), len(units) * (len(units) - 1) // 2
+    for name, expected in (("volatility", count), ("margined", count), ("low", pairs), ("high", pairs)):
+        if len(block.columns[name]) != expected:
+            raise CorruptBlock(f"{name} of {count} units must be {expected}, found {len(block.columns[name])}")
+    rows, rest = divmod(len(block.columns["returns"]), count)
+    if rest or rows > rules["window"]:
+        raise CorruptBlock(
+            f"returns of {count} units must be at most {rules['window']} of each, "
+            f"found {len(block.columns['returns'])} in all"
+        )
+
+
+def _must_have(what: str, found: object, fields: Iterable[str]) -> None:
+    missing = sorted(set(fields) - set(found)) if isinstance(found, Mapping) else sorted(fields)
+    if missing:
+        raise CorruptBlock(f"{what} must have {', '.join(missing)}, found none")
 
 
 def _bounds(block: Block, name: str) -> tuple[int, int] | None:

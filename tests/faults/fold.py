@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from faults.evidence import Evidence
 from faults.met import Met
+from faults.past import past_problems
 from faults.prices import oracle_problems, price_problems, volatility_problems
 from faults.rows import Blocks, row_problems, shard_letters
 
@@ -95,6 +96,7 @@ def verdict(evidence: Evidence, script: Script | None = None) -> Verdict:
         lambda: price_problems(evidence, blocks, found.compared),
         lambda: oracle_problems(evidence, found.compared),
         lambda: volatility_problems(evidence, found.compared),
+        lambda: past_problems(evidence, blocks, found.compared),
         lambda: _offset_problems(evidence),
         lambda: _id_problems(evidence),
         lambda: _fold_problems(evidence, blocks, script, found),

@@ -18,9 +18,12 @@ TO_PORTFOLIO, TO_STANDARD = "switches to portfolio margin", "switches to the sta
 REFUSED = "switches refused"
 SHARES, OPTION_SHARES = "liquidations by share of a book", "liquidations by share of a book with options"
 SETTLED, PAID_OUT = "options expired", "option positions paid out"
+AT_RISK = "books with a value at risk"
 #: What must have happened in every run of the market; and on the event clock, too. By the wall clock it is chance how
 #: far prices have gone when somebody asks for the other model, and who holds an option when it expires.
 ALWAYS = (HEDGED, TO_PORTFOLIO, TO_STANDARD, SHARES, OPTION_SHARES, SETTLED)
+#: And where faults strike, since those runs publish the market's past.
+UNDER_FAULTS = (AT_RISK,)
 IN_EVENT_TIME = (REFUSED, PAID_OUT)
 
 
@@ -73,4 +76,5 @@ class Met:
             held = np.array(positions.key[first : first + int(positions.size[book])]).tolist()
             kinds = {terms.records[terms.instruments[instrument]]["type"] for instrument in held}
             self.counts[HEDGED] += {"option", "perpetual"} <= kinds
+            self.counts[AT_RISK] += bool(kinds) and shard.portfolio.factors is not None
         return self.counts

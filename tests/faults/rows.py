@@ -17,8 +17,9 @@ from streams.agents.ingest import SOURCES
 #: Key of messages that a run sends to be refused; it sends no other bad ones.
 BAD_KEY = b"bad"
 TOLD_MAX = 5
-#: Records on `instruments` that shards are not told: how prices are judged is in the marks that come of it.
-ORACLE_ONLY = {"oracle", "source"}
+#: Records on `instruments` that shards are not told: how prices are judged is in the marks that come of it, how values
+#: at risk are made in the blocks of the past.
+ORACLE_ONLY = {"oracle", "source", "risk", "closes"}
 #: Why shards refuse what ingest has taken: those dead letters are the fold's to compare.
 SHARD_CODES = {"ledger_range", "model_refused"}
 

@@ -2,7 +2,7 @@
 
 The demo's play, exchange and traffic are used as they are, with more options; only the line to Kafka differs. It hands
 over what was heard so far, restamps messages for a worker on the wall clock, and mixes in messages to be refused,
-repeated ones, and accounts that ask for the other margin model.
+repeated ones, accounts that ask for the other margin model, and the past of each coin for values at risk.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from faults.changes import Changes
 from faults.load import LOAD_SECONDS, Load
+from faults.past import past_of
 from faults.rows import BAD_KEY
 
 from schemas.topics import TOPICS
-from streams.demo.books import Book
 from streams.demo.feed import Cluster, Feed, Heard
 from streams.demo.market import market
 from streams.demo.play import Play
@@ -37,6 +37,9 @@ ONE_IN = 6
 BAD_SHARE, REPEATED_SHARE = 0.02, 0.01
 #: Seconds between two looks whether a market that is ahead of the faults may go on.
 LOOK_SECONDS = 0.05
+
+#: Where the key of a risk unit begins.
+UNIT = "~risk_unit:"
 
 _DEPOSIT = {"transfer_id": "bad", "type": "deposit", "account": "bad", "asset": "USDC", "amount": "1", "time": 1}
 _FILL = {"fill_id": "bad", "account": "bad", "instrument": "BTC-PERP", "quantity": "1", "price": "1", "fee": "0"}
@@ -57,20 +60,25 @@ BAD: list[tuple[str, dict[str, object]]] = [
 class RushLine(Feed):
     """The demo's line; while `rushing`, nothing is waited for."""
 
-    def __init__(self, cluster: Cluster, books: Sequence[Book], *, wall: bool, seed: int, patience_s: float) -> None:
+    def __init__(self, cluster: Cluster, script: Script, *, wall: bool, seed: int, patience_s: float) -> None:
         super().__init__(cluster, lambda: None, patience_s)
+        first = next(script.walk())
+        self._begins_ms, self._prices = first.time, script.prices(first)
         self.rushing = False
         self.sent = 0
         self._wall = wall
         self._expiry_shift: int | None = None
         self._rng = random.Random(seed)
-        self._changes = Changes(books, self._rng)
+        self._changes = Changes(script.books, self._rng)
 
     async def send(self, messages: Iterable[Message]) -> int:
         """Send, in the given order, with bad and repeated messages between."""
         mixed = []
         for message in messages:
             mixed.append(self._stamped(message) if self._wall else message)
+            if message.key.startswith(UNIT):
+                coin = message.key.removeprefix(UNIT)
+                mixed += past_of(coin, self._prices[coin], int(time.time() * 1000) if self._wall else self._begins_ms)
             self._changes.note(message)
             if self.rushing:
                 mixed += self._changes.next()
@@ -181,7 +189,7 @@ class Rush:
             groups={role: f"{settings.prefix}-{role}" for role in ROLES},
         )
         wall = settings.clock == "wall"
-        line = RushLine(cluster, self.script.books, wall=wall, seed=self._seed, patience_s=90.0)
+        line = RushLine(cluster, self.script, wall=wall, seed=self._seed, patience_s=90.0)
 
         loading: list[asyncio.Task[None]] = []
 

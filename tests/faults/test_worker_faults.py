@@ -33,7 +33,9 @@ def damaged(evidence: Evidence) -> Evidence:
     """A liquidation lost, a margin call sent twice, one summary and one account's state of another account."""
     records = {topic: {p: list(found) for p, found in parts.items()} for topic, parts in evidence.records.items()}
     for topic in ("margin-accounts", "margin-changelog"):
-        one, other = [record for record in records[topic][0] if not record.key.startswith(b"~")][-2:]
+        told = [record for record in records[topic][0] if not record.key.startswith(b"~")]
+        other = told[-1]
+        one = next(record for record in reversed(told) if record.key != other.key)
         records[topic][0].append(dataclasses.replace(one, value=other.value))
     calls = next(found for found in records["margin-calls"].values() if found)
     calls.append(calls[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -13,15 +14,20 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from schemas.risk_terms import RiskUnit
+from streams.engine.risk_factors import WARM_UP, told
 from streams.engine.shard import Shard
 from streams.evaluate.command import evaluate_command
+from streams.ingest.term_rules import normalised
 from streams.replay import snapshot
 from streams.replay.explain import explain, missing
 from streams.replay.explain_command import explain_command
-from tests.builders import STANDARD, Fill, Leg, Market, asset, of
+from tests.builders import PRICES, STANDARD, Fill, Leg, Market, T, asset, instrument, of
 from tests.journals import TERMS, journal
 from tests.replay.recordings import MemoryRecording, crash_blocks, recorded, to_files
-from tests.test_engine_portfolio import ETHER, GROUP, short_two
+from tests.test_engine_portfolio import ETHER, GROUP, PORTFOLIO, short_two
+from tests.test_engine_settlement import half_settled
+from tests.test_engine_value_at_risk import RULES, wild
 
 Json = dict[str, Any]
 KINDS = {"called", "cleared", "liquidation", "liquidation_cleared", "bankrupt"}
@@ -93,6 +99,52 @@ def test_decisions_by_portfolio_margin_agree_with_evaluate() -> None:
         report = evaluated(explain(recording, event["id"]).document, "cross")
         assert report["portfolio"] == event["report"]["portfolio"]
         assert report["other_model"] == event["report"]["other_model"]
+
+
+def check_portfolio(market: Market, kinds: set[str]) -> list[Json]:
+    """All that was decided agrees with `evaluate`, portfolio sections too; the decisions."""
+    recording = recorded(market.journal)
+    found = events(recording)
+    assert {event["kind"] for event in found} == kinds
+    check_all(recording, found)
+    for event in found:
+        report = evaluated(explain(recording, event["id"]).document, "cross")
+        assert report["portfolio"] == event["report"]["portfolio"]
+        assert report["other_model"] == event["report"]["other_model"]
+    return found
+
+
+@pytest.mark.parametrize("scale", [10.0, math.sqrt(1440.0), math.sqrt(7 / 9)])
+def test_decisions_by_value_at_risk_leg_by_leg_agree_with_evaluate(scale: float) -> None:
+    """The past as it was told, at a horizon of whatever length, is in the document, and single legs go as they went."""
+    unit = {**normalised(RiskUnit(id="~risk_unit:BTC", liquidation="legs")), "version": 5}
+    future = instrument("BTC-DEC", "future", expiry=T + 30 * 86_400_000)
+    market = Market((*STANDARD, future, unit), PRICES)
+    market.settings(PORTFOLIO)
+    market.collateral(Leg("d", "alice", "30000"), Leg("c", "alice", "0.1", "BTC"))
+    market.fills(Fill("f", "alice", "BTC-PERP", "-2", "50000"), Fill("g", "alice", "BTC-DEC", "0.5", "50000"))
+    tail = RULES.tail._replace(scale=scale, warm_up=WARM_UP)
+    rules = RULES._replace(tail=tail, window=100, buffer=0.2)
+    for step, (move, withdrawn) in enumerate(((0.4, "-1000"), (0.55, "-1000"))):
+        market.collateral(Leg(f"w{step}", "alice", withdrawn, type="withdrawal"))
+        market.apply(told(None, wild(move / scale, rules=rules, period=step), market.time))
+    found = check_portfolio(market, {"called", "liquidation"})
+    (order,) = (event for event in found if event["kind"] == "liquidation")
+    assert order["report"]["portfolio"]["binds"] == "value_at_risk"
+    assert [leg["instrument"] for leg in order["orders"]] == ["BTC-PERP"], "the hedge stays"
+
+
+def test_decisions_inside_a_settlement_window_agree_with_evaluate() -> None:
+    """What is settled of the mean follows from the document's time, index and forward."""
+    market = half_settled()
+    for index in (75_500.0, 80_000.0):
+        forward = 25_500.0 + 0.5 * index
+        made_of = {"BTC-A": (0.5, forward, 1.0)}
+        market.marks({"BTC": index}, {"BTC-A": forward - 1_000.0}, made_of=made_of, after=1)
+    found = check_portfolio(market, {"called", "liquidation"})
+    for event, index in zip(found, (75_500.0, 80_000.0), strict=True):
+        (unit,) = event["report"]["portfolio"]["units"]
+        assert float(unit["delta"]) == pytest.approx(-0.5 * index, rel=1e-6)
 
 
 def test_decisions_at_prices_of_every_state_agree_with_evaluate() -> None:

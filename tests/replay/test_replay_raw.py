@@ -239,3 +239,53 @@ def test_oracle_records_and_halts_hold_in_raw_history_too() -> None:
         found += [(float(index), PRICE_STATES[state]) for name, index, state in rows if name == "BTC"]
     assert found[0] == (50_000.0, "suspect")
     assert found[-1] == (pytest.approx(49_005.0), "halted")
+
+
+def past(window: int) -> list[dict[str, Any]]:
+    """Value at risk of BTC over minutes; its closes of the last 101 before T0."""
+    closes = [str(50_000 + at % 2 * 100) for at in range(101)]
+    return [
+        {"id": "~risk", "kind": "risk", "period_ms": 60_000, "horizon_ms": 60_000, "window": window},
+        {"id": "~risk_unit:BTC", "kind": "risk_unit"},
+        {"id": "~closes:BTC", "kind": "closes", "period_ms": 60_000, "period": T0 // 60_000 - 1, "closes": closes},
+    ]
+
+
+def slow_quotes() -> list[dict[str, Any]]:
+    """The quotes, ten seconds apart: a minute ends on the way, however fast they are folded."""
+    return [{**row, "time": T0 + 1 + 10 * (row["time"] - T0 - 1)} for row in quotes()]
+
+
+def test_the_past_is_told_by_the_clock_of_events() -> None:
+    """Once with the first price, which the published closes go before, and once when the minute of the events ends:
+    with the return over it, not over that of whoever replays."""
+    rows = [*INSTRUMENTS, *past(100)]
+    messages = [Message(T0, at, row["id"].encode(), orjson.dumps(row), T0) for at, row in enumerate(rows)]
+    prices = [
+        Message(row["time"], at, row["symbol"].encode(), orjson.dumps(row), row["time"])
+        for at, row in enumerate(slow_quotes())
+    ]
+    sources = [Source("instruments", "i", 0, messages), Source("oracle-prices", "p", 0, prices)]
+    fold = RawFold(sources, RawRules(shards=2))
+    blocks = list(fold.blocks())
+    for shard in range(2):
+        first, second = (block for at, block in blocks if at == shard and block.kind == "risk_parameters")
+        assert (len(first.columns["returns"]), len(second.columns["returns"])) == (100, 1)
+        minute_ends = T0 - T0 % 60_000 + 60_000
+        assert minute_ends <= second.extra["time"] < minute_ends + 10_000
+        last = max(row["time"] for row in slow_quotes() if row["time"] < minute_ends)
+        (close,) = (float(row["price"]) for row in slow_quotes() if (row["time"], row["symbol"]) == (last, "BTC"))
+        assert second.columns["returns"][0] == close / 50_000 - 1.0
+        kinds = [block.kind for at, block in blocks if at == shard]
+        assert kinds[kinds.index("risk_parameters") - 1] == "marks"
+
+
+@pytest.mark.parametrize(("window", "times"), [(100, "2"), (200, "0")])
+def test_the_output_says_whether_value_at_risk_was_told(folder: Path, window: int, times: str) -> None:
+    """A window that the closes do not fill: 0 times, and nobody should read the result as if margins had counted it."""
+    assert "value at risk" not in raw(folder).output
+    jsonl(folder / "instruments.jsonl", [*INSTRUMENTS, *past(window)])
+    jsonl(folder / "oracle-prices.jsonl", slow_quotes())
+    result = raw(folder)
+    assert result.exit_code == 0, result.output
+    assert f"refused none; value at risk told {times} times" in result.output

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from schemas.journal import Block, CorruptBlock
+from streams.engine.risk_factors import factors, taken_back, told
 from streams.engine.shard import Shard
+from streams.margin.history import TailRules
+from streams.margin.risk_parameters import RiskRules, refreshed
 from streams.replay import soundness
 from streams.replay.fold import apply
 from streams.replay.recording import Recorded, RecordingError
@@ -93,3 +96,37 @@ def test_bytes_that_are_cut_off_inside_are_refused() -> None:
             )
         with pytest.raises(RecordingError, match=r"\(journal\[0\] at 7, here\)$"):
             apply(Shard(0), Recorded(7, 0, None, data), "here")
+
+
+def the_past(**other: Any) -> Block:
+    """The market's past of two units, with other columns, names or fields."""
+    returns = np.full((40, 2), 0.01)
+    rules = RiskRules(TailRules(0.99, 0.975, 0.97, 10, 1.0, 0.5), window=40)
+    known = refreshed(returns, np.full(2, np.inf), rules)
+    block = told(None, factors(("BTC", "ETH"), 40, rules, known, returns), 5)
+    extra = {name: value for name, value in {**block.extra, **other.get("extra", {})}.items() if value is not None}
+    names = {**block.names, **other.get("names", {})}
+    return replace(block, columns={**block.columns, **other.get("columns", {})}, extra=extra, names=names)
+
+
+@pytest.mark.parametrize(
+    ("other", "line"),
+    [
+        ({"names": {"units": ["BTC", "BTC"]}}, "must name each unit once, found .'BTC', 'BTC'."),
+        ({"names": {"units": None}}, "must name each unit once, found None"),
+        ({"extra": {"time": None}}, "risk parameters must have time, found none"),
+        ({"extra": {"rules": None, "first": None}}, "risk parameters must have first, rules, found none"),
+        ({"extra": {"rules": {"window": 40}}}, "rules of risk parameters must have buffer, fall, rise, shrink, stress"),
+        ({"columns": {"low": np.zeros(2)}}, "low of 2 units must be 1, found 2"),
+        ({"columns": {"margined": np.zeros(1)}}, "margined of 2 units must be 2, found 1"),
+        ({"columns": {"returns": np.zeros(79)}}, "returns of 2 units must be at most 40 of each, found 79 in all"),
+        ({"columns": {"returns": np.zeros(82)}}, "returns of 2 units must be at most 40 of each, found 82 in all"),
+    ],
+)
+def test_a_past_that_does_not_hold_together_is_refused(other: Any, line: str) -> None:
+    """In a line that says what is wrong with it, before any of it is folded."""
+    soundness.check(Block.decode(the_past().encode()))
+    soundness.check(taken_back(5))
+    block = the_past(**other)
+    with pytest.raises(CorruptBlock, match=line):
+        soundness.check(block)

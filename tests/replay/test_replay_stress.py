@@ -13,15 +13,18 @@ from click.testing import CliRunner
 from schemas.journal import Block, pack_ids
 from streams.engine import state
 from streams.engine.shard import Shard
-from streams.margin.black76 import option_value
+from streams.margin.black76 import option_value, settlement_forward
 from streams.replay.raw import RawFold, RawRules
 from streams.replay.recording import RecordingError
 from streams.replay.stress.cascade import stress
 from streams.replay.stress.command import stress_command
+from streams.replay.stress.options import Options
 from streams.replay.stress.scenarios import CRASHES, move_of, shock
-from tests.builders import Fill, Leg, Market, asset, instrument
+from tests.builders import Fill, Leg, Market, T, asset, instrument
 from tests.replay.recordings import crash_blocks, recorded, to_files
 from tests.test_engine_option_marks import quote, source
+from tests.test_engine_settlement import half_settled
+from tests.test_engine_settlement import market as settling
 from tests.test_ingest_volatilities import CALL, NOW_MS, USDC
 
 
@@ -76,6 +79,48 @@ def test_options_are_valued_anew() -> None:
     assert alice.before == pytest.approx(worth(50_000.0, 0))
     # twenty steps down the path and one after it, each a liquidation time-out of 5 s later
     assert alice.after == pytest.approx(worth(100_000.0, 21 * 5))
+
+
+def test_in_a_settlement_window_a_fall_moves_only_the_rest_of_the_mean() -> None:
+    """Short a call of 1,000 at 49,500, forward 50,500, of which a half, 25,500, is settled and the rest is the index:
+    at half the price 25,500 + 12,500, so 20,000 + 49,500 - 37,000."""
+    shard = half_settled().shard
+    alice = stress([shard], {"BTC": -0.5}, impact=0.0, slippage=Decimal(0)).fates["alice"]
+    assert alice.before == pytest.approx(20_000.0)
+    assert alice.after == pytest.approx(32_500.0, rel=1e-6)
+
+
+def test_an_option_that_expires_on_the_way_settles_at_its_mean() -> None:
+    """A minute before its expiry nine tenths of the mean, 45,500, are settled; a minute is twelve steps of twenty, at
+    which a price that doubles is 2 ** 0.6 times what it was: 45,500 + 5,000 x 1.5157 - 49,000 - 1,000 are won."""
+    fates = stress([settling().shard], {"BTC": 1.0}, impact=0.0, slippage=Decimal(0)).fates
+    won = 45_500.0 + 5_000.0 * 2.0**0.6 - 49_000.0 - 1_000.0
+    assert fates["alice"].after == pytest.approx(20_000.0 + won)
+    assert fates["bob"].after == pytest.approx(20_000.0 - won)
+
+
+@pytest.mark.parametrize(("minutes", "factor", "strike"), [(5, 2.0, 75_500.0), (60, 1.02, 51_000.0)])
+def test_a_mean_varies_less_than_its_end(minutes: int, factor: float, strike: float) -> None:
+    """Inside the window and before it an option is valued as the oracle does: for a third of the time left of what
+    still moves, for two thirds of the window less."""
+    shard = settling(expiry=T + minutes * 60_000, strike=str(strike)).shard
+    marks, made_of = Options.of(shard).moved({"BTC": factor}, shard.prices.time)
+    settled, index = (25_500.0, 50_000.0) if minutes == 5 else (0.0, 50_500.0)
+    left, window = minutes / 525_600, 10 / 525_600
+    _, years = settlement_forward(index * factor, 2.0 * settled or 1.0, left, window)
+    forward = settled + (50_500.0 - settled) * factor
+    assert made_of["forward"]["BTC-A"] == pytest.approx(forward)
+    worth = option_value(1.0, forward, strike, 0.5 * years**0.5, 1.0)
+    assert marks["BTC-A"] == pytest.approx(worth, rel=1e-9)
+    assert worth > 1.0 + max(forward - strike, 0.0), "time has a value"
+
+
+def test_an_option_that_no_mean_has_settled_moves_whole() -> None:
+    """Prices covered too little of its window: it waits for a stated price, and is paid at none of the shock's."""
+    shard = settling(expiry=T + 60_000).shard
+    shard.prices.time = T + 60_000
+    _, made_of = Options.of(shard).moved({"BTC": 2.0}, T + 65_000)
+    assert (made_of["forward"]["BTC-A"], made_of["volatility"]["BTC-A"]) == (101_000.0, 0.5)
 
 
 def test_a_gap_is_a_shortfall() -> None:

@@ -140,15 +140,10 @@ def _marks(shard: Shard, base: _Base, factors: Mapping[str, float]) -> Block:
     terms, time_ms = shard.terms, shard.prices.time + shard.terms.rules.liquidation_timeout_ms
     symbols, instruments = sorted(base.prices), sorted(base.marks)
     underlying = [str(terms.records[name]["underlying"]) for name in instruments]
-    own, forwards = base.options.moved(factors, time_ms)
+    own, made_of = base.options.moved(factors, time_ms)
     marks = [
         own.get(name, base.marks[name] * factors[symbol]) for name, symbol in zip(instruments, underlying, strict=True)
     ]
-    made_of = {
-        "volatility": dict(zip(own, base.options.volatility.tolist(), strict=True)),
-        "forward": forwards,
-        "discount": dict(zip(own, base.options.discount.tolist(), strict=True)),
-    }
     later = {
         f"instrument_{what}": np.array([told.get(name, np.nan) for name in instruments])
         for what, told in made_of.items()
