@@ -7,6 +7,11 @@ import numpy as np
 from streams.margin.offsets import Correlations
 from streams.margin.portfolio import PortfolioRisk, portfolio_risk, room_for
 from streams.margin.risk_table import (
+    CONFIDENCE,
+    DAILY_VOLATILITY,
+    DAILY_VOLUME,
+    INDEX_CONFIDENCE,
+    MARK,
     ExpiryRules,
     Holding,
     RiskTable,
@@ -18,7 +23,7 @@ from streams.margin.risk_table import (
 )
 from streams.margin.risk_units import RiskUnits, risk_units
 from streams.margin.scenarios import FUTURE, OPTION, Grid, Instruments, SkewShock, VolatilityShock
-from streams.margin.unit_risk import ChargeRates, UnitRisk, unit_risk
+from streams.margin.unit_risk import ChargeRates, UnitRisk, unit_risk, worst_scenario
 
 NO_SHOCK = VolatilityShock(0.0, 0.0, 0.3, 0.13, 1.0, 0.0)
 NO_SKEW = SkewShock(0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
@@ -78,12 +83,13 @@ def perpetual(quantity: float, price: float, **more: float) -> Leg:
 
 
 class Measured(NamedTuple):
-    """Risk of a book, and of its first unit with its P&L by scenario; `value` of its options and coins."""
+    """Risk of a book, and of its first unit with P&L by scenario and the worst; `value` of its options and coins."""
 
     account: PortfolioRisk
     unit: UnitRisk
     gains: np.ndarray
     value: float
+    worst: int
     table: RiskTable
     held: np.ndarray
     quantity: np.ndarray
@@ -129,8 +135,8 @@ def table_of(legs: list[Leg], grid: Grid, shock: VolatilityShock, skew: SkewShoc
     table = empty_table(of.kind, unit, expiry, line, grid)
     first = np.unique(expiry, return_index=True)[1]
     factors = expiry_factors(expiries, years[first], column("rate")[first], of.discount[first])
-    table = table._replace(long_discount=factors[0], short_discount=factors[1], basis_rate=factors[2])
-    table.confidence[:] = column("confidence")
+    table.by_expiry[:] = np.transpose(factors)
+    table.amounts[:, CONFIDENCE] = column("confidence")
     holding = Holding(column("minimum"), column("initial"), column("maintenance"), column("spread"))
     index_price = np.where(column("index_price") > 0.0, column("index_price"), of.price)
     which = np.arange(len(legs), dtype=np.int32)
@@ -154,17 +160,19 @@ def measured(
 ) -> Measured:
     """Risk of an account that holds the legs."""
     table = table_of(legs, grid, shock, skew, expiries)
-    table.index_confidence[:] = index_confidence
-    table.daily_volatility[:] = daily_volatility
-    table.daily_volume[:] = daily_volume
+    table.by_unit[:, INDEX_CONFIDENCE] = index_confidence
+    table.by_unit[:, DAILY_VOLATILITY] = daily_volatility
+    table.by_unit[:, DAILY_VOLUME] = daily_volume
     held = sorted_by_line(table.line, np.arange(len(legs), dtype=np.int32)).astype(np.int32)
     quantity = np.array([leg.quantity for leg in legs], dtype=float)[held]
-    units = alike(grid, rates, max(len(table.index_confidence), 1))
+    units = alike(grid, rates, max(len(table.by_unit), 1))
     room = room_for(units)
-    apart_or = correlations or apart(len(table.index_confidence))
+    apart_or = correlations or apart(len(table.by_unit))
     account = portfolio_risk(table, units, apart_or, held, quantity, value_at_risk, room)
     own = table.unit[held] == 0
     unit = unit_risk(table, grid, rates, 0, held[own], quantity[own], room.columns)
     gains = room.columns[0, : len(grid.move)].copy()
-    value = float(sum(q * table.mark[i] for i, q in zip(held, quantity, strict=True) if table.kind[i] != FUTURE))
-    return Measured(account, unit, gains, value, table, held, quantity)
+    value = float(
+        sum(q * table.amounts[i, MARK] for i, q in zip(held, quantity, strict=True) if table.kind[i] != FUTURE)
+    )
+    return Measured(account, unit, gains, value, worst_scenario(gains), table, held, quantity)

@@ -12,6 +12,7 @@ import pytest
 from streams.engine.risk_model import RiskMarket, risk_model
 from streams.engine.terms import TermsTable
 from streams.ingest.terms import Terms
+from streams.margin.risk_table import BASIS_RATE, DELTA, MARK, NOTIONAL
 from streams.margin.scenarios import ASSET, FUTURE, OPTION
 from tests.ingest_samples import BYTES_MAX, encoded
 
@@ -106,12 +107,12 @@ def test_values_by_hand() -> None:
     )
     written = model.table(model.rows(market), np.array([0, 1, 3, 5], dtype=np.int32), curves=False)
     down = int(np.argmin(model.units.move[0][:27]))
-    assert written.mark[[0, 1, 5]].tolist() == [100.0, 103.0, 99.0]
-    assert np.isnan(written.mark[2]), "not asked for"
-    assert written.values[0, down] - written.mark[0] == pytest.approx(-16.0)
-    assert written.values[5, down] - written.mark[5] == pytest.approx(-15.84)
+    assert written.amounts[[0, 1, 5], MARK].tolist() == [100.0, 103.0, 99.0]
+    assert np.isnan(written.amounts[2, MARK]), "not asked for"
+    assert written.values[0, down] - written.amounts[0, MARK] == pytest.approx(-16.0)
+    assert written.values[5, down] - written.amounts[5, MARK] == pytest.approx(-15.84)
     # a coin-settled one: 1 of quote currency / 100.5 coins, each worth 99
-    assert written.delta[3] == pytest.approx(99.0 / 100.5)
+    assert written.amounts[3, DELTA] == pytest.approx(99.0 / 100.5)
     minutes = 90 * 24 * 60 - 12 * 60 - 1
-    assert written.basis_rate[model.expiry[1]] == pytest.approx(0.5 + 2 * minutes / (365 * 24 * 60))
-    assert written.notional[0] == 100.0
+    assert written.by_expiry[model.expiry[1], BASIS_RATE] == pytest.approx(0.5 + 2 * minutes / (365 * 24 * 60))
+    assert written.amounts[0, NOTIONAL] == 100.0

@@ -164,7 +164,7 @@ def test_second_version() -> None:
     assert [equity - initial, equity - maintenance] == pytest.approx(case["expected"], abs=1e-6)
     assert found.unit.basis == pytest.approx(-case["basis_contingency"], abs=1e-6)
     assert found.unit.scan == pytest.approx(-min(case["gains"]), abs=1e-6)
-    assert found.unit.worst == case["gains"].index(min(case["gains"]))
+    assert found.worst == case["gains"].index(min(case["gains"]))
     assert found.gains == pytest.approx(case["gains"], abs=1e-6)
 
 

@@ -129,7 +129,7 @@ def test_what_binds(row: Row) -> None:
     else:
         assert found.account.binds == NAMES[row["binds"]]
         assert found.account.core == pytest.approx(float(row["core"]))
-    assert (found.unit.worst == NONE) == (not legs)
+    assert (found.worst == NONE) == (not legs)
 
 
 def two_units(offset: bool) -> Correlations:

@@ -14,7 +14,7 @@ from streams.margin.portfolio import room_for
 from streams.margin.portfolio_book import book_risk
 from streams.margin.portfolio_liquidation import after_close, keeping_cover, leg_loss, share_of_lots, share_sizes
 from streams.margin.portfolio_tail import no_tails
-from streams.margin.risk_table import ExpiryRules, RiskTable
+from streams.margin.risk_table import MARK, ExpiryRules, RiskTable
 from streams.margin.risk_units import RiskUnits
 from streams.margin.scenarios import SkewShock, VolatilityShock, grid
 from streams.margin.unit_risk import ChargeRates
@@ -46,7 +46,7 @@ def book_of(legs: list[Leg], cash: float, fee: float = 0.001) -> tuple[Parameter
     one = InstrumentParameters(settlement=0, underlying=0, tiers=flat, liquidation_fee=fee)
     p = build([one] * len(legs), [AssetParameters()], [-1])
     n = len(legs)
-    mark = table.mark.copy()
+    mark = table.amounts[:, MARK].copy()
     quantity = np.array([leg.quantity for leg in legs])
     book = Book(
         np.arange(n, dtype=np.int32), quantity, quantity * mark, np.zeros(n), mark, np.zeros(n, np.int32),

@@ -87,7 +87,7 @@ def test_24_scenarios() -> None:
     )
     wanted = case["expected"]
     spot = case["inputs"]["spot"]
-    assert found.unit.worst == wanted["worst"] - 1
+    assert found.worst == wanted["worst"] - 1
     assert found.unit.scan == pytest.approx(wanted["scan"], rel=1e-10)
     assert found.unit.delta / spot == pytest.approx(wanted["net_delta"], rel=1e-10)
     assert found.unit.minimum_delta == pytest.approx(wanted["min_delta"], rel=1e-10)
@@ -103,10 +103,10 @@ def test_span() -> None:
     now, then = (option_value(1.0, price, 2825.0, volatility * math.sqrt(years), 1.0) for price in (2790.0, 2430.0))
     span = span_grid(scan_range=120 / 2790, covered=0.35)
     legs = [Leg(FUTURE, 250.0, 2790.0), call(-250.0, 2825.0, years, volatility, 2790.0)]
-    unit = measured(legs, span, shock=VolatilityShock(0.1, 0.1, 0.0, 0.0, 1.0, 0.0)).unit
-    assert unit.worst == 15
-    assert unit.scan == pytest.approx(0.35 * (360.0 - now + then) * 250.0, rel=1e-12)
-    assert unit.scan == pytest.approx(26_751.0, rel=1e-3)
+    found = measured(legs, span, shock=VolatilityShock(0.1, 0.1, 0.0, 0.0, 1.0, 0.0))
+    assert found.worst == 15
+    assert found.unit.scan == pytest.approx(0.35 * (360.0 - now + then) * 250.0, rel=1e-12)
+    assert found.unit.scan == pytest.approx(26_751.0, rel=1e-3)
 
 
 def test_minimum_charge_tiers() -> None:
@@ -183,7 +183,7 @@ def test_tails_never_bind_a_delta_one_book(quantity: float, price: float, coin_s
     leg = Leg(FUTURE, quantity, price, coin_settled=coin_settled, settlement_price=price if coin_settled else 1.0)
     found = measured([leg], grid(price_range=0.2))
     assert found.unit.scan == pytest.approx(abs(found.unit.delta) * 0.2, rel=1e-12, abs=1e-12)
-    assert found.unit.worst in ((NONE,) if quantity == 0.0 else (0, 24)), "named by the base grid, not by a tail"
+    assert found.worst in ((NONE,) if quantity == 0.0 else (0, 24)), "named by the base grid, not by a tail"
 
 
 def test_coin_settled_instruments_gain_in_coins() -> None:
@@ -243,8 +243,8 @@ def test_a_direction_that_gains_counts_its_least_gain() -> None:
 def test_time_stands_still() -> None:
     """In the scenario where nothing moves nothing is lost."""
     alone = grid_of([(0.0, SAME, 1.0)], basis_up=0.1, basis_down=-0.1)
-    unit = measured(short_strangle_and_perpetual(), alone, shock=NO_SHOCK).unit
-    assert (unit.worst, unit.scan) == (-1, 0.0)
+    found = measured(short_strangle_and_perpetual(), alone, shock=NO_SHOCK)
+    assert (found.worst, found.unit.scan) == (NONE, 0.0)
 
 
 def test_tilts_come_last() -> None:

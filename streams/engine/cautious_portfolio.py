@@ -39,11 +39,10 @@ def copy_row(to: RiskTable, of: RiskTable, i: int) -> None:
     """Write row i of a table as another has it."""
     for column in range(of.values.shape[1]):
         to.values[i, column] = of.values[i, column]
+    for column in range(of.amounts.shape[1]):
+        to.amounts[i, column] = of.amounts[i, column]
     for point in range(of.curves.shape[1]):
         to.curves[i, point] = of.curves[i, point]
-    to.mark[i], to.delta[i], to.gamma[i], to.vega[i] = of.mark[i], of.delta[i], of.gamma[i], of.vega[i]
-    to.notional[i], to.minimum[i], to.spread[i] = of.notional[i], of.minimum[i], of.spread[i]
-    to.initial_charge[i], to.maintenance_charge[i] = of.initial_charge[i], of.maintenance_charge[i]
 
 
 @inner(_nrt=False)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.compiled import inner, kernel
+from streams.margin import risk_table
 from streams.margin.equity import position_value
 from streams.margin.parameters import F64, I32, Parameters
 from streams.margin.risk_table import RiskTable
@@ -65,21 +66,21 @@ def sketch(p: Parameters, table: RiskTable, marks: F64, prices: F64, out: Sketch
     for k in range(prices.shape[0]):
         out.prices[k] = prices[k]
     for i in range(table.values.shape[0]):
-        row, g = out.rows[i], table.expiry[i]
+        row, amounts, expiry = out.rows[i], table.amounts[i], table.by_expiry[table.expiry[i]]
         total = 0.0
         for c in range(columns):
-            row[c] = table.values[i, c] - table.mark[i]
+            row[c] = table.values[i, c] - amounts[risk_table.MARK]
             total += row[c]
-        row[columns + MARK] = table.mark[i]
-        row[columns + MINIMUM] = table.minimum[i]
-        row[columns + CHARGE] = table.maintenance_charge[i]
-        row[columns + SPREAD] = table.spread[i]
-        row[columns + NOTIONAL] = table.notional[i]
-        row[columns + DELTA] = table.delta[i]
+        row[columns + MARK] = amounts[risk_table.MARK]
+        row[columns + MINIMUM] = amounts[risk_table.MINIMUM]
+        row[columns + CHARGE] = amounts[risk_table.MAINTENANCE]
+        row[columns + SPREAD] = amounts[risk_table.SPREAD]
+        row[columns + NOTIONAL] = amounts[risk_table.NOTIONAL]
+        row[columns + DELTA] = amounts[risk_table.DELTA]
         row[columns + WORTH] = position_value(p, i, 1.0, marks[i]) if i < marks.shape[0] else 0.0
-        row[columns + LONG] = table.long_discount[g]
-        row[columns + SHORT] = table.short_discount[g]
-        row[columns + BASIS] = table.basis_rate[g]
+        row[columns + LONG] = expiry[risk_table.LONG_DISCOUNT]
+        row[columns + SHORT] = expiry[risk_table.SHORT_DISCOUNT]
+        row[columns + BASIS] = expiry[risk_table.BASIS_RATE]
         for c in range(columns, columns + MORE):
             total += row[c]
         out.known[i] = table.unit[i] >= 0 and np.isfinite(total)
@@ -119,15 +120,16 @@ def write_scales(
         if not now.known[i]:
             continue
         unit, row = table.unit[i], now.rows[i]
-        delta, notional = table.delta[i], table.notional[i]
+        amounts = table.amounts[i]
+        delta, gamma, notional = amounts[risk_table.DELTA], abs(amounts[risk_table.GAMMA]), amounts[risk_table.NOTIONAL]
         steep, most = 0.0, 0.0
         for s in range(scenarios):
             other, move = beside[unit, s], units.move[unit, s]
             slope = (row[other] - row[s]) / (units.move[unit, other] - move) if other >= 0 else delta
             steep = max(steep, units.dampening[unit, s] * abs((1.0 + move) * slope - delta))
             most = max(most, abs(row[s]))
-        least, moved = LEAST * abs(notional), VOLATILITY_MOVE * abs(table.vega[i])
-        basis = max(abs(row[scenarios]), abs(row[scenarios + 1])) + units.basis_up[unit] * abs(table.gamma[i])
+        least, moved = LEAST * abs(notional), VOLATILITY_MOVE * abs(amounts[risk_table.VEGA])
+        basis = max(abs(row[scenarios]), abs(row[scenarios + 1])) + units.basis_up[unit] * gamma
         required = factor * (steep + moved + row[columns + MINIMUM]) + row[columns + BASIS] * basis
         required += row[columns + CHARGE] + row[columns + SPREAD] + least
         worth = 0.0
@@ -142,7 +144,7 @@ def write_scales(
                 )
         out[i, IN_WORTH] = abs(delta) + moved + least
         out[i, IN_REQUIREMENT] = required
-        out[i, IN_DELTA] = abs(delta) + abs(table.gamma[i]) + least
+        out[i, IN_DELTA] = abs(delta) + gamma + least
         out[i, SIZE] = most + abs(row[columns + MARK]) + abs(notional) + worth
 
 

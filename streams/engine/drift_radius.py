@@ -19,7 +19,7 @@ from streams.engine.reach import floor_of
 from streams.engine.valuation import BANKRUPT, OK, Levels, gather, scratch
 from streams.margin.equity import Book, net_assets
 from streams.margin.parameters import F64, I32, I64, Parameters
-from streams.margin.risk_table import RiskTable
+from streams.margin.risk_table import DAILY_VOLATILITY, DAILY_VOLUME, DELTA, RiskTable
 from streams.margin.risk_units import RiskUnits
 from streams.margin.scenarios import OPTION
 
@@ -120,7 +120,7 @@ def _radius(
         of[_WORTH] += size * scale[i, IN_WORTH]
         of[_REQUIREMENT] += size * scale[i, IN_REQUIREMENT]
         of[_DELTA] += size * scale[i, IN_DELTA]
-        of[_GROSS] += size * abs(table.delta[i])
+        of[_GROSS] += size * abs(table.amounts[i, DELTA])
         of[_OTHER] += table.kind[i] != OPTION or book.quantity[j] < 0.0
         of[_COINS] += own_coin >= 0
         of[_HELD] = 1.0
@@ -133,7 +133,7 @@ def _radius(
             of = held[table.unit[i]]
             of[_REQUIREMENT] += amount * scale[i, IN_REQUIREMENT]
             of[_DELTA] += amount * scale[i, IN_DELTA]
-            of[_GROSS] += amount * abs(table.delta[i])
+            of[_GROSS] += amount * abs(table.amounts[i, DELTA])
             of[_OTHER] += 1.0
             of[_HELD] = 1.0
             turnover += amount * scale[i, SIZE]
@@ -151,8 +151,8 @@ def _radius(
         count += 1
         hedged = units.delta_hedged[unit]
         slope = units.calendar[unit] + abs(units.delta_net[unit] - hedged) + hedged
-        part = (of[_GROSS] + of[_DELTA] * RADIUS_MAX) / table.daily_volume[unit]
-        slope += 1.5 * units.impact[unit] * table.daily_volatility[unit] * math.sqrt(part)
+        part = (of[_GROSS] + of[_DELTA] * RADIUS_MAX) / table.by_unit[unit, DAILY_VOLUME]
+        slope += 1.5 * units.impact[unit] * table.by_unit[unit, DAILY_VOLATILITY] * math.sqrt(part)
         required = of[_REQUIREMENT]
         if of[_OTHER] == 0.0:  # bought options only: they require at most what they are worth
             required += required / factor + (2.0 + factor) * of[_WORTH]

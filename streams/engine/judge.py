@@ -70,8 +70,16 @@ def judged_now(shard: Shard, books: I64, room: Judged | None = None, *, at_check
     if at_check and prices.trust is not None:
         marks, asset_prices = prices.trust.check_marks, prices.trust.check_prices
     judged = room or judged_room(len(books))
-    judge_framed(shard.frames.of(shard), marks, asset_prices, books, judged)
-    shard.portfolio.judge(shard, marks, asset_prices, books, judged)
+    standard, portfolio = shard.portfolio.apart(books)
+    if not portfolio.size:
+        judge_framed(shard.frames.of(shard), marks, asset_prices, books, judged)
+        return judged
+    if standard.size:
+        own = judged_room(len(standard))
+        judge_framed(shard.frames.of(shard), marks, asset_prices, books[standard], own)
+        judged.equity[standard], judged.adjusted[standard] = own.equity, own.adjusted
+        judged.maintenance[standard], judged.status[standard] = own.maintenance, own.status
+    shard.portfolio.judge(shard, marks, asset_prices, books, portfolio, judged)
     return judged
 
 

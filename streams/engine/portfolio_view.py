@@ -22,7 +22,7 @@ from streams.margin.portfolio_tail import Tails
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import grid_of_unit, rates_of_unit
 from streams.margin.screens import threshold_moves
-from streams.margin.unit_risk import NONE, UnitRisk, unit_risk
+from streams.margin.unit_risk import NONE, UnitRisk, unit_risk, worst_scenario
 
 #: Names of what binds core risk, by number.
 BINDS = ("nothing", "grid", "value_at_risk", "floor")
@@ -115,12 +115,12 @@ def _unit_section(of: RiskBook, unit: int, row: I32, quantity: F64, slack: tuple
     own = of.table.unit[row] == unit
     grid, rates = grid_of_unit(model.units, unit), rates_of_unit(model.units, unit)
     risk: UnitRisk = unit_risk(of.table, grid, rates, unit, row[own], quantity[own], of.room.columns)
-    worst = None
-    if risk.worst != NONE:
+    at, worst = worst_scenario(of.room.columns[0, : len(grid.move)]), None
+    if at != NONE:
         worst = {
-            "move": float(grid.move[risk.worst]),
-            "volatility": SHOCKS[grid.shock[risk.worst]],
-            "dampening": float(grid.dampening[risk.worst]),
+            "move": float(grid.move[at]),
+            "volatility": SHOCKS[grid.shock[at]],
+            "dampening": float(grid.dampening[at]),
         }
     return {
         "underlying": model.symbols[unit],

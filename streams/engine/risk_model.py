@@ -18,6 +18,9 @@ from streams.margin.offsets import Correlations
 from streams.margin.parameters import F64, I32
 from streams.margin.portfolio_tail import Tails
 from streams.margin.risk_table import (
+    DAILY_VOLATILITY,
+    DAILY_VOLUME,
+    MARK,
     ExpiryRules,
     Holding,
     RiskTable,
@@ -224,10 +227,10 @@ class RiskModel:
         """Risk table in which the rows `which` are written, all others unknown; `curves`: with profit curves."""
         columns = self.kind, self.unit, self.expiry, self.line
         table = empty_table(*columns, grid_of_unit(self.units, 0), curves=curves)
-        table.mark[:] = np.nan
+        table.amounts[:, MARK] = np.nan
         for unit, rules in enumerate(self.rules):
-            table.daily_volatility[unit] = rules.daily_volatility
-            table.daily_volume[unit] = rules.daily_volume
+            table.by_unit[unit, DAILY_VOLATILITY] = rules.daily_volatility
+            table.by_unit[unit, DAILY_VOLUME] = rules.daily_volume
         self.write(table, rows, which)
         return table
 
@@ -249,7 +252,7 @@ class RiskModel:
         """
         known = np.nonzero((self.kind == OPTION) & ~np.isnan(rows.of.discount))[0]
         told, first = np.unique(self.expiry[known], return_index=True)
-        discount = np.ones(len(table.basis_rate))
+        discount = np.ones(len(table.by_expiry))
         discount[told] = rows.of.discount[known[first]]
         expiries, first = np.unique(self.expiry[own], return_index=True)
         years = rows.years[own[first]]
@@ -257,7 +260,7 @@ class RiskModel:
         rate = np.zeros(len(expiries))
         rate[dated] = [-log(found) for found in discount[expiries[dated]].tolist()] / years[dated]
         factors = expiry_factors(rules, years, rate, discount[expiries])
-        table.long_discount[expiries], table.short_discount[expiries], table.basis_rate[expiries] = factors
+        table.by_expiry[expiries] = np.transpose(factors)
 
 
 def risk_model(terms: TermsTable) -> RiskModel | None:

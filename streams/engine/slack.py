@@ -136,10 +136,17 @@ class Slack:
             self.drifts.forget(books)
             return
         self._seen, self._marked = here, False
-        radius, kind = self._radii(shard, books, judged)
-        if (rows := shard.portfolio.rows_of(books)).size:
-            anchored = self.drifts.anchor(shard, books, rows, judged)
-            radius[rows] = np.where(anchored, np.float32(np.inf), np.float32(0.0))
+        standard, portfolio = shard.portfolio.apart(books)
+        if portfolio.size:
+            radius, kind = np.zeros(len(books), dtype=np.float32), np.full(len(books), BOTH, dtype=np.int8)
+            if standard.size:
+                numbers = judged.equity[standard], judged.adjusted[standard], judged.maintenance[standard]
+                own = Judged(*numbers, judged.status[standard])
+                radius[standard], kind[standard] = self._radii(shard, books[standard], own)
+            anchored = self.drifts.anchor(shard, books, portfolio, judged)
+            radius[portfolio] = np.where(anchored, np.float32(np.inf), np.float32(0.0))
+        else:
+            radius, kind = self._radii(shard, books, judged)
         if self.slots.used[1] + len(books) > len(self.slots.entry):
             self._pack(len(books))
         enter(self.slots, here, books, radius, kind)

@@ -48,7 +48,7 @@ def scratch(positions: int, assets: int) -> Book:
     )
 
 
-@kernel
+@inner(inline="always")
 def gather(
     p: Parameters,
     positions: Positions,
@@ -59,7 +59,10 @@ def gather(
     book: int,
     room: Book,
 ) -> Book:
-    """One book's integers as units of float64, in views of `room`."""
+    """One book's integers as units of float64, in views of `room`.
+
+    Inlined, so that a caller without reference counts (`_nrt=False`) takes these views without them too.
+    """
     n, m = positions.size[book], balances.size[book]
     first, base = positions.start[book], balances.start[book]
     for k in range(m):

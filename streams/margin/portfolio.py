@@ -70,7 +70,7 @@ def room_for(units: RiskUnits) -> Room:
     )
 
 
-@kernel(_nrt=False)
+@kernel(_nrt=False, forceinline=True)
 def portfolio_risk(
     table: RiskTable,
     units: RiskUnits,
@@ -96,8 +96,8 @@ def portfolio_risk(
             until += 1
         rates = rates_of_unit(units, unit)
         held = slice(first, until)
-        move, shock, dampening = units.move[unit], units.shock[unit], units.dampening[unit]
-        grid = Grid(move, shock, dampening, units.tilts, units.basis_up[unit], units.basis_down[unit])
+        columns = units.move[unit], units.shock[unit], units.dampening[unit], units.to_edge[unit]
+        grid = Grid(*columns, units.tilts, units.basis_up[unit], units.basis_down[unit])
         risk = unit_risk(table, grid, rates, unit, instrument[held], quantity[held], room.columns)
         room.unit[count], room.up[count], room.down[count] = unit, risk.up, risk.down
         more, less = charges(risk, rates)

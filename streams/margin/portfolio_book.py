@@ -16,7 +16,7 @@ from streams.margin.parameters import F64, I32, Parameters
 from streams.margin.portfolio import UNKNOWN, PortfolioRisk, Room, portfolio_risk
 from streams.margin.portfolio_tail import Tails, book_tail
 from streams.margin.requirements import position_requirement
-from streams.margin.risk_table import RiskTable
+from streams.margin.risk_table import MARK, NOTIONAL, RiskTable
 from streams.margin.risk_units import RiskUnits
 
 
@@ -126,12 +126,13 @@ def priced_legs(table: RiskTable, row: I32) -> bool:
     """Whether the table knows what every row is worth."""
     for at in range(row.shape[0]):
         i = row[at]
-        if table.mark[i] != table.mark[i] or table.notional[i] != table.notional[i]:
+        mark, notional = table.amounts[i, MARK], table.amounts[i, NOTIONAL]
+        if mark != mark or notional != notional:
             return False
     return True
 
 
-@inner(_nrt=False)
+@inner(_nrt=False, forceinline=True)
 def book_risk_within(
     p: Parameters,
     table: RiskTable,
@@ -162,7 +163,7 @@ def book_risk_within(
     return BookRisk(equity, adjusted, initial_equity, initial, maintenance, outside_initial, outside, risk)
 
 
-@inner
+@inner(_nrt=True)
 def book_value_at_risk(
     p: Parameters, table: RiskTable, units: RiskUnits, coin: I32, book: Book, tails: Tails, room: Room, legs: Legs
 ) -> float:

@@ -17,7 +17,7 @@ from streams.margin.parameters import I32, I64, Parameters
 from streams.margin.portfolio import Room
 from streams.margin.portfolio_book import book_risk
 from streams.margin.portfolio_tail import Tails
-from streams.margin.risk_table import RiskTable
+from streams.margin.risk_table import MARK, RiskTable
 from streams.margin.risk_units import RiskUnits
 from streams.margin.scenarios import OPTION
 
@@ -149,6 +149,6 @@ def leg_loss(table: RiskTable, units: RiskUnits, row: int, quantity: float) -> f
     unit = table.unit[row]
     worst = 0.0
     for s in range(units.move.shape[1]):
-        loss = quantity * (table.mark[row] - table.values[row, s]) * units.dampening[unit, s]
+        loss = quantity * (table.amounts[row, MARK] - table.values[row, s]) * units.dampening[unit, s]
         worst = max(worst, loss)
     return worst

@@ -15,7 +15,7 @@ from streams.margin.parameters import F64, I32, Parameters
 from streams.margin.portfolio import Room
 from streams.margin.portfolio_book import book_risk
 from streams.margin.portfolio_tail import Tails
-from streams.margin.risk_table import Holding, RiskTable, write_rows
+from streams.margin.risk_table import MARK, Holding, RiskTable, write_rows
 from streams.margin.risk_units import RiskUnits, grid_of_unit
 from streams.margin.scenarios import OPTION, Instruments, SkewShock, VolatilityShock
 
@@ -92,7 +92,7 @@ def price_search(
         skew=skew,
         unit=unit,
         which=which,
-        worth=table.mark.copy(),
+        worth=table.amounts[:, MARK].copy(),
         tails=tails,
         room=room,
     )
@@ -124,7 +124,7 @@ def excess_at(s: PriceSearch, factor: float) -> float:
         if s.table.unit[i] != s.unit:
             continue
         if s.of.kind[i] == OPTION:
-            now = s.table.mark[i] / (s.of.multiplier[i] * s.moved.settlement_price[i])
+            now = s.table.amounts[i, MARK] / (s.of.multiplier[i] * s.moved.settlement_price[i])
             then = s.worth[i] / (s.of.multiplier[i] * s.of.settlement_price[i])
             book.mark[j] = max(s.book.mark[j] + (now - then), 0.0)
         else:

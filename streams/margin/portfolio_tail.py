@@ -12,7 +12,7 @@ from streams.compiled import inner
 from streams.margin.history import TailRules, curve_requirement
 from streams.margin.parameters import F64, I32
 from streams.margin.risk_parameters import linear_value_at_risk
-from streams.margin.risk_table import CURVE_FIRST, CURVE_POINTS, CURVE_STEP, RiskTable
+from streams.margin.risk_table import CURVE_FIRST, CURVE_POINTS, CURVE_STEP, DELTA, RiskTable
 from streams.margin.risk_units import RiskUnits, grid_of_unit, rates_of_unit
 from streams.margin.scenarios import OPTION
 from streams.margin.unit_risk import unit_risk
@@ -76,7 +76,7 @@ def book_tail(tails: Tails, table: RiskTable, units: RiskUnits, instrument: I32,
         at = tails.column[unit]
         if at >= 0:
             for j in range(first, until):
-                tails.delta[at] += quantity[j] * table.delta[instrument[j]]
+                tails.delta[at] += quantity[j] * table.amounts[instrument[j], DELTA]
                 bent = bent or table.kind[instrument[j]] == OPTION
         else:
             held, rates = slice(first, until), rates_of_unit(units, unit)

@@ -27,46 +27,40 @@ from streams.margin.scenarios import (
 
 #: The profit curve of a row: so many price moves, the first of them, and from one to the next.
 CURVE_POINTS, CURVE_FIRST, CURVE_STEP = 49, -0.6, 0.025
+#: Columns of `RiskTable.amounts`, of `by_expiry` and of `by_unit`.
+MARK, DELTA, GAMMA, VEGA, MINIMUM, SPREAD, INITIAL, MAINTENANCE, NOTIONAL, CONFIDENCE = range(10)
+LONG_DISCOUNT, SHORT_DISCOUNT, BASIS_RATE = range(3)
+INDEX_CONFIDENCE, DAILY_VOLATILITY, DAILY_VOLUME = range(3)
 
 
 class RiskTable(NamedTuple):
     """Per unit of each instrument, shape (n,) or (n, columns), in the reporting currency.
 
-    `values` and `mark` are `scenarios.risk_arrays`. `unit` is the risk unit; `expiry` numbers (unit, expiry) pairs,
-    what never expires having one of its own; `line` numbers (unit, expiry, strike) and ascends with both.
-    `delta` is the dollar delta (gain by a move of 1), `gamma` the dollar gamma (gain = delta s + gamma s^2 / 2),
-    `vega` the gain by a volatility of 1; `notional` the price of the underlying, `minimum` the least charge,
-    `initial_charge` and `maintenance_charge` what holding a unit of either sign adds, `spread` half the bid-ask
-    spread, `confidence` that of its price, 0 to 1. `curves` is the gain at CURVE_POINTS price moves, volatility and
-    time as they are; without columns where nobody reads it.
+    Few arrays: each costs every kernel that is handed a table time to compile, and what is read of a row together
+    lies together.
 
-    By expiry: `long_discount` and `short_discount` multiply a positive and a negative value of its options in
-    scenarios, `basis_rate` its loss in the basis test (0 for what never expires, whose confidence then bounds that
-    of all the unit). By unit: `index_confidence`, `daily_volatility` and `daily_volume` (reporting currency; inf
-    where unlimited).
+    `values` are `scenarios.risk_arrays`. `unit` is the risk unit; `expiry` numbers (unit, expiry) pairs, what never
+    expires having one of its own; `line` numbers (unit, expiry, strike) and ascends with both.
+    Of `amounts` MARK is what one unit is worth, DELTA the dollar delta (gain by a move of 1), GAMMA the dollar gamma
+    (gain = delta s + gamma s^2 / 2), VEGA the gain by a volatility of 1; MINIMUM the least charge, SPREAD half the
+    bid-ask spread, INITIAL and MAINTENANCE what holding a unit of either sign adds, NOTIONAL the price of the
+    underlying, CONFIDENCE that of the instrument's price, 0 to 1. `curves` is the gain at CURVE_POINTS price moves,
+    volatility and time as they are; without columns where nobody reads it.
+
+    `by_expiry`, shape (n_expiries, 3): LONG_DISCOUNT and SHORT_DISCOUNT multiply a positive and a negative value of
+    its options in scenarios, BASIS_RATE its loss in the basis test (0 for what never expires, whose confidence then
+    bounds that of all the unit). `by_unit`, shape (n_units, 3): INDEX_CONFIDENCE, DAILY_VOLATILITY and DAILY_VOLUME
+    (reporting currency; inf where unlimited).
     """
 
     values: F64
-    mark: F64
+    amounts: F64
     kind: I32
     unit: I32
     expiry: I32
     line: I32
-    delta: F64
-    gamma: F64
-    vega: F64
-    notional: F64
-    minimum: F64
-    initial_charge: F64
-    maintenance_charge: F64
-    spread: F64
-    confidence: F64
-    long_discount: F64
-    short_discount: F64
-    basis_rate: F64
-    index_confidence: F64
-    daily_volatility: F64
-    daily_volume: F64
+    by_expiry: F64
+    by_unit: F64
     curves: F64
 
 
@@ -162,28 +156,17 @@ def empty_table(kind: I32, unit: I32, expiry: I32, line: I32, grid: Grid, *, cur
     """
     n = len(kind)
     expiries, units = int(expiry.max(initial=-1)) + 1, int(unit.max(initial=-1)) + 1
+    amounts = np.zeros((n, CONFIDENCE + 1))
+    amounts[:, CONFIDENCE] = 1.0
     return RiskTable(
         values=np.zeros((n, len(grid.move) + BASIS_COLUMNS)),
-        mark=np.zeros(n),
+        amounts=amounts,
         kind=kind,
         unit=unit,
         expiry=expiry,
         line=line,
-        delta=np.zeros(n),
-        gamma=np.zeros(n),
-        vega=np.zeros(n),
-        notional=np.zeros(n),
-        minimum=np.zeros(n),
-        initial_charge=np.zeros(n),
-        maintenance_charge=np.zeros(n),
-        spread=np.zeros(n),
-        confidence=np.ones(n),
-        long_discount=np.ones(expiries),
-        short_discount=np.ones(expiries),
-        basis_rate=np.zeros(expiries),
-        index_confidence=np.ones(units),
-        daily_volatility=np.zeros(units),
-        daily_volume=np.full(units, np.inf),
+        by_expiry=np.tile([1.0, 1.0, 0.0], (expiries, 1)),
+        by_unit=np.tile([1.0, 0.0, np.inf], (units, 1)),
         curves=np.zeros((n, CURVE_POINTS if curves else 0)),
     )
 
@@ -205,9 +188,11 @@ def write_rows(
     ----------
     index_price : of each instrument's underlying, in the reporting currency; notionals are at it
     """
-    risk_arrays(of, which, grid, shock, skew, table.values, table.mark)
+    risk_arrays(of, which, grid, shock, skew, table.values)
     for at in range(which.shape[0]):
         i = which[at]
+        own = table.amounts[i]
+        own[MARK] = scenario_value(of, i, 0.0, of.volatility[i])
         money = of.multiplier[i] * of.settlement_price[i]
         if of.kind[i] == OPTION:
             forward = of.price[i] + of.fixed[i]
@@ -215,23 +200,23 @@ def write_rows(
             moved = of.price[i]
             coins = 1.0 / forward if of.coin_settled[i] else 1.0
             premium = one.value / forward if of.coin_settled[i] else 0.0
-            table.delta[i] = money * coins * moved * (one.delta - premium)
-            table.gamma[i] = money * coins * moved * moved * one.gamma
-            table.vega[i] = money * coins * one.vega
-            table.notional[i] = of.multiplier[i] * index_price[i]
+            own[DELTA] = money * coins * moved * (one.delta - premium)
+            own[GAMMA] = money * coins * moved * moved * one.gamma
+            own[VEGA] = money * coins * one.vega
+            own[NOTIONAL] = of.multiplier[i] * index_price[i]
         elif of.coin_settled[i]:
-            table.delta[i] = money / of.price[i]
-            table.notional[i] = table.delta[i]
+            own[DELTA] = money / of.price[i]
+            own[NOTIONAL] = own[DELTA]
         else:
-            table.delta[i] = money * of.price[i]
-            table.notional[i] = of.multiplier[i] * index_price[i]
-        table.minimum[i] = holding.minimum[i]
-        table.initial_charge[i] = holding.initial[i] * table.notional[i]
-        table.maintenance_charge[i] = holding.maintenance[i] * table.notional[i]
-        table.spread[i] = holding.spread[i] * table.notional[i]
+            own[DELTA] = money * of.price[i]
+            own[NOTIONAL] = of.multiplier[i] * index_price[i]
+        own[MINIMUM] = holding.minimum[i]
+        own[INITIAL] = holding.initial[i] * own[NOTIONAL]
+        own[MAINTENANCE] = holding.maintenance[i] * own[NOTIONAL]
+        own[SPREAD] = holding.spread[i] * own[NOTIONAL]
         for point in range(table.curves.shape[1]):
             move = CURVE_FIRST + CURVE_STEP * point
-            table.curves[i, point] = scenario_value(of, i, move, of.volatility[i]) - table.mark[i]
+            table.curves[i, point] = scenario_value(of, i, move, of.volatility[i]) - own[MARK]
 
 
 @kernel

@@ -24,6 +24,7 @@ class RiskUnits(NamedTuple):
     move: F64
     shock: I32
     dampening: F64
+    to_edge: F64
     tilts: int
     basis_up: F64
     basis_down: F64
@@ -50,10 +51,12 @@ def risk_units(grids: Sequence[Grid], rates: Sequence[ChargeRates], common: Char
     tilts = max((one.tilts for one in grids), default=0)
     plain = max((len(one.move) - one.tilts for one in grids), default=0)
     shape = len(grids), plain + tilts
-    move, shock, dampening = np.zeros(shape), np.full(shape, SAME, dtype=np.int32), np.zeros(shape)
+    move, shock = np.zeros(shape), np.full(shape, SAME, dtype=np.int32)
+    dampening, to_edge = np.zeros(shape), np.zeros(shape)
     for unit, one in enumerate(grids):
         own = len(one.move) - one.tilts
-        for filled, given in ((move, one.move), (shock, one.shock), (dampening, one.dampening)):
+        columns = (move, one.move), (shock, one.shock), (dampening, one.dampening), (to_edge, one.to_edge)
+        for filled, given in columns:
             filled[unit, :own] = given[:own]
             filled[unit, plain : plain + one.tilts] = given[own:]
 
@@ -64,6 +67,7 @@ def risk_units(grids: Sequence[Grid], rates: Sequence[ChargeRates], common: Char
         move=move,
         shock=shock,
         dampening=dampening,
+        to_edge=to_edge,
         tilts=tilts,
         basis_up=column([one.basis_up for one in grids]),
         basis_down=column([one.basis_down for one in grids]),
@@ -84,6 +88,7 @@ def grid_of_unit(units: RiskUnits, unit: int) -> Grid:
         units.move[unit],
         units.shock[unit],
         units.dampening[unit],
+        units.to_edge[unit],
         units.tilts,
         units.basis_up[unit],
         units.basis_down[unit],

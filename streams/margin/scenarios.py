@@ -35,12 +35,15 @@ class Grid(NamedTuple):
     """Scenarios as arrays of shape (n_scenarios,), and the moves of the basis test.
 
     `move` is a fraction of the price (> -1), `shock` one of SAME .. ABSOLUTE_SKEW, `dampening` the share of the
-    profit or loss that counts. The last `tilts` scenarios, and no others, tilt the smile.
+    profit or loss that counts. `to_edge` is what turns a gain that counts into that at the edge of the range, the
+    largest dampened move / the scenario's own; 0 where the price stays or nothing counts. The last `tilts` scenarios,
+    and no others, tilt the smile.
     """
 
     move: F64
     shock: I32
     dampening: F64
+    to_edge: F64
     tilts: int
     basis_up: float
     basis_down: float
@@ -177,10 +180,14 @@ def grid_of(rows: Sequence[tuple[float, int, float]], *, basis_up: float, basis_
         raise ValueError(
             f"scenarios that tilt the smile must come last, found one at {tilted.index(True)} of {len(rows)}"
         )
+    move = np.array([row[0] for row in rows], dtype=np.float64)
+    dampening = np.array([row[2] for row in rows], dtype=np.float64)
+    counted = np.abs(move) * dampening
     return Grid(
-        move=np.array([row[0] for row in rows], dtype=np.float64),
+        move=move,
         shock=np.array([row[1] for row in rows], dtype=np.int32),
-        dampening=np.array([row[2] for row in rows], dtype=np.float64),
+        dampening=dampening,
+        to_edge=np.divide(counted.max(initial=0.0), counted, out=np.zeros(len(rows)), where=counted > 0.0),
         tilts=sum(tilted),
         basis_up=basis_up,
         basis_down=basis_down,
@@ -257,22 +264,18 @@ def scenario_value(of: Instruments, i: int, move: float, volatility: float) -> f
 
 
 @inner
-def risk_arrays(
-    of: Instruments, which: I32, grid: Grid, shock: VolatilityShock, skew: SkewShock, values: F64, mark: F64
-) -> None:
-    """Write what a unit of each instrument of `which` is worth in each scenario to `values`, and now to `mark`.
+def risk_arrays(of: Instruments, which: I32, grid: Grid, shock: VolatilityShock, skew: SkewShock, values: F64) -> None:
+    """Write what a unit of each instrument of `which` is worth in each scenario to `values`.
 
     Parameters
     ----------
     which : instruments to write, of one grid
     values : shape (n, n_scenarios + BASIS_COLUMNS or more); the last two written are the basis test's, up and down
-    mark : shape (n,)
     """
     scenarios = grid.move.shape[0]
     shocked = np.zeros(KINDS)  # by kind of shock: a power each, so once an option and not once a scenario
     for at in range(which.shape[0]):
         i = which[at]
-        mark[i] = scenario_value(of, i, 0.0, of.volatility[i])
         if of.kind[i] == OPTION:
             log_strike = log(of.strike[i] / (of.price[i] + of.fixed[i]))
             for kind in range(KINDS):

@@ -12,7 +12,25 @@ import numpy as np
 from streams.compiled import inner, kernel
 from streams.margin.equity import TIE
 from streams.margin.parameters import F64, I32
-from streams.margin.risk_table import RiskTable
+from streams.margin.risk_table import (
+    BASIS_RATE,
+    CONFIDENCE,
+    DAILY_VOLATILITY,
+    DAILY_VOLUME,
+    DELTA,
+    GAMMA,
+    INDEX_CONFIDENCE,
+    INITIAL,
+    LONG_DISCOUNT,
+    MAINTENANCE,
+    MARK,
+    MINIMUM,
+    NOTIONAL,
+    SHORT_DISCOUNT,
+    SPREAD,
+    VEGA,
+    RiskTable,
+)
 from streams.margin.scenarios import BASIS_COLUMNS, FUTURE, OPTION, Grid
 
 #: No scenario: the unit cannot lose in any.
@@ -48,14 +66,13 @@ class ChargeRates(NamedTuple):
 class UnitRisk(NamedTuple):
     """Risk of one account in one unit, reporting currency; charges and losses are >= 0.
 
-    `worst` is the scenario that binds (NONE where none loses) and `scan` its loss; `up` and `down` the worst loss
-    where the price does not fall, and does not rise (negative: what is gained at least, see `worst_scenario`);
+    `scan` is the loss of the scenario that binds (`worst_scenario`); `up` and `down` the worst loss where the price
+    does not fall, and does not rise (negative: what is gained at least, see `worst_losses`);
     `floor` the least that core risk is whatever the scenarios say, `most` the most (the value of a book of bought
     options).
     """
 
     value: float
-    worst: int
     scan: float
     up: float
     down: float
@@ -76,7 +93,7 @@ class UnitRisk(NamedTuple):
     vega: float
 
 
-@kernel(_nrt=False)
+@kernel(_nrt=False, forceinline=True)
 def unit_risk(
     table: RiskTable, grid: Grid, rates: ChargeRates, unit: int, instrument: I32, quantity: F64, room: F64
 ) -> UnitRisk:
@@ -93,66 +110,76 @@ def unit_risk(
     futures); in a skew scenario each expiry's loss or gain counts as loss, since the smile may tilt either way.
     """
     scenarios = grid.move.shape[0]
-    columns = scenarios + BASIS_COLUMNS
     n = instrument.shape[0]
     total, options, linear = room[0], room[1], room[2]
-    for c in range(columns):
-        total[c] = options[c] = linear[c] = 0.0
+    for c in range(scenarios + BASIS_COLUMNS):
+        total[c] = 0.0
     value = delta = gross = gamma = vega = minimum = spread = 0.0
     holding_initial = holding_maintenance = naked = basis = unsure = 0.0
     bought = futures_long = futures_short = 0.0
     only_bought = n > 0
+    has_options = has_linear = False
     options_now = line_sum = line_notional = futures = exposure = 0.0
-    sure = table.index_confidence[unit]
+    sure = table.by_unit[unit, INDEX_CONFIDENCE]
     certain = sure
     for j in range(n):
         i, q = instrument[j], quantity[j]
-        amount = q * table.mark[i]
+        own, kind = table.amounts[i], table.kind[i]
+        amount = q * own[MARK]
         value += amount
-        delta += q * table.delta[i]
-        gross += abs(q * table.delta[i])
-        gamma += q * table.gamma[i]
-        vega += q * table.vega[i]
+        delta += q * own[DELTA]
+        gross += abs(q * own[DELTA])
+        gamma += q * own[GAMMA]
+        vega += q * own[VEGA]
         size = abs(q)
-        minimum += size * table.minimum[i]
-        spread += size * table.spread[i]
-        holding_initial += size * table.initial_charge[i]
-        holding_maintenance += size * table.maintenance_charge[i]
-        exposure += size * table.notional[i]
-        certain = min(certain, table.confidence[i])
-        if table.kind[i] == OPTION:
+        minimum += size * own[MINIMUM]
+        spread += size * own[SPREAD]
+        holding_initial += size * own[INITIAL]
+        holding_maintenance += size * own[MAINTENANCE]
+        exposure += size * own[NOTIONAL]
+        certain = min(certain, own[CONFIDENCE])
+        if kind == OPTION:
             options_now += amount
             line_sum += q
-            line_notional = table.notional[i]
-            add_row(options, q, table.values[i], 0.0)
+            line_notional = own[NOTIONAL]
+            add_row(options, has_options, q, table.values[i], 0.0)
+            has_options = True
             if q > 0.0:
                 bought += amount
             else:
                 only_bought = False
         else:
             only_bought = False
-            if table.kind[i] == FUTURE:
-                futures += q * table.delta[i]
-            add_row(linear, q, table.values[i], table.mark[i])
+            if kind == FUTURE:
+                futures += q * own[DELTA]
+            add_row(linear, has_linear, q, table.values[i], own[MARK])
+            has_linear = True
         last = j == n - 1
         if last or table.line[instrument[j + 1]] != table.line[i]:
             naked += max(-line_sum, 0.0) * line_notional
             line_sum = 0.0
         if last or table.expiry[instrument[j + 1]] != table.expiry[i]:
-            g = table.expiry[i]
-            close_expiry(room, grid, options_now, table.long_discount[g], table.short_discount[g])
-            basis -= table.basis_rate[g] * min(total[scenarios], total[scenarios + 1], 0.0)
+            expiry = table.by_expiry[table.expiry[i]]
+            if has_options:
+                discount_options(options, grid, options_now, expiry[LONG_DISCOUNT], expiry[SHORT_DISCOUNT])
+                if has_linear:
+                    add_row(options, True, 1.0, linear, 0.0)
+                close_expiry(total, options, grid)
+            else:
+                close_expiry(total, linear, grid)
+            basis -= expiry[BASIS_RATE] * min(total[scenarios], total[scenarios + 1], 0.0)
             if futures > 0.0:
                 futures_long += futures
             else:
                 futures_short -= futures
             if certain < rates.unsure_below:
                 unsure += (1.0 - certain) * rates.unsure * exposure
-            if table.basis_rate[g] == 0.0:
+            if expiry[BASIS_RATE] == 0.0:
                 sure = certain
             certain = sure
             options_now = futures = exposure = 0.0
-    worst, scan, up, down = worst_scenario(total, grid)
+            has_options = has_linear = False
+    scan, up, down = worst_losses(total, grid)
     minimum_delta = rates.delta_net * abs(delta) + rates.delta_hedged * (gross - abs(delta))
     floor = minimum
     if rates.basis_floors:
@@ -160,10 +187,10 @@ def unit_risk(
     if rates.delta_floors:
         floor = max(floor, minimum_delta)
     weight = abs(delta)
-    impact = rates.impact * table.daily_volatility[unit] * weight * np.sqrt(weight / table.daily_volume[unit])
+    volatility, volume = table.by_unit[unit, DAILY_VOLATILITY], table.by_unit[unit, DAILY_VOLUME]
+    impact = rates.impact * volatility * weight * np.sqrt(weight / volume)
     return UnitRisk(
         value,
-        worst,
         scan,
         up,
         down,
@@ -185,72 +212,101 @@ def unit_risk(
     )
 
 
-@kernel(_nrt=False)
-def add_row(sums: F64, quantity: float, row: F64, base: float) -> None:
-    """Add quantity x (row - base) to the sums, column by column."""
-    for c in range(sums.shape[0]):
-        sums[c] += quantity * (row[c] - base)
+@inner(_nrt=False)
+def add_row(sums: F64, begun: bool, quantity: float, row: F64, base: float) -> None:
+    """Add quantity x (row - base) to the sums, column by column; what they were counts only where they have begun."""
+    if begun:
+        for c in range(sums.shape[0]):
+            sums[c] += quantity * (row[c] - base)
+    else:
+        for c in range(sums.shape[0]):
+            sums[c] = quantity * (row[c] - base)
 
 
 @inner(_nrt=False)
-def close_expiry(room: F64, grid: Grid, now: float, long_discount: float, short_discount: float) -> None:
-    """Add an expiry's P&L to the unit's in room[0], from its options in room[1] and its futures in room[2].
-
-    The basis columns are written, not added. Clears both for the next expiry.
+def discount_options(options: F64, grid: Grid, now: float, long_discount: float, short_discount: float) -> None:
+    """From values of an expiry's options, by scenario and in the basis test, to their P&L, discounted in scenarios.
 
     Parameters
     ----------
     now : value of the expiry's options
     """
-    total, options, linear = room[0], room[1], room[2]
     scenarios = grid.move.shape[0]
-    for s in range(scenarios - grid.tilts):
+    for s in range(scenarios):
         then = options[s]
-        factor = long_discount if then >= 0.0 else short_discount
-        total[s] += grid.dampening[s] * (then * factor - now + linear[s])
-    for s in range(scenarios - grid.tilts, scenarios):
-        then = options[s]
-        factor = long_discount if then >= 0.0 else short_discount
-        total[s] -= grid.dampening[s] * abs(then * factor - now + linear[s])
+        options[s] = then * (long_discount if then >= 0.0 else short_discount) - now
     for c in range(scenarios, scenarios + BASIS_COLUMNS):
-        total[c] = options[c] - now + linear[c]
-    for c in range(scenarios + BASIS_COLUMNS):
-        options[c] = linear[c] = 0.0
+        options[c] -= now
 
 
 @inner(_nrt=False)
-def worst_scenario(gain: F64, grid: Grid) -> tuple[int, float, float, float]:
-    """The scenario of least P&L (the first of equals), its loss, and the worst losses with price up and down.
+def close_expiry(total: F64, gain: F64, grid: Grid) -> None:
+    """Add an expiry's P&L to the unit's, dampened; the basis columns are written, not added."""
+    scenarios = grid.move.shape[0]
+    plain = scenarios - grid.tilts
+    for s in range(plain):
+        total[s] += grid.dampening[s] * gain[s]
+    for s in range(plain, scenarios):
+        total[s] -= grid.dampening[s] * abs(gain[s])
+    for c in range(scenarios, scenarios + BASIS_COLUMNS):
+        total[c] = gain[c]
 
-    A tail of a delta-one book, dampened to the edge of the range, equals the edge within a TIE.
+
+@inner(_nrt=False)
+def worst_losses(gain: F64, grid: Grid) -> tuple[float, float, float]:
+    """The worst loss of all scenarios, at least 0, and the worst with price up and down; nan where a gain is no number.
 
     A direction that only gains has a negative loss: the least gain of its scenarios, each in proportion to its move
     as if the price had gone to the edge of the range, so a linear book gains one way what it loses the other.
-    Scenarios that leave the price where it is count in both directions where they lose. Where a gain is no number,
-    so are the losses.
+    Scenarios that leave the price where it is count in both directions where they lose.
     """
-    edge = 0.0
+    unknown = 0
     for s in range(grid.move.shape[0]):
-        edge = max(edge, abs(grid.move[s]) * grid.dampening[s])
+        unknown += gain[s] != gain[s]
+    scan, up, down = largest_losses(gain, grid)
+    if unknown > 0:
+        scan = up = down = np.nan
+    elif up == -np.inf and down == -np.inf:
+        up = down = 0.0
+    elif up == -np.inf:
+        up = 0.0
+    elif down == -np.inf:
+        down = 0.0
+    return scan, up, down
+
+
+@inner(_nrt=False, fastmath={"nnan", "nsz"})
+def largest_losses(gain: F64, grid: Grid) -> tuple[float, float, float]:
+    """As `worst_losses` of gains that are numbers; -inf where a direction has nothing that counts.
+
+    Told that there are no nan the compiler takes the largest of several scenarios at once; no bit depends on it.
+    """
+    scan, up, down = 0.0, -np.inf, -np.inf
+    for s in range(grid.move.shape[0]):
+        loss, move, to_edge = -gain[s], grid.move[s], grid.to_edge[s]
+        gained = loss * to_edge if to_edge > 0.0 else -np.inf
+        counted = loss if loss > 0.0 else gained
+        scan = max(scan, loss)
+        up = max(up, counted if move >= 0.0 else -np.inf)
+        down = max(down, counted if move <= 0.0 else -np.inf)
+    return scan, up, down
+
+
+@kernel
+def worst_scenario(gain: F64) -> int:
+    """The scenario of least P&L, the first of equals within a TIE; NONE where none loses or a gain is no number.
+
+    A tail of a delta-one book, dampened to the edge of the range, equals the edge within a TIE.
+    """
     worst, scan = NONE, 0.0
-    up = down = -np.inf
-    for s in range(grid.move.shape[0]):
+    for s in range(gain.shape[0]):
         loss = -gain[s]
         if loss != loss:
-            return NONE, np.nan, np.nan, np.nan
+            return NONE
         if loss > scan * (1.0 + TIE):
             worst = s
         scan = max(scan, loss)
-        move = grid.move[s]
-        if loss <= 0.0:
-            if move == 0.0:
-                continue
-            loss *= edge / (abs(move) * grid.dampening[s])
-        if move >= 0.0:
-            up = max(up, loss)
-        if move <= 0.0:
-            down = max(down, loss)
-    return worst, scan, up if up > -np.inf else 0.0, down if down > -np.inf else 0.0
+    return worst
 
 
 @kernel(_nrt=False)
