@@ -150,7 +150,7 @@ def test_an_expiry_is_as_far_away_for_all_its_rows() -> None:
         made.marks({}, marks, after=after, made_of={"BTC-A": (0.6, 50_500.0, 1.0)} if "BTC-A" in marks else None)
         restored = state.restore(0, state.records(made.shard))
         table, fresh = (shard.portfolio.table(shard) for shard in (made.shard, restored))
-        assert table.basis_rate.tobytes() == fresh.basis_rate.tobytes()
+        assert table.by_expiry.tobytes() == fresh.by_expiry.tobytes()
         assert table.values.tobytes() == fresh.values.tobytes()
 
 
@@ -161,7 +161,7 @@ def test_minutes_that_end_inside_a_window_are_seen() -> None:
     made.marks({}, after=1)
     restored = state.restore(0, state.records(made.shard))
     table, fresh = (shard.portfolio.table(shard) for shard in (made.shard, restored))
-    assert table.basis_rate.tobytes() == fresh.basis_rate.tobytes()
+    assert table.by_expiry.tobytes() == fresh.by_expiry.tobytes()
 
 
 def test_an_option_without_a_mark_leaves_the_others_of_its_expiry_alone() -> None:
@@ -169,4 +169,4 @@ def test_an_option_without_a_mark_leaves_the_others_of_its_expiry_alone() -> Non
     made.tell(instrument("BTC-DEC", "future", expiry=T + 5 * 60_000, version=7))
     made.marks(PRICES, {"BTC-DEC": 50_000.0})
     table = made.shard.portfolio.table(made.shard)
-    assert np.isfinite(table.basis_rate).all()
+    assert np.isfinite(table.by_expiry).all()
