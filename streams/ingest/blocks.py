@@ -12,12 +12,21 @@ from streams.ingest.term_checks import TermsRecord
 #: A block takes no further row from here on. What one row adds at most (legs, names and terms of two
 #: instruments and four assets, each with all the tiers it may have) keeps every block below 512 KiB.
 BLOCK_BYTES = 320 * 1024
-ROW_BYTES = 72
+#: What a row's columns take, by kind of block, without its id.
+ROW_BYTES = {
+    kind: sum(np.dtype(item).itemsize for name, item in columns.items() if name != "id_bytes")
+    for kind, columns in COLUMNS.items()
+}
 
 
 def name_weight(name: str) -> int:
-    """What a name adds to the estimated size of the block that lists it."""
-    return 4 * len(name) + 3
+    """What a name adds at most to the size of the block that lists it, as JSON.
+
+    >>> name_weight("BTC-PERP"), name_weight('"'), name_weight("é")
+    (11, 9, 9)
+    """
+    plain = name.isascii() and name.isprintable() and '"' not in name and "\\" not in name
+    return (1 if plain else 6) * len(name) + 3
 
 
 def terms_weight(records: Sequence[TermsRecord]) -> int:
@@ -47,14 +56,16 @@ class Draft:
 
     Attributes
     ----------
+    kind : of the block
     first : source offset from which on this block covers the source
     last : source offset of the latest row
     size : upper estimate of its bytes
     """
 
-    __slots__ = ("_cells", "_ids", "_names", "_settings", "_terms", "first", "last", "size")
+    __slots__ = ("_cells", "_ids", "_names", "_settings", "_terms", "first", "kind", "last", "size")
 
-    def __init__(self, first: int, last: int) -> None:
+    def __init__(self, kind: str, first: int, last: int) -> None:
+        self.kind = kind
         self.first = first
         self.last = last
         self.size = 0
@@ -78,7 +89,7 @@ class Draft:
     def add(self, row: tuple[int, ...], id: str | None = None) -> None:
         """Add a row of integers in the order of the kind's columns, id columns left out."""
         self._cells += row
-        self.size += ROW_BYTES
+        self.size += ROW_BYTES[self.kind]
         if id is not None:
             self._ids.append(id)
             self.size += len(id) if id.isascii() else 4 * len(id)
@@ -91,17 +102,17 @@ class Draft:
         self._settings.append(settings)
         self.size += len(orjson.dumps(settings)) + 1
 
-    def block(self, kind: str, source: dict[str, Any]) -> Block:
-        names = [name for name in COLUMNS[kind] if not name.startswith("id_")]
+    def block(self, source: dict[str, Any]) -> Block:
+        names = [name for name in COLUMNS[self.kind] if not name.startswith("id_")]
         cells = np.array(self._cells, dtype=np.int64).reshape(-1, max(len(names), 1))
         columns = dict(zip(names, cells.T, strict=False))
         return Block(
-            kind=kind,
+            kind=self.kind,
             source=source,
             names={table: list(index) for table, index in self._names.items()},
             columns=columns | pack_ids(self._ids) if self._ids else columns,
             terms=self._terms,
-            extra={"accounts": self._settings} if kind == "accounts" else {},
+            extra={"accounts": self._settings} if self.kind == "accounts" else {},
         )
 
 
@@ -137,7 +148,7 @@ class BlockWriter:
             # One source row with many terms may fill more than a block: then both cover it.
             self._close(shard, draft, offset + (draft.last == offset))
             first = offset
-        draft = self._drafts[shard] = Draft(first, offset)
+        draft = self._drafts[shard] = Draft(self._kind, first, offset)
         return draft
 
     def tell(self, shard: int, draft: Draft, records: Sequence[TermsRecord]) -> None:
@@ -185,7 +196,7 @@ class BlockWriter:
         self._blocks.append((shard, Block(kind=self._kind, source=source, names=names, columns=columns, terms=terms)))
 
     def _close(self, shard: int, draft: Draft, next_offset: int) -> None:
-        self._blocks.append((shard, draft.block(self._kind, self._source(draft.first, next_offset))))
+        self._blocks.append((shard, draft.block(self._source(draft.first, next_offset))))
 
     def _source(self, first: int, next: int) -> dict[str, Any]:
         return {"topic": self._topic, "partition": self._partition, "first": first, "next": next}

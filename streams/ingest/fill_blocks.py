@@ -29,7 +29,7 @@ def put_blocks(rows: FillRows, offset: I64, text: Bytes, table: InstrumentTable,
     routes = route(
         text, rows.account_start, rows.account_end, rows.instrument, len(table.instruments), len(blocks.told)
     )
-    weight = id_weights(text, rows.id_start, rows.id_end, ROW_BYTES)
+    weight = id_weights(text, rows.id_start, rows.id_end, ROW_BYTES["fills"])
     told = _tell(rows, routes, table, blocks)
     for row, records in told.items():
         weight[row] += terms_weight(records)

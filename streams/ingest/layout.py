@@ -98,7 +98,7 @@ def route(text: Bytes, start: I64, end: I64, instrument: I64, instruments: int, 
     starts, ends, weight = np.empty(accounts, np.int64), np.empty(accounts, np.int64), np.empty(accounts, np.int64)
     for number in range(accounts):
         starts[number], ends[number] = start[first[number]], end[first[number]]
-        weight[number] = 4 * _characters(text, starts[number], ends[number]) + 3
+        weight[number] = _name_weight(text, starts[number], ends[number])
     return Routes(account, shard, weight, starts, ends, firsts[:met].copy())
 
 
@@ -210,6 +210,15 @@ def joined(text: Bytes, start: I64, end: I64, order: I64, between: int) -> tuple
             pieces[size] = 10
             size += 1
     return pieces, ends
+
+
+@inner
+def _name_weight(text: Bytes, start: int, end: int) -> int:
+    """See `blocks.name_weight`."""
+    for at in range(start, end):
+        if text[at] < 0x20 or text[at] >= 0x7F or text[at] == ord('"') or text[at] == ord("\\"):
+            return 6 * _characters(text, start, end) + 3
+    return end - start + 3
 
 
 @inner
