@@ -7,7 +7,6 @@ same by construction.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +15,7 @@ import numpy as np
 from streams.engine.trust import Trust
 from streams.margin.equity import Book
 from streams.margin.parameters import I64, Parameters
+from streams.margin.rational import Rational
 
 if TYPE_CHECKING:
     from streams.engine.risk_model import RiskView
@@ -24,9 +24,9 @@ MarginModel = Literal["standard", "portfolio"]
 
 
 @lru_cache(maxsize=4096)
-def exact(number: float) -> Fraction:
+def exact(number: float) -> Rational:
     """The decimal that a float64 prints as; remembered, since all books of a block meet the same marks."""
-    return Fraction(Decimal(repr(number)))
+    return Rational(Decimal(repr(number)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class InstrumentNames:
     """What a report needs of an instrument besides its parameters."""
 
     id: str
-    multiplier: Fraction
-    liquidation_fee: Fraction
+    multiplier: Rational
+    liquidation_fee: Rational
     price_precision: int | None  # decimals of a tick; None: prices are not rounded
     quantity_precision: int | None
 
@@ -47,8 +47,8 @@ class Leg:
     index: int
     names: InstrumentNames
     quantity: Decimal
-    cost: Fraction
-    accrued: Fraction
+    cost: Rational
+    accrued: Rational
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class BookView:
 
     parameters: Parameters
     legs: Sequence[Leg]
-    balances: Mapping[int, Fraction]
+    balances: Mapping[int, Rational]
     asset_names: Sequence[str]
     marks: Sequence[float]
     prices: Sequence[float]
@@ -100,39 +100,39 @@ class BookView:
             dtype=np.int64,
         )
 
-    def price(self, asset: int) -> Fraction:
+    def price(self, asset: int) -> Rational:
         """Exact price of an asset: the decimal that its float64 prints as."""
         return exact(float(self.prices[asset]))
 
-    def mark(self, leg: Leg) -> Fraction:
+    def mark(self, leg: Leg) -> Rational:
         """Exact mark of a leg: the decimal that its float64 prints as."""
         return exact(float(self.marks[leg.index]))
 
-    def unrealized_pnl(self, leg: Leg) -> Fraction:
+    def unrealized_pnl(self, leg: Leg) -> Rational:
         """Exact value at the mark less open cost of a leg whose mark is known, settlement asset."""
         return self._pnl[leg.index]
 
     @cached_property
-    def _pnl(self) -> dict[int, Fraction]:
+    def _pnl(self) -> dict[int, Rational]:
         found = {}
         for leg in self.legs:
             if self.marks[leg.index] == self.marks[leg.index]:
-                size = Fraction(leg.quantity) * leg.names.multiplier
+                size = Rational(leg.quantity) * leg.names.multiplier
                 inverse = bool(self.parameters.inverse[leg.index])
                 found[leg.index] = (-size / self.mark(leg) if inverse else size * self.mark(leg)) - leg.cost
         return found
 
-    def net_assets(self) -> dict[int, Fraction]:
+    def net_assets(self) -> dict[int, Rational]:
         """Exact balance plus unrealised P&L and funding of each asset of a priced book."""
         return dict(self._net)
 
     @cached_property
-    def _net(self) -> dict[int, Fraction]:
+    def _net(self) -> dict[int, Rational]:
         net = dict(self.balances)
         for leg in self.legs:
             net[int(self.parameters.settlement[leg.index])] += self.unrealized_pnl(leg) + leg.accrued
         return net
 
-    def equity(self) -> Fraction:
+    def equity(self) -> Rational:
         """Exact equity of a priced book, reporting currency."""
-        return sum((net * self.price(a) for a, net in self._net.items() if net), Fraction(0))
+        return sum((net * self.price(a) for a, net in self._net.items() if net), Rational(0))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
-from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -17,6 +15,7 @@ from streams.engine.orders import closing_orders, conversion_orders
 from streams.engine.report import decimal_text, margin_report, number_text
 from streams.engine.restraint import withheld
 from streams.margin.parameters import I64
+from streams.margin.rational import Rational, ceiling
 from streams.rows import Rows
 
 if TYPE_CHECKING:
@@ -153,10 +152,10 @@ def liquidation_step(
     record: dict[str, Any], view: BookView, *, step: int, replaces: str | None, target: float, step_cap: str
 ) -> dict[str, Any]:
     """A liquidation event: the orders that bring the book to its target, replacing the step before."""
-    return {**record, "step": step, "replaces": replaces, **liquidation_plan(view, target, Fraction(step_cap))}
+    return {**record, "step": step, "replaces": replaces, **liquidation_plan(view, target, Rational(Decimal(step_cap)))}
 
 
-def liquidation_plan(view: BookView, target: float, step_cap: Fraction) -> dict[str, Any]:
+def liquidation_plan(view: BookView, target: float, step_cap: Rational) -> dict[str, Any]:
     """Orders that bring a book to its target, and what they leave out because its price is stale or halted."""
     flat = not any(leg.quantity for leg in view.legs)
     orders = conversion_orders(view) if flat else closing_orders(view, target, step_cap)
@@ -168,7 +167,7 @@ def liquidation_plan(view: BookView, target: float, step_cap: Fraction) -> dict[
 def shortfall(view: BookView) -> str:
     """The loss past zero equity of a bankrupt book, reporting currency, rounded up."""
     scale = 10**SHORTFALL_PRECISION
-    return decimal_text(Decimal(ceil(-view.equity() * scale)).scaleb(-SHORTFALL_PRECISION))
+    return decimal_text(Decimal(ceiling(-view.equity() * scale)).scaleb(-SHORTFALL_PRECISION))
 
 
 def refusal(account: str, record: Mapping[str, Any]) -> Output:

@@ -6,7 +6,6 @@ The parent decides, in one screen per status; sizes, limits and texts come from 
 from __future__ import annotations
 
 from decimal import Decimal
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from streams.engine.valuation import (
     Numbers,
 )
 from streams.margin.parameters import F64, I64
+from streams.margin.rational import Rational
 
 if TYPE_CHECKING:
     from streams.engine.shard import Shard
@@ -268,8 +268,8 @@ def view_of(shard: Shard, book: int) -> BookView:
                 index=i,
                 names=terms.names[i],
                 quantity=Decimal(lots).scaleb(-(terms.names[i].quantity_precision or 0)),
-                cost=Fraction(int(positions.cost[entry]), unit),
-                accrued=Fraction(-lots * moved, int(posting.funding_scale[i]) * unit),
+                cost=Rational(int(positions.cost[entry]), unit),
+                accrued=Rational(-lots * moved, int(posting.funding_scale[i]) * unit),
             )
         )
     first = int(balances.start[book])
@@ -278,7 +278,7 @@ def view_of(shard: Shard, book: int) -> BookView:
         parameters=shard.parameters,
         legs=legs,
         balances={
-            int(balances.key[at]): Fraction(int(balances.amount[at]), scale[int(balances.key[at])]) for at in held
+            int(balances.key[at]): Rational(int(balances.amount[at]), scale[int(balances.key[at])]) for at in held
         },
         asset_names=terms.assets,
         marks=shard.prices.marks.tolist(),

@@ -1,8 +1,6 @@
 """Liquidation orders: sizes from the requirement function, limits from the book's exact equity."""
 
-from decimal import Decimal
-from fractions import Fraction
-from math import ceil, floor
+from decimal import Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -13,24 +11,26 @@ from streams.engine.report import LONG, decimal_text
 from streams.engine.restraint import closable, price_state
 from streams.engine.trust import STALE
 from streams.margin.liquidation import closing_sizes, leg_maintenance, limit_price
+from streams.margin.rational import Rational, ceiling, floored, quotient
 from streams.margin.requirements import notional
 
 #: A buy that no price would make too dear is limited at this many times its mark.
 BUY_LIMIT_FACTOR = 10
 #: Decimals of a limit price where the instrument states none, and of a conversion's.
 FREE_PRECISION = 12
+_DIGITS = Context(prec=28)
 
 
-def spendable(view: BookView) -> Fraction:
+def spendable(view: BookView) -> Rational:
     """What the orders may lose: the book's exact equity.
 
     Nothing where there is none, in a bankrupt book that may not be taken over yet: limits are then the marks.
     """
     equity = view.equity()
-    return equity if view.trust is None else max(equity, Fraction(0))
+    return equity if view.trust is None else max(equity, Rational(0))
 
 
-def equity_shares(view: BookView) -> list[Fraction]:
+def equity_shares(view: BookView) -> list[Rational]:
     """Each leg's share of what the book can lose, by maintenance margin (by notional where there is none); on portfolio
     margin by the leg's own worst loss."""
     book, p = view.book(), view.parameters
@@ -48,12 +48,12 @@ def equity_shares(view: BookView) -> list[Fraction]:
     return [whole * part for part in parts]
 
 
-def limit_of(view: BookView, leg: Leg, share: Fraction) -> Decimal:
+def limit_of(view: BookView, leg: Leg, share: Rational) -> Decimal:
     """The leg's limit price, rounded to the tick in favour of equity: up for a sell, down for a buy."""
     settlement = int(view.parameters.settlement[leg.index])
     mark = view.mark(leg)
     limit = limit_price(
-        quantity=Fraction(leg.quantity),
+        quantity=Rational(leg.quantity),
         multiplier=leg.names.multiplier,
         mark=mark,
         share=share / view.price(settlement),
@@ -63,14 +63,14 @@ def limit_of(view: BookView, leg: Leg, share: Fraction) -> Decimal:
     precision = FREE_PRECISION if leg.names.price_precision is None else leg.names.price_precision
     scale = 10**precision
     if leg.quantity > 0:
-        ticks = 1 if limit is None else max(1, ceil(limit * scale))
+        ticks = 1 if limit is None else max(1, ceiling(limit * scale))
     else:
         worst = mark * BUY_LIMIT_FACTOR
-        ticks = max(1, floor((worst if limit is None else min(limit, worst)) * scale))
+        ticks = max(1, floored((worst if limit is None else min(limit, worst)) * scale))
     return LONG.scaleb(Decimal(ticks), -precision)
 
 
-def closing_orders(view: BookView, target: float, step_cap: Fraction) -> list[dict[str, Any]]:
+def closing_orders(view: BookView, target: float, step_cap: Rational) -> list[dict[str, Any]]:
     """Orders that bring a priced book to `target`, in the book's order; none for halted legs.
 
     Parameters
@@ -85,7 +85,7 @@ def closing_orders(view: BookView, target: float, step_cap: Fraction) -> list[di
     shares = equity_shares(view)
     orders = []
     for j, leg in enumerate(view.legs):
-        size = min(int(sizes[j]), ceil(abs(int(lots[j])) * step_cap))
+        size = min(int(sizes[j]), ceiling(abs(int(lots[j])) * step_cap))
         if size == 0:
             continue
         scale = round(np.log10(view.parameters.lot_scale[leg.index]))
@@ -93,8 +93,8 @@ def closing_orders(view: BookView, target: float, step_cap: Fraction) -> list[di
         whole = size == abs(int(lots[j]))
         quantity = -leg.quantity if whole else Decimal(size if leg.quantity < 0 else -size).scaleb(-scale)
         limit = limit_of(view, leg, shares[j])
-        multiplied = abs(Fraction(quantity)) * leg.names.multiplier
-        value = multiplied / Fraction(limit) if view.parameters.inverse[leg.index] else multiplied * Fraction(limit)
+        multiplied = abs(Rational(quantity)) * leg.names.multiplier
+        value = multiplied / Rational(limit) if view.parameters.inverse[leg.index] else multiplied * Rational(limit)
         orders.append(
             {
                 "instrument": leg.names.id,
@@ -117,13 +117,13 @@ def conversion_orders(view: BookView) -> list[dict[str, Any]]:
     debts = {a: -amount for a, amount in net.items() if amount < 0}
     held = {a: amount for a, amount in net.items() if amount > 0}
     haircut = {a: float(p.haircut[p.haircut_start[a]]) for a in held}
-    sales: list[tuple[int, int, Fraction]] = []
+    sales: list[tuple[int, int, Rational]] = []
     for buy in sorted(debts, key=lambda a: -debts[a] * view.price(a)):
         owed = debts[buy] * view.price(buy)
         for sell in sorted(held, key=lambda a: (-haircut[a], view.asset_names[a])):
             amount = min(held[sell], owed / view.price(sell))
             scale = int(p.asset_scale[sell])
-            amount = min(Fraction(ceil(amount * scale), scale), held[sell])
+            amount = min(Rational(ceiling(amount * scale), scale), held[sell])
             if amount > 0 and owed > 0:
                 sales.append((sell, buy, amount))
                 held[sell] -= amount
@@ -134,13 +134,13 @@ def conversion_orders(view: BookView) -> list[dict[str, Any]]:
     for sell, buy, amount in sales:
         value = amount * view.price(sell)
         worst = (value - equity * value / total) / (amount * view.price(buy))
-        limit = Fraction(max(1, ceil(worst * 10**FREE_PRECISION)), 10**FREE_PRECISION)
+        limit = Rational(max(1, ceiling(worst * 10**FREE_PRECISION)), 10**FREE_PRECISION)
         orders.append(
             {
                 "sell_asset": view.asset_names[sell],
-                "amount": decimal_text(Decimal(amount.numerator) / Decimal(amount.denominator)),
+                "amount": decimal_text(quotient(amount, _DIGITS)),
                 "buy_asset": view.asset_names[buy],
-                "limit_price": decimal_text(Decimal(limit.numerator) / Decimal(limit.denominator)),
+                "limit_price": decimal_text(quotient(limit, _DIGITS)),
             }
         )
     return orders

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from streams.margin.portfolio_legs import leg_sizes
 from streams.margin.portfolio_liquidation import leg_loss, share_sizes
 from streams.margin.portfolio_price import liquidation_factors, price_search
 from streams.margin.portfolio_tail import Tails
+from streams.margin.rational import Rational
 from streams.margin.risk_table import RiskTable
 from streams.margin.risk_units import grid_of_unit, rates_of_unit
 from streams.margin.screens import threshold_moves
@@ -183,7 +183,7 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def portfolio_sizes(view: BookView, closable: npt.NDArray[np.bool_], target: float, share_most: Fraction) -> I64:
+def portfolio_sizes(view: BookView, closable: npt.NDArray[np.bool_], target: float, share_most: Rational) -> I64:
     """Lots to close of each leg of a priced book, so that it is brought to the target: the least share of all legs, or
     leg by leg where all units that it has positions in say so.
 

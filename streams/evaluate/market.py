@@ -5,7 +5,7 @@ Each gets the record it would have on the `instruments` topic, so the engine's o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ from streams.evaluate.risk_history import read_risk_history
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import DAY_MS, PRECISION_MAX, normalised
 from streams.margin.parameters import F64, Parameters, widened
+from streams.margin.rational import Rational
 
 _ASSET = (
     *("id", "kind", "closed", "price", "precision"),
@@ -266,8 +267,8 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
     )
     names = InstrumentNames(
         id=name,
-        multiplier=Fraction(record["multiplier"]),
-        liquidation_fee=Fraction(record["liquidation_fee"]),
+        multiplier=Rational(Decimal(record["multiplier"])),
+        liquidation_fee=Rational(Decimal(record["liquidation_fee"])),
         price_precision=price_precision,
         quantity_precision=quantity_precision,
     )

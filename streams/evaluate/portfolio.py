@@ -6,7 +6,6 @@ Where the document states no precision, nothing is rounded.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any, get_args
 
 import numpy as np
@@ -22,6 +21,7 @@ from streams.engine.valuation import STATUSES
 from streams.evaluate.document import BadDocument, Field, Node, parse
 from streams.evaluate.market import Market, read_market
 from streams.ingest.term_rules import checked_levels
+from streams.margin.rational import Rational
 from streams.margin.scenarios import OPTION
 
 #: Significant digits that a liquidation size has where the document states no lot.
@@ -108,12 +108,12 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
     model: Any = field("margin_model").choice(MARGIN_MODELS, "standard")
     if model == "portfolio" and market.risk is None:
         raise field("margin_model").refuse("be standard where the document has no risk_units")
-    balances: dict[int, Fraction] = {}
+    balances: dict[int, Rational] = {}
     for name, amount in field("balances").fields() if field("balances").given else ():
         if name not in market.assets:
             raise BadDocument(f"{amount.path} must be one of the document's assets, found {name!r}")
         asset = market.assets[name]
-        balances[asset] = Fraction(amount.places(market.asset_precision[asset]))
+        balances[asset] = Rational(amount.places(market.asset_precision[asset]))
     cross: list[Leg] = []
     isolated: list[HeldBook] = []
     held: set[tuple[str, int]] = set()
@@ -165,7 +165,7 @@ def _no_isolated_fields(own: Field) -> None:
 def _isolated(own: Field, leg: Leg, market: Market) -> HeldBook:
     settlement = int(market.parameters.settlement[leg.index])
     margin = own("isolated_margin").places(market.asset_precision[settlement])
-    return HeldBook(view=_view(market, [leg], {settlement: Fraction(margin)}), previous_status=_previous(own, "ok"))
+    return HeldBook(view=_view(market, [leg], {settlement: Rational(margin)}), previous_status=_previous(own, "ok"))
 
 
 def _previous(field: Field, default: str) -> str:
@@ -200,32 +200,32 @@ def _leg(own: Field, market: Market) -> Leg:
         names=names,
         quantity=quantity,
         cost=_cost(
-            Fraction(quantity) * names.multiplier,
-            Fraction(own("entry_price").positive()),
+            Rational(quantity) * names.multiplier,
+            Rational(own("entry_price").positive()),
             inverse=bool(market.parameters.inverse[index]),
             precision=market.asset_precision[asset],
         ),
-        accrued=Fraction(funding.decimal()) if funding.given else Fraction(0),
+        accrued=Rational(funding.decimal()) if funding.given else Rational(0),
     )
 
 
-def _cost(size: Fraction, entry: Fraction, *, inverse: bool, precision: int | None) -> Fraction:
+def _cost(size: Rational, entry: Rational, *, inverse: bool, precision: int | None) -> Rational:
     """What opening a position at `entry` paid, settlement asset; as the ledger rounds it, where it has a precision."""
     cost = -size / entry if inverse else size * entry
-    return cost if precision is None else round(cost * 10**precision) / Fraction(10**precision)
+    return cost if precision is None else round(cost * 10**precision) / Rational(10**precision)
 
 
 def _view(
     market: Market,
     legs: list[Leg],
-    balances: dict[int, Fraction],
+    balances: dict[int, Rational],
     model: MarginModel = "standard",
     risk: RiskView | None = None,
 ) -> BookView:
     """A book as the engine would hold it: legs by instrument, balances by asset, both in order of id."""
     legs = sorted(legs, key=lambda leg: leg.names.id)
     settlements = {int(market.parameters.settlement[leg.index]) for leg in legs}
-    amounts = {asset: Fraction(0) for asset in settlements} | balances
+    amounts = {asset: Rational(0) for asset in settlements} | balances
     lot_scale = market.parameters.lot_scale.copy()
     for leg in legs:
         if leg.names.quantity_precision is None:

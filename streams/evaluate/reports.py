@@ -1,6 +1,5 @@
 """The margin report of each account of a portfolio."""
 
-from fractions import Fraction
 from typing import Any
 
 from streams.engine.book_view import BookView
@@ -11,9 +10,10 @@ from streams.engine.standing import LevelSet
 from streams.engine.trust import HALTED
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, status_of
 from streams.evaluate.portfolio import Account, HeldBook, Portfolio
+from streams.margin.rational import Rational
 
 #: One step may close all of a leg.
-_NO_CAP = Fraction(1)
+_NO_CAP = Rational(1)
 
 
 def reports(portfolio: Portfolio) -> dict[str, Any]:

@@ -5,14 +5,13 @@ them. Closing at the mark turns unrealised into realised P&L, which changes no n
 does.
 """
 
-from fractions import Fraction
-
 import numpy as np
 import numpy.typing as npt
 
 from streams.compiled import inner, kernel
 from streams.margin.equity import TIE, Book, net_assets, position_value, standard_equity
 from streams.margin.parameters import F64, I64, Parameters
+from streams.margin.rational import Rational
 from streams.margin.requirements import notional, position_requirement
 
 
@@ -190,8 +189,8 @@ def closing_sizes(p: Parameters, book: Book, lots: I64, closable: npt.NDArray[np
 
 
 def limit_price(
-    *, quantity: Fraction, multiplier: Fraction, mark: Fraction, share: Fraction, fee: Fraction, inverse: bool
-) -> Fraction | None:
+    *, quantity: Rational, multiplier: Rational, mark: Rational, share: Rational, fee: Rational, inverse: bool
+) -> Rational | None:
     """The price at which closing a position, fee included, loses exactly `share` against its mark.
 
     linear, side s = sign of quantity: s x (mark - L) + fee x L = share / size
@@ -214,9 +213,9 @@ def limit_price(
     --------
     A long of 1 at 50,000 with 1,500 to lose and no fee:
 
-    >>> limit_price(quantity=Fraction(1), multiplier=Fraction(1), mark=Fraction(50000), share=Fraction(1500),
-    ...             fee=Fraction(0), inverse=False)
-    Fraction(48500, 1)
+    >>> limit_price(quantity=Rational(1), multiplier=Rational(1), mark=Rational(50000), share=Rational(1500),
+    ...             fee=Rational(0), inverse=False)
+    mpq(48500,1)
     """
     side = 1 if quantity > 0 else -1
     loss = share / (abs(quantity) * multiplier)

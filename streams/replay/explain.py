@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import orjson
 from schemas.journal import PRICE_STATES, Block
 from schemas.risk_terms import Correlations, RiskUnit
 from streams.engine import state
-from streams.engine.book_view import BookView, Leg
+from streams.engine.book_view import BookView, Leg, exact
 from streams.engine.decisions import Output
 from streams.engine.judge import view_of
 from streams.engine.ledger import CROSS
@@ -22,6 +21,7 @@ from streams.engine.standing import LevelSet
 from streams.engine.trust import SUSPECT
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, OK, STATUSES
 from streams.evaluate.risk_history import stated
+from streams.margin.rational import Rational, quotient
 from streams.replay import snapshot
 from streams.replay.bar import watched
 from streams.replay.fold import apply
@@ -185,19 +185,19 @@ def _document(posted: Shard, view: BookView, levels: LevelSet, previous: str, ev
     assets = {}
     for index in sorted({*view.balances, *_coins(posted, view)}):
         name = view.asset_names[index]
-        price = {"price": _text(Fraction(repr(float(prices.prices[index]))))}
-        widening = {"widening": _text(Fraction(repr(float(prices.widenings[index]))))} if prices.widening else {}
+        price = {"price": _text(exact(float(prices.prices[index])))}
+        widening = {"widening": _text(exact(float(prices.widenings[index])))} if prices.widening else {}
         trust = _trust(view.trust and (view.trust.price_state[index], view.trust.check_prices[index]))
         assets[name] = {**price, **{field: terms.records[name][field] for field in _HAIRCUTS}, **widening, **trust}
     instruments = {}
     for leg in view.legs:
         record = terms.records[leg.names.id]
         kind = {"type": record["type"], "underlying": record["underlying"], "settlement": record["settlement"]}
-        mark = {"mark_price": _text(Fraction(repr(float(prices.marks[leg.index]))))}
+        mark = {"mark_price": _text(exact(float(prices.marks[leg.index])))}
         fields = _OPTION_TERMS if record["type"] == "option" else _RATES
         given = {field: record[field] for field in (*fields, "expiry") if record.get(field) is not None}
         if record["underlying"] in prices.index and (record["type"] == "option" or view.risk is not None):
-            given["index_price"] = _text(Fraction(repr(prices.index[record["underlying"]])))
+            given["index_price"] = _text(exact(prices.index[record["underlying"]]))
         given |= _option_market(posted, leg.index)
         trust = _trust(view.trust and (view.trust.mark_state[leg.index], view.trust.check_marks[leg.index]))
         instruments[leg.names.id] = {**kind, **mark, **given, **trust}
@@ -234,7 +234,7 @@ def _option_market(posted: Shard, instrument: int) -> Json:
     prices = posted.prices
     told = {"volatility": prices.volatility, "forward": prices.forward, "discount": prices.discount}
     found = {name: float(column[instrument]) for name, column in told.items()}
-    return {name: _text(Fraction(repr(value))) for name, value in found.items() if value == value}
+    return {name: _text(exact(value)) for name, value in found.items() if value == value}
 
 
 def _risk_terms(posted: Shard, view: BookView) -> Json:
@@ -257,11 +257,11 @@ def _trust(found: tuple[int, float] | None) -> Json:
         return {}
     state, check = found
     known = state == SUSPECT and check == check
-    return {"state": PRICE_STATES[state], **({"check_price": _text(Fraction(repr(float(check))))} if known else {})}
+    return {"state": PRICE_STATES[state], **({"check_price": _text(exact(float(check)))} if known else {})}
 
 
 def _position(view: BookView, leg: Leg) -> Json:
-    size = Fraction(leg.quantity) * leg.names.multiplier
+    size = Rational(leg.quantity) * leg.names.multiplier
     inverse = bool(view.parameters.inverse[leg.index])
     entry = -size / leg.cost if inverse else leg.cost / size
     return {
@@ -272,10 +272,9 @@ def _position(view: BookView, leg: Leg) -> Json:
     }
 
 
-def _text(number: Fraction) -> str:
+def _text(number: Rational) -> str:
     """A plain decimal, of at most 38 digits where it has no end."""
-    quotient = _DIGITS.divide(Decimal(number.numerator), Decimal(number.denominator))
-    return format(quotient.normalize(_DIGITS), "f")
+    return format(quotient(number, _DIGITS).normalize(_DIGITS), "f")
 
 
 def missing(found: Explained) -> Decimal:
