@@ -133,6 +133,8 @@ class RiskUnit(Record, frozen=True, kw_only=True, tag_field="kind", tag="risk_un
     daily_volume : traded in a day, in the reporting currency; null: unlimited
     minimum : least charge, as a fraction of each position's notional
     group : units of the group may offset each other; null: with none
+    liquidity_horizon : over how many times the horizon of `~risk` the unit's past moves count, for what takes longer to
+        get out of; 1 to 100
     liquidation : how a book of such units alone is closed: share, the same share of every leg; legs, the leg first that
         frees most maintenance margin per cost
     """
@@ -157,6 +159,7 @@ class RiskUnit(Record, frozen=True, kw_only=True, tag_field="kind", tag="risk_un
     daily_volume: Number | None = None
     minimum: Number = "0"
     group: Name | None = None
+    liquidity_horizon: Number = "1"
     liquidation: Literal["share", "legs"] = "share"
 
 

@@ -102,7 +102,7 @@ def apart(units: int) -> Correlations:
 
 def alike(grid: Grid, rates: ChargeRates, units: int) -> RiskUnits:
     """Units of the same rules."""
-    return risk_units([grid] * units, [rates] * units, rates)
+    return risk_units([grid] * units, [rates] * units, rates, [1.0] * units)
 
 
 def instruments_of(legs: list[Leg]) -> Instruments:

@@ -20,6 +20,7 @@ from streams.engine.risk_factors import Factors, factors, taken_back, told
 from streams.ingest.term_rules import normalised
 from streams.margin.black76 import option_value
 from streams.margin.history import TailRules, tail_requirement
+from streams.margin.procyclicality import liquidity_horizon
 from streams.margin.risk_parameters import RiskParameters, RiskRules, refreshed
 from streams.margin.scenarios import grid
 from tests.builders import PRICES, STANDARD, Fill, Json, Leg, Market, T, events
@@ -41,9 +42,9 @@ def wild(move: float, units: tuple[str, ...] = ("BTC",), rules: RiskRules = RULE
     return factors(units, period, rules, known, returns)
 
 
-def short_two(balance: str, *more: Json) -> Market:
+def short_two(balance: str, *more: Json, unit: Json = UNIT) -> Market:
     """alice, on portfolio margin, short 2 BTC-PERP from 50,000: 18,000 initial and 14,800 maintenance by the grid."""
-    market = Market((*STANDARD, UNIT, *more), PRICES)
+    market = Market((*STANDARD, unit, *more), PRICES)
     market.settings(PORTFOLIO)
     market.collateral(Leg("d", "alice", balance))
     market.fills(Fill("f", "alice", "BTC-PERP", "-2", "50000"))
@@ -110,6 +111,63 @@ def test_a_unit_without_a_past_adds_its_scan() -> None:
     assert float(section(market)["value_at_risk"]) == pytest.approx(24_000.0)
     market.apply(told(None, wild(0.02, ("BTC", "ETH")), market.time))
     assert float(section(market)["value_at_risk"]) == pytest.approx(20_000.0 - 4_000.0), "known, it hedges"
+
+
+def slow(unit: Json, horizon: str) -> Json:
+    """The unit with a liquidity horizon, as ingest tells it."""
+    return {**unit, **normalised(RiskUnit(id=unit["id"], price_range=unit["price_range"], liquidity_horizon=horizon))}
+
+
+@pytest.mark.parametrize(
+    ("bitcoin", "ether", "wanted"),
+    [
+        ("1", "1", 16_000.0),  # 20 % of 100,000 sold less 20,000 bought
+        ("1", "4", math.hypot(16_000.0, 4_000.0 * math.sqrt(3.0))),
+        ("2.25", "2.25", 24_000.0),
+        ("4", "1", math.hypot(16_000.0, 20_000.0 * math.sqrt(3.0))),
+        ("2", "5", math.hypot(16_000.0 * math.sqrt(2.0), 4_000.0 * math.sqrt(3.0))),
+    ],
+)
+def test_what_takes_longer_to_get_out_of_counts_longer(bitcoin: str, ether: str, wanted: float) -> None:
+    """All of the book over the shortest horizon, then over each further stretch what is still held (Basel MAR33.4)."""
+    market = short_two("90000", slow(ETHER, ether), unit=slow(UNIT, bitcoin))
+    market.fills(Fill("g", "alice", "ETH-PERP", "10", "2000"))
+    market.apply(told(None, wild(0.02, ("BTC", "ETH")), market.time))
+    assert float(section(market)["value_at_risk"]) == pytest.approx(wanted)
+    steps = sorted({1.0: 0.0, float(bitcoin): 0.0, float(ether): 0.0})
+    alone = {1.0: 16_000.0} | {h: abs(20_000.0 * (float(bitcoin) >= h) - 4_000.0 * (float(ether) >= h)) for h in steps}
+    assert liquidity_horizon([alone[h] for h in steps], steps) == pytest.approx(wanted)
+
+
+def test_a_unit_without_a_past_adds_its_scan_whatever_its_horizon() -> None:
+    market = short_two("60000", slow(ETHER, "9"))
+    market.fills(Fill("g", "alice", "ETH-PERP", "10", "2000"))
+    market.apply(told(None, wild(0.02), market.time))
+    assert float(section(market)["value_at_risk"]) == pytest.approx(24_000.0)
+    market.fills(Fill("h", "alice", "BTC-PERP", "2", "50000"))
+    assert float(section(market)["value_at_risk"]) == pytest.approx(4_000.0), "nothing else is held"
+
+
+def test_options_count_over_their_horizon_too() -> None:
+    """Two calls sold beside 10 ETH-PERP: over four horizons, the calls alone after the first."""
+    found = {}
+    for bitcoin, ether, calls, perpetuals in (
+        ("1", "1", "-2", "10"),
+        ("4", "1", "-2", "10"),
+        ("1", "1", "-2", None),
+        ("4", "1", "-2", None),
+    ):
+        market = Market((*STANDARD, slow(UNIT, bitcoin), slow(ETHER, ether), CALL), PRICES)
+        market.settings(PORTFOLIO)
+        market.collateral(Leg("d", "alice", "90000"))
+        market.marks({"BTC": 50_000.0}, {"BTC-C": 2_800.0}, made_of={"BTC-C": (0.5, 50_000.0, 1.0)})
+        market.fills(Fill("f", "alice", "BTC-C", calls, "2800"))
+        if perpetuals:
+            market.fills(Fill("g", "alice", "ETH-PERP", perpetuals, "2000"))
+        market.apply(told(None, wild(0.03, ("BTC", "ETH")), market.time))
+        found[bitcoin, perpetuals] = float(section(market)["value_at_risk"])
+    assert found["4", None] == pytest.approx(2.0 * found["1", None]) != 0.0
+    assert found["4", "10"] == pytest.approx(math.hypot(found["1", "10"], math.sqrt(3.0) * found["1", None]))
 
 
 def test_options_are_valued_at_past_moves() -> None:

@@ -323,6 +323,16 @@ def test_coins_alone_with_a_past() -> None:
     assert evaluated({}, {}, risk_history={**PAST, "returns": {"BTC": UP_AND_DOWN}})["maintenance_margin"] == "0"
 
 
+def test_a_liquidity_horizon_in_a_document() -> None:
+    """Four of them double 25,000; a document says so of each underlying."""
+    history = {**PAST, "returns": {"BTC": UP_AND_DOWN}}
+    units = {"BTC": {"liquidity_horizon": "4"}}
+    report = evaluated({"BTC-PERP": ("-2", "50000")}, {"USDC": "90000"}, risk_history=history, units=units)
+    assert float(report["portfolio"]["value_at_risk"]) == pytest.approx(50_000.0)
+    with pytest.raises(BadDocument, match=r"liquidity_horizon must be 1 to 100, found"):
+        evaluated({}, {}, units={"BTC": {"liquidity_horizon": "0"}})
+
+
 def test_inside_a_settlement_window_with_a_past() -> None:
     """Of a forward of 50,500 a half, 25,500, is settled: a move of 20 %, by the buffer 25 %, moves the rest only."""
     call = {

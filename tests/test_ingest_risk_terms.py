@@ -91,6 +91,8 @@ def test_normal_form():
     rows_given = [{"move": "-0.10", "volatility": "up"}, {"move": 0, "volatility": "linear_skew", "dampening": "0.50"}]
     assert "liquidation" not in told({**UNIT, "liquidation": "share"})[0]
     assert told({**UNIT, "liquidation": "legs"})[0]["liquidation"] == "legs"
+    assert "liquidity_horizon" not in told({**UNIT, "liquidity_horizon": "1.0"})[0]
+    assert told({**UNIT, "liquidity_horizon": 2.50})[0]["liquidity_horizon"] == "2.5"
     (found,) = told({**UNIT, "scenarios": rows_given, "price_range": "0.30", "daily_volume": "1e9"})
     assert found["scenarios"] == [
         {"move": "-0.1", "volatility": "up", "dampening": "1"},
@@ -124,6 +126,8 @@ a smile of no width | smile | {"least": 0} | bad_terms
 a debt that counts less | expiries | {"short_base": "0.9"} | bad_terms
 a negative charge | naked | "-0.1" | bad_terms
 nothing traded | daily_volume | 0 | bad_terms
+gone before it is sold | liquidity_horizon | "0.99" | bad_terms
+never out of it | liquidity_horizon | 101 | bad_terms
 a word | calendar | "much" | mistyped_field
 """)
 

@@ -284,7 +284,12 @@ def risk_model(terms: TermsTable) -> RiskModel | None:
     expiry, line = lines_of(unit, never, np.array(strike))
     return RiskModel(
         symbols=symbols,
-        units=risk_units([_grid(r) for r in ordered], [_rates(r) for r in ordered], COMMON),
+        units=risk_units(
+            [_grid(r) for r in ordered],
+            [_rates(r) for r in ordered],
+            COMMON,
+            [float(r.get("liquidity_horizon", 1)) for r in ordered],
+        ),
         rules=[_unit_rules(r) for r in ordered],
         correlations=_correlations(symbols, ordered, terms.records.values()),
         unit=unit,

@@ -23,6 +23,7 @@ SCENARIOS_MAX = 100
 PAIRS_MAX = 1000
 #: Largest upward move: to a thousand times the price.
 MOVE_MAX = 999
+HORIZON_MAX = 100
 
 #: Most of every number that is 0 or more; 1 is that of a fraction.
 _UNIT = {
@@ -71,6 +72,7 @@ def risk_unit_record(record: RiskUnit) -> TermsRecord:
         raise Refused("bad_terms", f"price_range must be below 1, found {shown(record.price_range)}")
     basis = record.basis_move
     volume = record.daily_volume
+    horizon = number(record.liquidity_horizon, "liquidity_horizon", 1, HORIZON_MAX)
     smile = {name: plain(number(getattr(record.smile, name), f"smile.{name}", *b)) for name, b in _SMILE.items()}
     volatility, expiries = record.volatility, record.expiries
     return {
@@ -98,6 +100,7 @@ def risk_unit_record(record: RiskUnit) -> TermsRecord:
         **{name: plain(number(getattr(record, name), name, 0, most)) for name, most in _UNIT.items()},
         "daily_volume": None if volume is None else plain(_above_zero(volume, "daily_volume")),
         "group": None if record.group is None else legal_id(record.group, "group", NAME_CHARS_MAX),
+        **({"liquidity_horizon": plain(horizon)} if horizon != 1 else {}),
         **({"liquidation": record.liquidation} if record.liquidation != "share" else {}),
         "closed": False,
     }

@@ -1,7 +1,8 @@
 """Value at risk of one book on portfolio margin, from the market's past moves and the rows of the risk table.
 
 A book without options is its dollar delta by unit; one with options its profit curves, whose points are columns of the
-table. A unit whose past is not known adds its own worst scenario: it is never left out.
+table. A unit whose past is not known adds its own worst scenario: it is never left out. What takes longer to get out of
+counts over its liquidity horizon: Basel's cascade, `procyclicality.liquidity_horizon`.
 """
 
 from typing import NamedTuple
@@ -83,14 +84,54 @@ def book_tail(tails: Tails, table: RiskTable, units: RiskUnits, instrument: I32,
             grid = grid_of_unit(units, unit)
             beside += unit_risk(table, grid, rates, unit, instrument[held], quantity[held], columns).scan
         first = until
-    if not bent:
-        known = tails.returns, tails.volatility, tails.margined
-        return beside + linear_value_at_risk(tails.delta, known[0], known[1], known[2], tails.rules, tails.room)
+    if bent:
+        _write_curves(tails, table, instrument, quantity)
+    found, before = 0.0, 0.0
+    horizon = _next_horizon(tails, table, units, instrument, 0.0)
+    while horizon > before:
+        step = _measure(tails, bent) * np.sqrt(horizon - before)
+        found = step if before == 0.0 else np.sqrt(found * found + step * step)
+        _leave(tails, table, units, instrument, horizon)
+        before = horizon
+        horizon = _next_horizon(tails, table, units, instrument, before)
+    return beside + found
+
+
+@inner(_nrt=False)
+def _next_horizon(tails: Tails, table: RiskTable, units: RiskUnits, instrument: I32, above: float) -> float:
+    """Least liquidity horizon above one, of the units held whose past is known; the one given where there is none."""
+    found = np.inf
+    for j in range(instrument.shape[0]):
+        unit = table.unit[instrument[j]]
+        if tails.column[unit] >= 0 and units.liquidity_horizon[unit] > above:
+            found = min(found, units.liquidity_horizon[unit])
+    return found if found < np.inf else above
+
+
+@inner(_nrt=False)
+def _leave(tails: Tails, table: RiskTable, units: RiskUnits, instrument: I32, horizon: float) -> None:
+    """From here on units of this horizon and shorter ones move no more."""
+    for j in range(instrument.shape[0]):
+        unit = table.unit[instrument[j]]
+        if tails.column[unit] >= 0 and units.liquidity_horizon[unit] <= horizon:
+            tails.delta[tails.column[unit]] = 0.0
+            tails.curves[tails.column[unit]] = 0.0
+
+
+@inner(_nrt=False)
+def _write_curves(tails: Tails, table: RiskTable, instrument: I32, quantity: F64) -> None:
+    """Profit of the book by unit, at the points of the curves."""
     tails.curves[:] = 0.0
-    for j in range(last):
+    for j in range(instrument.shape[0]):
         at = tails.column[table.unit[instrument[j]]]
         if at >= 0:
             for point in range(CURVE_POINTS):
                 tails.curves[at, point] += quantity[j] * table.curves[instrument[j], point]
-    room = tails.room[0]
-    return beside + curve_requirement(tails.curves, CURVE_FIRST, CURVE_STEP, tails.moves, tails.rules, room)
+
+
+@inner
+def _measure(tails: Tails, bent: bool) -> float:
+    """Value at risk over the horizon of what is in the scratch: of deltas, or of curves where there are options."""
+    if bent:
+        return curve_requirement(tails.curves, CURVE_FIRST, CURVE_STEP, tails.moves, tails.rules, tails.room[0])
+    return linear_value_at_risk(tails.delta, tails.returns, tails.volatility, tails.margined, tails.rules, tails.room)

@@ -34,17 +34,21 @@ class RiskUnits(NamedTuple):
     delta_net: F64
     delta_hedged: F64
     impact: F64
+    liquidity_horizon: F64  # over how many horizons past moves count, 1 or more
     common: ChargeRates
 
 
-def risk_units(grids: Sequence[Grid], rates: Sequence[ChargeRates], common: ChargeRates) -> RiskUnits:
-    """The units of these grids and charges, in the order given.
+def risk_units(
+    grids: Sequence[Grid], rates: Sequence[ChargeRates], common: ChargeRates, horizons: Sequence[float]
+) -> RiskUnits:
+    """The units of these grids, charges and liquidity horizons, in the order given.
 
     Examples
     --------
     >>> from streams.margin.scenarios import grid
     >>> rates = ChargeRates(1.0, 0.8, False, False, False, 0.01, 0.005, 0.005, 0.02, 0.01, 0.0, 0.0, 0.0)
-    >>> both = risk_units([grid(price_range=0.16), grid(price_range=0.2, tails=(), skew=False)], [rates] * 2, rates)
+    >>> grids = [grid(price_range=0.16), grid(price_range=0.2, tails=(), skew=False)]
+    >>> both = risk_units(grids, [rates] * 2, rates, [1.0, 1.0])
     >>> both.move.shape, both.tilts, both.dampening[1, 27:].tolist()
     ((2, 37), 2, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     """
@@ -77,6 +81,7 @@ def risk_units(grids: Sequence[Grid], rates: Sequence[ChargeRates], common: Char
         delta_net=column([one.delta_net for one in rates]),
         delta_hedged=column([one.delta_hedged for one in rates]),
         impact=column([one.impact for one in rates]),
+        liquidity_horizon=column(horizons),
         common=common,
     )
 

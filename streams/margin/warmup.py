@@ -62,7 +62,7 @@ def _portfolio() -> list[float]:
     held = risk_table.sorted_by_line(table.line, which).astype(np.int32)
     quantity = _column(-1.0, -1.0)
     alone = offsets.Correlations(np.full(1, -1, dtype=np.int32), np.eye(1), np.eye(1), np.zeros(1))
-    units = risk_units([full], [_RATES], _RATES)
+    units = risk_units([full], [_RATES], _RATES, [1.0])
     room = portfolio.room_for(units)
     found = np.empty((1, 2))
     start = np.array([0, 2])
