@@ -33,17 +33,17 @@ def option(name: str, strike: str, expiry: int) -> dict[str, Any]:
     return kept | terms | {"expiry": datetime.fromtimestamp(expiry, UTC).isoformat()}
 
 
-def message(topic: str, record: dict[str, Any], key: str) -> Message:
-    return f"{PREFIX}.{topic}", key.encode(), json.dumps(record).encode(), None
+def message(topic: str, record: dict[str, Any], key: str, prefix: str = PREFIX) -> Message:
+    return f"{prefix}.{topic}", key.encode(), json.dumps(record).encode(), None
 
 
 def now() -> int:
     return int(time.time() * 1000)
 
 
-def quotes(price: str) -> list[Message]:
+def quotes(price: str, prefix: str = PREFIX) -> list[Message]:
     return [
-        message("oracle-prices", {"symbol": symbol, "source": source, "price": told, "time": now()}, symbol)
+        message("oracle-prices", {"symbol": symbol, "source": source, "price": told, "time": now()}, symbol, prefix)
         for symbol, told in (("BTC", price), ("USDC", "1"))
         for source in ("one", "two", "three")
     ]
@@ -64,13 +64,13 @@ def closes() -> dict[str, Any]:
     return told | {"closes": [repr(price) for price in reversed(prices)]}
 
 
-def fill(account: str, instrument: str, quantity: str, price: str) -> Message:
+def fill(account: str, instrument: str, quantity: str, price: str, prefix: str = PREFIX) -> Message:
     record = {"account": account, "instrument": instrument, "quantity": quantity, "price": price, "fee": "0"}
-    return message("fills", record | {"fill_id": f"{account}-{instrument}", "time": now()}, account)
+    return message("fills", record | {"fill_id": f"{account}-{instrument}", "time": now()}, account, prefix)
 
 
-def values(broker: LocalBroker, topic: str) -> list[dict[str, Any]]:
-    return [json.loads(record.value) for record in asyncio.run(read_all(broker.bootstrap, f"{PREFIX}.{topic}"))]
+def values(broker: LocalBroker, topic: str, prefix: str = PREFIX) -> list[dict[str, Any]]:
+    return [json.loads(record.value) for record in asyncio.run(read_all(broker.bootstrap, f"{prefix}.{topic}"))]
 
 
 def test_options_are_marked_margined_and_paid_out(broker: LocalBroker, tmp_path: Path) -> None:
