@@ -275,12 +275,9 @@ def worst_losses(gain: F64, grid: Grid) -> tuple[float, float, float]:
     return scan, up, down
 
 
-@inner(_nrt=False, fastmath={"nnan", "nsz"})
+@inner(_nrt=False)
 def largest_losses(gain: F64, grid: Grid) -> tuple[float, float, float]:
-    """As `worst_losses` of gains that are numbers; -inf where a direction has nothing that counts.
-
-    Told that there are no nan the compiler takes the largest of several scenarios at once; no bit depends on it.
-    """
+    """As `worst_losses` of gains that are numbers; -inf where a direction has nothing that counts."""
     scan, up, down = 0.0, -np.inf, -np.inf
     for s in range(grid.move.shape[0]):
         loss, move, to_edge = -gain[s], grid.move[s], grid.to_edge[s]
