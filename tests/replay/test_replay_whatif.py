@@ -18,7 +18,8 @@ from streams.replay.recording import RecordingError
 from streams.replay.whatif.changes import Changes
 from streams.replay.whatif.command import whatif_command
 from streams.replay.whatif.sides import CHANGED, RECORDED, Pair, Side
-from tests.builders import Fill, Leg, Market, asset, instrument
+from tests.builders import Fill, Leg, Market, T, asset, instrument
+from tests.option_terms import option
 from tests.replay.recordings import MemoryRecording, crash_blocks, recorded, to_files
 
 Json = dict[str, Any]
@@ -189,6 +190,27 @@ def test_rates_are_multiplied_in_every_tier() -> None:
     assert found["version"] == 3
     with pytest.raises(RecordingError, match="must be 0 to 1"):
         Changes({"instruments": {"*": {"maintenance_margin": "x7"}}}, "here").terms(record)
+
+
+def test_what_all_instruments_get_leaves_out_what_options_do_not_have() -> None:
+    """A journal with one option in it could not be asked what higher rates would have done."""
+    both = {"maintenance_margin": "x1.5", "option_margin": {"call": "x1.25", "most": "0.2"}, "liquidation_fee": "0.01"}
+    changes = Changes({"instruments": {"*": both}}, "here")
+    call = option("BTC-C", "call", "50000", expiry=T + 86_400_000) | {"version": 3}
+    found = changes.terms(call)
+    rates = call["option_margin"] | {"call": "0.1125", "most": "0.2"}
+    assert found == {**call, "option_margin": rates, "liquidation_fee": "0.01"}
+    perpetual = {**instrument("BTC-PERP"), "version": 3}
+    assert changes.terms(perpetual)["maintenance_margin"] == format(
+        (Decimal(perpetual["maintenance_margin"]) * Decimal("1.5")).normalize(), "f"
+    )
+    for record, field, value in ((call, "maintenance_margin", "0.1"), (perpetual, "option_margin", {"call": "0.1"})):
+        with pytest.raises(RecordingError, match=rf"instruments.{record['id']}.{field} must be a rate of type"):
+            Changes({"instruments": {record["id"]: {field: value}}}, "here").terms(record)
+    with pytest.raises(RecordingError, match="call must be at most least"):
+        Changes({"instruments": {"BTC-C": {"option_margin": {"call": "x2"}}}}, "here").terms(call)
+    with pytest.raises(RecordingError, match=r"option_margin\.cal must be a number, found None"):
+        Changes({"instruments": {"BTC-C": {"option_margin": {"cal": "x2"}}}}, "here").terms(call)
 
 
 def test_both_sides_fold_by_the_rules_of_the_journal(crash: MemoryRecording) -> None:

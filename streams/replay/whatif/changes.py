@@ -7,7 +7,8 @@
 ```
 
 `x1.5` multiplies the number that is there; a rate that is multiplied is multiplied in every tier. What stands at `*`
-holds for all, then what stands at the name. An initial rate that falls below its maintenance rate is lifted to it.
+holds for all that have such a parameter, then what stands at the name; options have `option_margin`, of which single
+rates may be given, and none of the rates of others. An initial rate below its maintenance rate is lifted to it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ _FIXED = (
     "option_type",
     "strike",
 )
+
+#: Rates that options do not have; and theirs.
+_NOT_OF_OPTIONS = ("initial_margin", "maintenance_margin", "tiers", "size_premium_factor", "open_interest")
+_OF_OPTIONS = "option_margin"
 
 #: Fields of an account's settings.
 _SETTINGS = ("mode", "margin_model", "levels")
@@ -147,6 +152,15 @@ class Changes:
         out = dict(record)
         for field, value in changes.items():
             where = f"{path}.{field}"
+            if _of_others(record, field):
+                if path == "instruments.*":
+                    continue
+                kind = record["type"]
+                raise RecordingError(f"{where} must be a rate of type {kind}, found {field!r} ({self._where})")
+            if field == _OF_OPTIONS and isinstance(value, dict):
+                own = record[field]
+                out[field] = {**own, **{name: self._rate(own, name, value, where) for name in value}}
+                continue
             if field not in record or field in _FIXED:
                 raise RecordingError(f"{where} must be a parameter that may change, found {field!r} ({self._where})")
             if not (isinstance(value, str) and value.startswith("x")):
@@ -157,7 +171,7 @@ class Changes:
             if field in _RATES:
                 table, column = _RATES[field]
                 out[table] = [{**row, column: self._times(row[column], factor, where)} for row in out[table]]
-        if record["kind"] == "instrument":
+        if record["kind"] == "instrument" and record["type"] != "option":
             for row in (out, *out["tiers"]):
                 low = self._number(row["maintenance_margin"], path)
                 if self._number(row["initial_margin"], path) < low <= 1:
@@ -165,11 +179,22 @@ class Changes:
         return self._checked(out, path)
 
     def _checked(self, record: Json, path: str) -> Json:
-        message = {name: value for name, value in record.items() if name != "version" and value is not None}
+        message = {
+            name: value
+            for name, value in record.items()
+            if name != "version" and value is not None and not _of_others(record, name)
+        }
         try:
             return normalised(self._reader.read(orjson.dumps(message))) | {"version": record["version"]}
         except Refused as refused:
             raise RecordingError(f"{path} of {record['id']}: {refused.reason} ({self._where})") from None
+
+    def _rate(self, before: Json, name: str, changes: Json, where: str) -> object:
+        """A rate of options, as given or multiplied."""
+        value = changes[name]
+        if not (isinstance(value, str) and value.startswith("x")):
+            return value
+        return self._times(before.get(name), self._number(value[1:], where), f"{where}.{name}")
 
     def _times(self, number: object, factor: Decimal, where: str) -> str:
         return format((self._number(number, where) * factor).normalize(), "f")
@@ -182,3 +207,10 @@ class Changes:
         if not number.is_finite():
             raise RecordingError(f"{where} must be a number, found {value!r} ({self._where})")
         return number
+
+
+def _of_others(record: Json, field: str) -> bool:
+    """Whether the field is a rate that instruments of the record's type do not have."""
+    if record["kind"] != "instrument":
+        return False
+    return field in _NOT_OF_OPTIONS if record["type"] == "option" else field == _OF_OPTIONS
