@@ -2,7 +2,12 @@
 
 from itertools import pairwise
 
+import orjson
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from schemas.journal import Block
+from streams.ingest.blocks import name_weight
 from tests.ingest_samples import (
     BTC_PERP,
     DEPOSIT,
@@ -24,6 +29,18 @@ LIMIT = 512 * 1024
 
 def sizes(result):
     return [len(block.encode()) for _, block in result.blocks]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+@example('q"')
+@example("b\\")
+@example("nul\0")
+@example("\u5b57\U0001f600")
+def test_a_name_takes_no_more_than_its_weight(name):
+    """Blocks are cut by estimates: one that is too low makes a block that the broker refuses for ever."""
+    assert len(orjson.dumps(name)) + len(",") <= name_weight(name)
+    if name.isalnum() and name.isascii():
+        assert name_weight(name) == len(orjson.dumps(name)) + len(",")
 
 
 def test_blocks_stay_small_and_cover_the_source():
