@@ -35,6 +35,8 @@ QUOTES_S = 50
 FILLS_S = 2_000
 #: As of `streams.bench.live`, which sends to the worker.
 STEP_SECONDS = 0.01
+#: How many times as long as what is measured the broker is given the same work before, until its compiler is done.
+WARM_UP = 3
 #: The relay as aiokafka's documentation has it, and with the one setting that matters here: its wait after "concurrent
 #: transactions", which Kafka 4 answers to a transaction that follows soon after another.
 RELAYS = {"bare relay": 100, "bare relay, retry_backoff_ms 5": 5}
@@ -51,11 +53,12 @@ class Passage(NamedTuple):
 def run(report: Report, *, quick: bool) -> None:
     """Relays, the worker, relays again; then the worker with ten times the accounts."""
     sizes = (1_000, 10_000) if quick else (100_000, 1_000_000)
-    with tempfile.TemporaryDirectory() as folder, LocalBroker(Path(folder) / "broker") as broker:
+    with tempfile.TemporaryDirectory() as folder, LocalBroker(Path(folder) / "broker", long_lived=True) as broker:
         asyncio.run(measure(report, broker, Path(folder), sizes, seconds=15.0 if quick else 60.0))
 
 
 async def measure(report: Report, broker: LocalBroker, folder: Path, sizes: Sequence[int], *, seconds: float) -> None:
+    await warmed(broker, folder, sizes[0], WARM_UP * seconds)
     bare: dict[str, list[float]] = {name: [] for name in RELAYS}
     ours = []
     await relays(report, broker, bare, "before", seconds / 4)
@@ -88,22 +91,30 @@ def tell(report: Report, what: str, latencies: Sequence[float], passages: Sequen
 # -- the worker
 
 
+async def warmed(broker: LocalBroker, folder: Path, accounts: int, seconds: float) -> None:
+    """Give a new broker the work that will be measured, at twice the rates."""
+    async with Bench(broker, folder, "warm-up", quote_age_ms_max=3_600_000) as bench:
+        await loaded(bench, accounts)
+        await live(bench, seconds=seconds, fill_rate=2 * FILLS_S, quote_rate=2 * QUOTES_S, accounts=accounts)
+
+
+async def loaded(bench: Bench, accounts: int) -> None:
+    """Start the worker and give it its books and prices, until all is durable."""
+    await bench.start()
+    for topic, rows in (("instruments", terms()), ("collateral", deposits(accounts)), ("fills", positions(accounts))):
+        await bench.send(topic, rows)
+        await bench.wait_ingested()
+    await bench.send("oracle-prices", quotes())
+    await bench.wait_applied()
+
+
 async def worker(
     report: Report, broker: LocalBroker, folder: Path, prefix: str, accounts: int, seconds: float
 ) -> list[float]:
     """Latencies, ms, of liquidations by a falling price while fills come."""
     await stamped(broker, prefix, "journal", "liquidations")
     async with Bench(broker, folder, prefix, quote_age_ms_max=3_600_000) as bench:
-        await bench.start()
-        for topic, rows in (
-            ("instruments", terms()),
-            ("collateral", deposits(accounts)),
-            ("fills", positions(accounts)),
-        ):
-            await bench.send(topic, rows)
-            await bench.wait_ingested()
-        await bench.send("oracle-prices", quotes())
-        await bench.wait_applied()
+        await loaded(bench, accounts)
         await _summarised(bench, accounts)
         starts = {topic: await bench.ends(topic) for topic in ("oracle-prices", "journal", "liquidations")}
         before = _counters(bench)

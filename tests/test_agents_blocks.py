@@ -33,6 +33,7 @@ class Adder:
         self.restored = restored
         self.ticks = 0
         self.let_go = False
+        self.takes: list[int] = []
         self._rows: list[Record] = []
 
     async def open(self, opening: Opening) -> int | None:
@@ -42,6 +43,7 @@ class Adder:
     async def take(self, block: Block) -> bool:
         if any(row.value == b"bad" for row in block.records):
             raise ArithmeticError("does not add up")
+        self.takes.append(len(block.records))
         self._rows += [Record(None, row.value) for row in block.records if row.value != b"nothing"]
         return any(row.value == b"urgent" for row in block.records)
 
@@ -231,6 +233,52 @@ def test_flushes_of_a_stream_keep_their_distance(writer: FakeWriter) -> None:
             assert writer.commits[2:] == [([b"1", b"2", b"3"], 9)]
 
     asyncio.run(check())
+
+
+def test_what_comes_in_a_pause_is_taken_as_one_block(writer: FakeWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each take gives every shard a block, which costs it as much with five rows as with fifty."""
+
+    async def check() -> None:
+        role = Adder()
+        async with opened(writer, role, pause_ms=100) as feed:
+            feed.put(b"urgent")
+            await until(lambda: len(writer.commits) == 1)
+            for value in (b"1", b"urgent", b"3"):
+                feed.put(value)
+            await asyncio.sleep(0.03)
+            assert role.takes == [1]
+            assert feed.lease.in_flight == 3
+            await until(lambda: len(writer.commits) == 2)
+            assert writer.commits[1] == ([b"1", b"urgent", b"3"], 7)
+            assert role.takes == [1, 3]
+            assert feed.lease.in_flight == 0
+            writer.gate.clear()  # a transaction in the air is a pause as well
+            await asyncio.sleep(0.1)
+            feed.put(b"urgent")
+            await until(lambda: role.takes == [1, 3, 1])
+            feed.put(b"2")
+            feed.put(b"urgent")
+            await asyncio.sleep(0.13)
+            assert role.takes == [1, 3, 1]
+            writer.gate.set()
+            await until(lambda: len(writer.commits) == 4)
+            assert role.takes == [1, 3, 1, 2]
+
+    async def check_many() -> None:
+        role = Adder()
+        async with opened(writer, role, pause_ms=HOUR) as feed:
+            feed.put(b"urgent")
+            await until(lambda: len(writer.commits) == 1)
+            feed.put(b"1", b"2")
+            feed.put(b"3", b"4", b"5")
+            await settle()
+            assert role.takes == [1, 2]  # so many do not all wait, and no block grows larger
+            assert feed.lease.in_flight == 1
+
+    asyncio.run(check())
+    writer.commits.clear()
+    monkeypatch.setattr(blocks, "GATHERED_ROWS", 4)
+    asyncio.run(check_many())
 
 
 def test_blocks_taken_while_a_flush_is_in_the_air_are_of_the_next(writer: FakeWriter) -> None:

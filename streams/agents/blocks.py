@@ -24,6 +24,7 @@ from streams.kafka.batches import Records
 from streams.kafka.changelog import first_offset, read_rows, read_to_end
 from streams.kafka.fatal import fatal
 from streams.kafka.leases import Block, Fetching, Lease, partition_name
+from streams.kafka.records import joined
 from streams.kafka.transactions import PartitionWriter, TransactionFailed
 from streams.kafka.writer_process import WriterProcess
 from streams.rows import Rows
@@ -36,6 +37,8 @@ REFRESH_SECONDS = 3600.0
 #: Passes of the event loop between two blocks of any partition. What is fetched takes several to its partition; with
 #: one pass a block, a quote would wait for as many blocks of others before it even has its turn.
 PASSES_BETWEEN_BLOCKS = 4
+#: A role that pauses between flushes takes what has come meanwhile as one block, unless it is as many rows as these.
+GATHERED_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class RoleSpec:
     ----------
     pause_ms : int
         Flushes of a partition begin at least this far apart, unless ``rows_max`` are waiting. What comes alone goes
-        out at once; of a stream, what comes meanwhile goes out together.
+        out at once; of a stream, what comes meanwhile is taken together and goes out together.
     """
 
     name: str
@@ -222,7 +225,7 @@ class PartitionTask:
                     async with self._turn:
                         for _ in range(PASSES_BETWEEN_BLOCKS):
                             await asyncio.sleep(0)
-                    await self._take(self._blocks.popleft())
+                    await self._take(self._next_blocks())
                 if self._commit is None and self._due(time.monotonic()):
                     self._start_flush()
                 if not self._may_take() and not self._closing:
@@ -231,17 +234,42 @@ class PartitionTask:
             fatal(f"{partition_name(self.tp)} must be processed, found {error!r} at {self.applied}", error)
 
     def _may_take(self) -> bool:
-        return bool(self._blocks) and (self._commit is None or self._rows < self._flushing.rows_max)
+        return (
+            bool(self._blocks)
+            and (self._commit is None or self._rows < self._flushing.rows_max)
+            and not self._gathering()
+        )
 
-    async def _take(self, block: Block) -> None:
-        if block.start != self.applied:
-            fatal(f"{partition_name(self.tp)} must go on at {self.applied}, a block begins at {block.start}")
+    def _gathering(self) -> bool:
+        """Whether blocks are left waiting, to be taken as one when the next flush may begin."""
+        if not self._pause_seconds or (self._commit is None and self._pause_until <= time.monotonic()):
+            return False
+        waiting = sum(len(block.records) for block in self._blocks)
+        return waiting < GATHERED_ROWS and self._rows + waiting < self._flushing.rows_max
+
+    def _next_blocks(self) -> list[Block]:
+        """The blocks to take now: the oldest, and for a role that pauses the next ones too."""
+        taken = [self._blocks.popleft()]
+        rows = len(taken[0].records)
+        while self._pause_seconds and self._blocks and rows + len(self._blocks[0].records) <= GATHERED_ROWS:
+            taken.append(self._blocks.popleft())
+            rows += len(taken[-1].records)
+        return taken
+
+    async def _take(self, blocks: Sequence[Block]) -> None:
+        at = self.applied
+        for block in blocks:
+            if block.start != at:
+                fatal(f"{partition_name(self.tp)} must go on at {at}, a block begins at {block.start}")
+            at = block.end
+        block = Block(blocks[0].lease, joined([block.records for block in blocks]), self.applied, at)
         self._urgent |= await self.role.take(block)
         self.applied = block.end
         self._behind = block.lease.behind
         self._rows += len(block.records)
         self._flush_at = min(self._flush_at, time.monotonic() + self._flushing.interval_ms / 1000)
-        block.release()
+        for block in blocks:
+            block.release()
 
     def _due(self, now: float) -> bool:
         return self._due_at() <= now
@@ -286,7 +314,9 @@ class PartitionTask:
 
     async def _sleep(self) -> None:
         """Wait for a block, the end of a transaction, or the next thing due."""
-        due = self._tick_at if self._commit is not None else min(self._tick_at, self._due_at())
+        due = self._tick_at
+        if self._commit is None:
+            due = min(due, self._due_at(), self._pause_until if self._blocks else float("inf"))
         loop = asyncio.get_running_loop()
         timer = loop.call_later(max(0.0, due - time.monotonic()), self._wake.set) if due < float("inf") else None
         try:

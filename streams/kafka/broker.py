@@ -50,8 +50,9 @@ STOP_SECONDS_MAX = 20.0
 # itself, and so take the port from the broker that comes back.
 PORTS = range(20000, 32000)
 
-# Chosen by measurement (docs/broker.md): of four settings these start fastest and write no slower.
-JVM_FLAGS = ["-Xms1G", "-Xmx1G", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=1"]
+# Chosen by measurement (docs/broker.md): of four settings these start fastest, and write no slower in the first minute.
+JVM_FLAGS = ["-Xms1G", "-Xmx1G", "-XX:+UseG1GC"]
+SHORT_LIVED_FLAGS = ["-XX:TieredStopAtLevel=1"]
 LOG_FLAGS = ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"]
 
 NAMES: dict[Kind, str] = {
@@ -81,6 +82,9 @@ class LocalBroker:
         None takes Apache Kafka where Java 17 and its jars can be had, else noida-db.
     settings : mapping
         Server properties to add or override (Apache Kafka only).
+    long_lived : bool
+        With both of the JVM's compilers, as brokers run that stay: the second takes a third of a core for the first
+        minutes of load, and the broker 40 % less from then on (docs/broker.md). Without, with the first alone.
 
     Notes
     -----
@@ -101,6 +105,7 @@ class LocalBroker:
         *,
         kind: Kind | None = None,
         settings: Mapping[str, str] | None = None,
+        long_lived: bool = False,
     ) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.log_path = self.data_dir / "broker.log"
@@ -112,6 +117,7 @@ class LocalBroker:
         self.name = NAMES[kind]  # which broker this is, for people
         self.limits = LIMITS[kind]  # what it cannot do, one line each
         self.settings = dict(settings or {})
+        self.long_lived = long_lived
         self.port = port or free_port()
         self.start_seconds = 0.0
         self._controller_port = free_port(self.port) if kind == "kafka" else 0
@@ -229,7 +235,8 @@ class LocalBroker:
         properties.write_text(text)
         jars = resolve_jars()
         classes = jars / "classes.jsa"  # the JVM's class archive: halves the start-up time
-        java = [java_path(), *JVM_FLAGS, *LOG_FLAGS, "-cp", f"{jars}/*"]
+        compilers = [] if self.long_lived else SHORT_LIVED_FLAGS
+        java = [java_path(), *JVM_FLAGS, *compilers, *LOG_FLAGS, "-cp", f"{jars}/*"]
         if classes.exists():
             java.insert(1, f"-XX:SharedArchiveFile={classes}")
         if not (logs / "meta.properties").exists():
@@ -310,7 +317,7 @@ def main_broker(port: int, data_dir: Path, kind: Kind | None = None) -> int:
     try:
         if kind != "noida" and not jars_path().is_dir():
             click.echo("fetching Apache Kafka with Maven, once ...", err=True)
-        broker = LocalBroker(data_dir, port, kind=kind)
+        broker = LocalBroker(data_dir, port, kind=kind, long_lived=True)
         if broker.fallback_reason:
             click.echo(f"no Apache Kafka: {broker.fallback_reason}", err=True)
         broker.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -52,13 +52,19 @@ class Columns:
 
 def whole(records: Sequence[Any]) -> Sequence[Any]:
     """What a fetch took of one partition: its batches of columns as one, or its records."""
-    if records and isinstance(records[0], Messages):
-        return records[0] if len(records) == 1 else _joined(records)
-    return records
+    return joined(records) if records and isinstance(records[0], Messages) else records
 
 
-def _joined(parts: Sequence[Messages]) -> Messages:
-    """The messages of all parts, in order."""
+def joined(parts: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """The records of all parts, one at least and all of the same kind, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], Messages):
+        return _one(cast(Sequence[Messages], parts))
+    return [record for part in parts for record in part]
+
+
+def _one(parts: Sequence[Messages]) -> Messages:
     start = np.cumsum([0, *(len(part.data) for part in parts)])[:-1]
 
     def column(name: str, shift: bool = False) -> I64:
