@@ -36,7 +36,7 @@ FILLS_S = 2_000
 #: As of `streams.bench.live`, which sends to the worker.
 STEP_SECONDS = 0.01
 #: How many times as long as what is measured the broker is given the same work before, until its compiler is done.
-WARM_UP = 3
+WARM_UP = 4
 #: The relay as aiokafka's documentation has it, and with the one setting that matters here: its wait after "concurrent
 #: transactions", which Kafka 4 answers to a transaction that follows soon after another.
 RELAYS = {"bare relay": 100, "bare relay, retry_backoff_ms 5": 5}

@@ -111,7 +111,12 @@ def with_room(table: Any, rows: int, extra: int) -> Any:
 def distinct(rows: I64) -> I64:
     """The different ones among `rows`, ascending; `np.unique` hashes them, which takes ten times as long."""
     ascending = np.sort(rows)
-    return ascending[np.append(True, ascending[1:] != ascending[:-1])] if len(rows) else ascending
+    if len(rows) < 2:
+        return ascending
+    first = np.empty(len(rows), dtype=np.bool_)
+    first[0] = True
+    np.not_equal(ascending[1:], ascending[:-1], out=first[1:])
+    return ascending[first]
 
 
 class Marked:

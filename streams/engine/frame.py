@@ -41,7 +41,8 @@ class Frames:
     """The frame of a shard."""
 
     def __init__(self) -> None:
-        self._parts: tuple[Any, ...] = ()
+        self._parts: tuple[Any, ...] = ()  # held, so that no other object gets the identity of one of them
+        self._identities: list[int] = []
         self._frame: Any = None
 
     def of(self, shard: Shard) -> Any:
@@ -59,8 +60,9 @@ class Frames:
             standing.called,
             standing.step,
         )
-        if not self._parts or any(now is not then for now, then in zip(parts, self._parts, strict=True)):
-            self._parts, self._frame = parts, make(*parts)
+        identities = [*map(id, parts)]
+        if identities != self._identities:
+            self._parts, self._identities, self._frame = parts, identities, make(*parts)
         return self._frame
 
 

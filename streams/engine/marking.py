@@ -73,7 +73,7 @@ class Prices:
     @property
     def live(self) -> bool:
         """Whether every oracle partition has caught up, so that the shard judges."""
-        return self.oracles > 0 and sum(mode == "live" for mode in self.modes.values()) == self.oracles
+        return self.oracles > 0 and [*self.modes.values()].count("live") == self.oracles
 
     def follow(self, rules_version: int) -> bool:
         """Go by these rules from now on, where they are newer; whether they are."""

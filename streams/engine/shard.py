@@ -109,8 +109,7 @@ class Shard:
         was_live = self.prices.live
         rejected: list[tuple[int, str]] = []
         refused: list[Output] = []
-        posted: I64 = np.zeros(0, dtype=np.int64)
-        reached: I64 = posted  # by another widening
+        posted = reached = summaries.NOBODY  # reached: by another widening
         everything = bool(changed) or newer_rules
         if block.kind == "fills":
             posted, rejected = self._fills(block)
@@ -134,7 +133,7 @@ class Shard:
         elif settled.size:
             self.exposures.update(self, settled)
         decisions: list[Output] = []
-        due: I64 = np.zeros(0, dtype=np.int64)
+        due = summaries.NOBODY
         if self.prices.live:
             if not was_live:
                 refused += model_switch.decide(self, offset, model_switch.waiting(self))
@@ -169,7 +168,7 @@ class Shard:
         if self._options:
             self.parameters = self._at_prices()
         if self.prices.widenings is before or not (others := self.prices.widenings != before).any():
-            return np.zeros(0, dtype=np.int64)
+            return summaries.NOBODY
         self.parameters = self._at_prices()
         return holders_of(self.ledger.balances, others, self.ledger.books, self.ledger.books)
 

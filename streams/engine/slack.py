@@ -16,28 +16,21 @@ loose. A book on portfolio margin is loose or asleep here: what wakes it is in s
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from streams.compiled import kernel
-from streams.engine.columns import Balances, Positions, distinct, grown
+from streams.engine.columns import distinct, grown
 from streams.engine.drifts import Drifts
 from streams.engine.frame import radii_framed
 from streams.engine.judged_books import Judged
-from streams.engine.posting import Terms
 from streams.engine.radius import BOTH, KINDS, RADIUS_MIN, searched_radius
 from streams.engine.reach import UNKNOWN, floor_of
 from streams.engine.slots import ASLEEP, F32, I8, SLOTS, Slots, enter, loosen, pack, wake
-from streams.engine.valuation import (
-    OK,
-    Levels,
-    gather,
-    scratch,
-)
+from streams.engine.valuation import OK, gather, scratch
 from streams.margin.bounds import NONE
-from streams.margin.parameters import F64, I32, I64, Parameters
+from streams.margin.parameters import F64, I64
 
 if TYPE_CHECKING:
     from streams.engine.shard import Shard
@@ -45,24 +38,11 @@ if TYPE_CHECKING:
 
 @kernel
 def search(
-    p: Parameters,
-    positions: Positions,
-    balances: Balances,
-    terms: Terms,
-    marks: F64,
-    prices: F64,
-    books: I64,
-    rows: I64,
-    judged: Judged,
-    levels: Levels,
-    level_set: I32,
-    status: I8,
-    called: npt.NDArray[np.bool_],
-    fixed: int,
-    radius: F32,
-    kind: I8,
+    f: Any, marks: F64, prices: F64, books: I64, rows: I64, judged: Judged, fixed: int, radius: F32, kind: I8
 ) -> None:
     """Ask the bounds for the `rows` of books that `radii` has left: called ones, and those near the edge of a tier."""
+    p, positions, balances, levels = f.parameters, f.positions, f.balances, f.levels
+    level_set, status, called = f.level_set, f.status, f.called
     most, assets = 0, 0
     for row in rows:
         most = max(most, positions.size[books[row]])
@@ -80,7 +60,7 @@ def search(
             ceiling = max(levels.call[own], levels.call_exit[own]) if called[book] else levels.call[own]
         found, its_kind = 0.0, BOTH
         if adjusted >= floor * maintenance:
-            view = gather(p, positions, balances, terms, marks, prices, book, room)
+            view = gather(p, positions, balances, f.terms, marks, prices, book, room)
             found, its_kind = searched_radius(p, view, low, high, fixed, equity, adjusted, maintenance, floor, ceiling)
         radius[row] = found if found >= RADIUS_MIN else 0.0
         kind[row] = its_kind
@@ -153,30 +133,12 @@ class Slack:
 
     def _radii(self, shard: Shard, books: I64, judged: Judged) -> tuple[F32, I8]:
         """Radius and kind of each book."""
-        ledger, standing, prices, rules = shard.ledger, shard.standing, shard.prices, shard.terms.rules
-        fixed = shard.terms.asset_index.get(rules.reporting_currency, NONE)
+        frame, marks, prices = shard.frames.of(shard), shard.prices.marks, shard.prices.prices
+        fixed = shard.terms.asset_index.get(shard.terms.rules.reporting_currency, NONE)
         radius, kind = np.empty(len(books), dtype=np.float32), np.empty(len(books), dtype=np.int8)
-        at = (prices.marks, prices.prices)
-        unknown = radii_framed(shard.frames.of(shard), *at, books, judged, fixed, radius, kind)
-        if unknown:
+        if radii_framed(frame, marks, prices, books, judged, fixed, radius, kind):
             rows = np.nonzero(radius == UNKNOWN)[0]
-            search(
-                shard.parameters,
-                ledger.positions,
-                ledger.balances,
-                shard.posting,
-                *at,
-                books,
-                rows,
-                judged,
-                standing.levels(),
-                standing.level_set,
-                standing.status,
-                standing.called,
-                fixed,
-                radius,
-                kind,
-            )
+            search(frame, marks, prices, books, rows, judged, fixed, radius, kind)
         return radius, kind
 
     def _pack(self, more: int) -> None:
