@@ -126,19 +126,28 @@ async def _listening(bench: Bench, heard: dict[str, float]) -> AsyncIterator[Non
     consumer.assign([TopicPartition(topic, partition) for partition in range(bench.counts[topic])])
     await consumer.seek_to_end()
 
-    async def listen() -> None:
-        async for record in consumer:
-            now, event = time.time(), json.loads(record.value)
-            if event["kind"] == "liquidation":
-                heard.setdefault(event["account"], now)
-                await bench.send("fills", _answer(event))
+    to_fill: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
-    listening = asyncio.create_task(listen())
+    async def listen() -> None:
+        while True:
+            fetched = await consumer.getmany(timeout_ms=1_000)
+            now = time.time()
+            for event in (json.loads(record.value) for records in fetched.values() for record in records):
+                if event["kind"] == "liquidation":
+                    heard.setdefault(event["account"], now)
+                    to_fill.put_nowait(event)
+
+    async def answer() -> None:
+        while True:
+            await bench.send("fills", _answer(await to_fill.get()))
+
+    tasks = asyncio.create_task(listen()), asyncio.create_task(answer())
     try:
         yield
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await consumer.stop()
 
 
