@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.engine import summaries as engine_summaries
 from streams.engine.decisions import SUMMARIES
 from streams.engine.judge import numbers_of, view_of
 from streams.engine.report import decimal_text, summary, units_text
@@ -146,6 +147,26 @@ def test_going_live_tells_everybody_in_parts() -> None:
     told = [[one.key for one in market.marks(after=1) if one.topic == SUMMARIES] for _ in range(3)]
     assert [len(part) for part in told] == [1_000, 500, 0]
     assert len({*told[0], *told[1]}) == 1_500
+
+
+def test_a_shard_of_very_many_goes_on_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million summaries at each return made it fall behind again, so that it returned every four seconds."""
+    monkeypatch.setattr(engine_summaries, "SWEEP_LEAST", 6)
+    market = Market()
+    market.collateral(*(Leg("d", f"user-{n}", "1") for n in range(100)))  # more than 16 x 6
+
+    def told(after: int, mode: str = "live") -> set[bytes]:
+        return {one.key for one in market.marks(after=after, mode=mode) if one.topic == SUMMARIES}
+
+    while told(1):
+        pass
+    part = told(1_200)  # of the interval of 60 s
+    assert len(part) == 2
+    told(600, "catching_up")
+    back = told(600)
+    assert len(back) == 2
+    assert not back & part
+    assert len(told(1_200)) == 2
 
 
 def test_summaries_go_out_between_decisions_and_dead_letters() -> None:

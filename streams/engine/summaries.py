@@ -340,13 +340,15 @@ def sweep(shard: Shard, everybody: bool = False) -> I64:
     """The accounts whose turn for a summary has come: all of them once per interval of shard time, evenly spread.
 
     Where all are due at once (`everybody`, and where shard time has leapt) they follow in several marks blocks: a
-    million in one transaction would take longer than it may last.
+    million in one transaction would take longer than it may last. A shard of very many goes on where it stood although
+    `everybody` is due: their summaries would delay it so long that it had to catch up once more, and so on for ever.
     """
     interval = shard.terms.rules.summary_interval_ms
     total = len(shard.ledger.accounts)
     turn, done = shard.sweep
     now = shard.prices.time * total // interval
-    first = max(now - total, 0 if everybody else turn * total + done)
+    at_once = everybody and total <= SWEEP_PARTS * SWEEP_LEAST
+    first = max(now - total, 0 if at_once else turn * total + done)
     count = min(max(now - first, 0), max(SWEEP_LEAST, total // SWEEP_PARTS))
     shard.sweep = divmod(first + count, total) if total else (shard.prices.time // interval, 0)
     return np.arange(first, first + count, dtype=np.int64) % total if count else NOBODY
