@@ -35,6 +35,8 @@ QUOTES_S = 50
 FILLS_S = 2_000
 #: As of `streams.bench.live`, which sends to the worker.
 STEP_SECONDS = 0.01
+#: Times in a row, 2 s apart, that no more summaries than usual are found before anything is measured.
+QUIET_LOOKS = 4
 #: How many times as long as what is measured the broker is given the same work before, until its compiler is done.
 WARM_UP = 4
 #: The relay as aiokafka's documentation has it, and with the one setting that matters here: its wait after "concurrent
@@ -163,10 +165,12 @@ async def _summarised(bench: Bench, accounts: int) -> None:
     """Until everybody's first summary is out, which a worker owes once, when its shards turn live."""
     name, seconds = 'crossmargin_outputs_total{topic="margin-accounts"}', 2.0
     usual = 2 * accounts * seconds / 60  # twice as many as their turns give, once a minute each
-    before = -usual
-    while (now := _counters(bench).get(name, 0.0)) - before >= usual or now < accounts:
-        before = now
+    before, quiet = 0.0, 0
+    while quiet < QUIET_LOOKS:
         await asyncio.sleep(seconds)
+        now = _counters(bench).get(name, 0.0)
+        quiet = quiet + 1 if now >= accounts and now - before < usual else 0
+        before = now
 
 
 def _counters(bench: Bench) -> dict[str, float]:
