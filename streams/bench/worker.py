@@ -220,7 +220,7 @@ class Bench:
         topics = ("instruments", "fills", "collateral")
         wanted = {topic: sum((await self.ends(topic)).values()) for topic in topics}
         for topic in topics:
-            while await self.committed("ingest", topic) < wanted[topic]:  # noqa: ASYNC110
+            while await self.committed("ingest", topic) < wanted[topic]:  # noqa: ASYNC110 - no event to wait for
                 await asyncio.sleep(0.02)
         return time.monotonic()
 
