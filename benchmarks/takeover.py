@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from benchmarks.fleet import Member, held_by
 from benchmarks.report import Report
 from schemas.sharding import shard_of
 from streams.bench import records
+from streams.bench.orders import Orders
 from streams.bench.records import PRICES, SYMBOLS, deposit, fill, quote
 from streams.bench.worker import PARTITIONS, Bench
 from streams.kafka.broker import LocalBroker
@@ -147,6 +148,7 @@ class Market:
         self.fallen: dict[str, float] = {}
         self.heard: dict[str, float] = {}
         self._ids: Counter[str] = Counter()
+        self._orders = Orders()
         self._rows = [[self._name(fall, shard) for shard in range(PARTITIONS)] for fall in range(FALLS_MAX)]
 
     def _name(self, fall: int, shard: int) -> str:
@@ -170,7 +172,7 @@ class Market:
 
     @asynccontextmanager
     async def falling(self) -> AsyncIterator[None]:
-        """The price falls and liquidations are heard, and filled at their limits, as long as this lasts."""
+        """The price falls and liquidations are heard, and filled, as long as this lasts."""
         topic = f"{self.bench.prefix}.liquidations"
         consumer = AIOKafkaConsumer(**self.bench.client, isolation_level="read_committed", fetch_max_wait_ms=20)
         await consumer.start()
@@ -202,7 +204,7 @@ class Market:
             if event["kind"] == "liquidation":
                 self._ids[event["id"]] += 1
                 self.heard.setdefault(event["account"], time.monotonic())
-                await self.bench.send("fills", _answer(event))
+                await self.bench.send("fills", self._orders.fills(event))
 
     async def margined_again(self, since: float) -> dict[int, float]:
         """Shard -> seconds until one of its accounts that fell after `since` was heard of."""
@@ -235,11 +237,3 @@ class Market:
         end = time.monotonic() + seconds
         while not holds() and time.monotonic() < end:  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(0.02)
-
-
-def _answer(event: dict[str, Any]) -> Iterator[tuple[bytes, bytes, int | None]]:
-    """Fills of all orders of a liquidation, at their limits."""
-    more = f',"liquidation_id":"{event["id"]}"'
-    for at, order in enumerate(event["orders"]):
-        symbol, price = order["instrument"].removesuffix("-PERP"), float(order["limit_price"])
-        yield fill(f"{event['id']}-{at}", event["account"], symbol, order["quantity"], price, more)

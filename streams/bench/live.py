@@ -12,11 +12,12 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.bench.records import PRICES, SYMBOLS, deposit, fill, quote, trades
+from streams.bench.orders import Orders
+from streams.bench.records import PRICES, SYMBOLS, Row, deposit, fill, quote, trades
 from streams.bench.worker import Bench
 
 VICTIMS_A_SECOND = 6.0
@@ -119,14 +120,15 @@ async def _send(
 
 @asynccontextmanager
 async def _listening(bench: Bench, heard: dict[str, float]) -> AsyncIterator[None]:
-    """Note when each account's first liquidation arrives, and fill the orders at their limits."""
+    """Note when each account's first liquidation arrives, and have the orders filled."""
     topic = f"{bench.prefix}.liquidations"
     consumer = AIOKafkaConsumer(**bench.client, isolation_level="read_committed", fetch_max_wait_ms=100)
     await consumer.start()
     consumer.assign([TopicPartition(topic, partition) for partition in range(bench.counts[topic])])
     await consumer.seek_to_end()
 
-    to_fill: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    orders = Orders()
+    to_fill: asyncio.Queue[Row] = asyncio.Queue()
 
     async def listen() -> None:
         while True:
@@ -135,11 +137,15 @@ async def _listening(bench: Bench, heard: dict[str, float]) -> AsyncIterator[Non
             for event in (json.loads(record.value) for records in fetched.values() for record in records):
                 if event["kind"] == "liquidation":
                     heard.setdefault(event["account"], now)
-                    to_fill.put_nowait(event)
+                    for row in orders.fills(event):
+                        to_fill.put_nowait(row)
 
     async def answer() -> None:
         while True:
-            await bench.send("fills", _answer(await to_fill.get()))
+            rows = [await to_fill.get()]
+            while not to_fill.empty():
+                rows.append(to_fill.get_nowait())
+            await bench.send("fills", rows)
 
     tasks = asyncio.create_task(listen()), asyncio.create_task(answer())
     try:
@@ -149,13 +155,3 @@ async def _listening(bench: Bench, heard: dict[str, float]) -> AsyncIterator[Non
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await consumer.stop()
-
-
-def _answer(event: dict[str, Any]) -> list[tuple[bytes, bytes, int | None]]:
-    """Fills of all orders of a liquidation, at their limits."""
-    more = f',"liquidation_id":"{event["id"]}"'
-    rows = []
-    for at, order in enumerate(event["orders"]):
-        symbol, price = order["instrument"].removesuffix("-PERP"), float(order["limit_price"])
-        rows.append(fill(f"{event['id']}-{at}", event["account"], symbol, order["quantity"], price, more))
-    return rows

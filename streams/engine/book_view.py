@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from streams.engine.book_details import Details, book_details
 from streams.engine.trust import Trust
 from streams.margin.equity import Book
-from streams.margin.parameters import I64, Parameters
-from streams.margin.rational import Rational
+from streams.margin.parameters import F64, I64, Parameters
+from streams.margin.rational import Rational, rational
 
 if TYPE_CHECKING:
     from streams.engine.risk_model import RiskView
@@ -26,7 +27,13 @@ MarginModel = Literal["standard", "portfolio"]
 @lru_cache(maxsize=4096)
 def exact(number: float) -> Rational:
     """The decimal that a float64 prints as; remembered, since all books of a block meet the same marks."""
-    return Rational(Decimal(repr(number)))
+    return rational(Decimal(repr(number)))
+
+
+@lru_cache(maxsize=64)
+def decimals_of(scale: float) -> int:
+    """Decimals of lots, of which a unit is so many: a power of ten."""
+    return round(np.log10(scale))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,26 +86,27 @@ class BookView:
 
     @cached_property
     def _book(self) -> Book:
-        assets = list(self.balances)
-        p = self.parameters
-        return Book(
-            np.array([leg.index for leg in self.legs], dtype=np.int32),
-            np.array([float(leg.quantity) for leg in self.legs], dtype=np.float64),
-            np.array([float(leg.cost) for leg in self.legs], dtype=np.float64),
-            np.array([float(leg.accrued) for leg in self.legs], dtype=np.float64),
-            np.array([self.marks[leg.index] for leg in self.legs], dtype=np.float64),
-            np.array([assets.index(int(p.settlement[leg.index])) for leg in self.legs], dtype=np.int32),
-            np.array(assets, dtype=np.int32),
-            np.array([float(self.balances[a]) for a in assets], dtype=np.float64),
-            np.array([self.prices[a] for a in assets], dtype=np.float64),
-        )
+        assets, legs = list(self.balances), self.legs
+        settlement = self.parameters.settlement
+        amounts = [
+            [float(leg.quantity) for leg in legs],
+            [float(leg.cost) for leg in legs],
+            [float(leg.accrued) for leg in legs],
+            [self.marks[leg.index] for leg in legs],
+        ]
+        slots = [assets.index(int(settlement[leg.index])) for leg in legs]
+        quantity, cost, accrued, mark = np.array(amounts, dtype=np.float64)
+        instrument, slot = np.array([[leg.index for leg in legs], slots], dtype=np.int32)
+        balance, price = np.array([[*map(float, self.balances.values())], [self.prices[a] for a in assets]], np.float64)
+        return Book(instrument, quantity, cost, accrued, mark, slot, np.array(assets, np.int32), balance, price)
 
     def lots(self) -> I64:
         """Signed lots of each leg."""
-        return np.array(
-            [int(leg.quantity.scaleb(round(np.log10(self.parameters.lot_scale[leg.index])))) for leg in self.legs],
-            dtype=np.int64,
-        )
+        return np.array([int(leg.quantity.scaleb(self.decimals(leg))) for leg in self.legs], dtype=np.int64)
+
+    def decimals(self, leg: Leg) -> int:
+        """Decimals of a leg's lots."""
+        return decimals_of(float(self.parameters.lot_scale[leg.index]))
 
     def price(self, asset: int) -> Rational:
         """Exact price of an asset: the decimal that its float64 prints as."""
@@ -117,7 +125,7 @@ class BookView:
         found = {}
         for leg in self.legs:
             if self.marks[leg.index] == self.marks[leg.index]:
-                size = Rational(leg.quantity) * leg.names.multiplier
+                size = rational(leg.quantity) * leg.names.multiplier
                 inverse = bool(self.parameters.inverse[leg.index])
                 found[leg.index] = (-size / self.mark(leg) if inverse else size * self.mark(leg)) - leg.cost
         return found
@@ -132,6 +140,25 @@ class BookView:
         for leg in self.legs:
             net[int(self.parameters.settlement[leg.index])] += self.unrealized_pnl(leg) + leg.accrued
         return net
+
+    def net_array(self) -> F64:
+        """Net assets by slot, each rounded once; nan where a mark is missing."""
+        return self._net_array
+
+    @cached_property
+    def _net_array(self) -> F64:
+        if len(self._pnl) < len(self.legs):
+            return np.full(len(self.balances), np.nan)
+        return np.array([*map(float, self._net.values())], dtype=np.float64)
+
+    def details(self) -> Details:
+        """Numbers of the book and its positions by the standard model."""
+        return self._details
+
+    @cached_property
+    def _details(self) -> Details:
+        found: Details = book_details(self.parameters, self.book(), self.net_array())
+        return found
 
     def equity(self) -> Rational:
         """Exact equity of a priced book, reporting currency."""

@@ -15,7 +15,7 @@ from streams.engine.orders import closing_orders, conversion_orders
 from streams.engine.report import decimal_text, margin_report, number_text
 from streams.engine.restraint import withheld
 from streams.margin.parameters import I64
-from streams.margin.rational import Rational, ceiling
+from streams.margin.rational import Rational, ceiling, rational
 from streams.rows import Rows
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def liquidation_step(
     record: dict[str, Any], view: BookView, *, step: int, replaces: str | None, target: float, step_cap: str
 ) -> dict[str, Any]:
     """A liquidation event: the orders that bring the book to its target, replacing the step before."""
-    return {**record, "step": step, "replaces": replaces, **liquidation_plan(view, target, Rational(Decimal(step_cap)))}
+    return {**record, "step": step, "replaces": replaces, **liquidation_plan(view, target, rational(Decimal(step_cap)))}
 
 
 def liquidation_plan(view: BookView, target: float, step_cap: Rational) -> dict[str, Any]:

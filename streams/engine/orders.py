@@ -3,16 +3,13 @@
 from decimal import Context, Decimal
 from typing import Any
 
-import numpy as np
-
 from streams.engine.book_view import BookView, Leg, exact
 from streams.engine.portfolio_view import leg_losses, portfolio_sizes
 from streams.engine.report import LONG, decimal_text
 from streams.engine.restraint import closable, price_state
 from streams.engine.trust import STALE
-from streams.margin.liquidation import closing_sizes, leg_maintenance, limit_price
-from streams.margin.rational import Rational, ceiling, floored, quotient
-from streams.margin.requirements import notional
+from streams.margin.liquidation import closing_sizes, limit_price
+from streams.margin.rational import Rational, ceiling, floored, quotient, rational
 
 #: A buy that no price would make too dear is limited at this many times its mark.
 BUY_LIMIT_FACTOR = 10
@@ -33,16 +30,9 @@ def spendable(view: BookView) -> Rational:
 def equity_shares(view: BookView) -> list[Rational]:
     """Each leg's share of what the book can lose, by maintenance margin (by notional where there is none); on portfolio
     margin by the leg's own worst loss."""
-    book, p = view.book(), view.parameters
-    if view.margin_model == "portfolio":
-        weights = leg_losses(view)
-    else:
-        weights = [leg_maintenance(p, book, j, book.quantity[j]) for j in range(len(view.legs))]
+    weights = leg_losses(view) if view.margin_model == "portfolio" else view.details().maintenance.tolist()
     if sum(weights) == 0:
-        weights = [
-            notional(p, leg.index, book.quantity[j], book.mark[j], book.price[book.slot[j]])
-            for j, leg in enumerate(view.legs)
-        ]
+        weights = view.details().notional.tolist()
     parts = [exact(float(weight)) for weight in weights]
     whole = spendable(view) / sum(parts)
     return [whole * part for part in parts]
@@ -53,7 +43,7 @@ def limit_of(view: BookView, leg: Leg, share: Rational) -> Decimal:
     settlement = int(view.parameters.settlement[leg.index])
     mark = view.mark(leg)
     limit = limit_price(
-        quantity=Rational(leg.quantity),
+        quantity=rational(leg.quantity),
         multiplier=leg.names.multiplier,
         mark=mark,
         share=share / view.price(settlement),
@@ -84,17 +74,16 @@ def closing_orders(view: BookView, target: float, step_cap: Rational) -> list[di
         sizes = closing_sizes(view.parameters, view.book(), lots, closable(view), target)
     shares = equity_shares(view)
     orders = []
-    for j, leg in enumerate(view.legs):
-        size = min(int(sizes[j]), ceiling(abs(int(lots[j])) * step_cap))
+    for leg, held, wanted, share in zip(view.legs, lots.tolist(), sizes.tolist(), shares, strict=True):
+        size = min(wanted, ceiling(abs(held) * step_cap))
         if size == 0:
             continue
-        scale = round(np.log10(view.parameters.lot_scale[leg.index]))
         # a position may have more digits than its lots, where the quantity has no precision
-        whole = size == abs(int(lots[j]))
-        quantity = -leg.quantity if whole else Decimal(size if leg.quantity < 0 else -size).scaleb(-scale)
-        limit = limit_of(view, leg, shares[j])
-        multiplied = abs(Rational(quantity)) * leg.names.multiplier
-        value = multiplied / Rational(limit) if view.parameters.inverse[leg.index] else multiplied * Rational(limit)
+        whole = size == abs(held)
+        quantity = -leg.quantity if whole else Decimal(-size if held > 0 else size).scaleb(-view.decimals(leg))
+        limit = limit_of(view, leg, share)
+        price, multiplied = rational(limit), abs(rational(quantity)) * leg.names.multiplier
+        value = multiplied / price if view.parameters.inverse[leg.index] else multiplied * price
         orders.append(
             {
                 "instrument": leg.names.id,

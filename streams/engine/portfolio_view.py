@@ -82,8 +82,7 @@ def portfolio_numbers(view: BookView) -> tuple[float, float, float, float, float
     found = measured(of)
     if np.isnan(found.equity):
         return (np.nan,) * 5
-    net = np.array([float(amount) for amount in view.net_assets().values()], dtype=np.float64)
-    return (*standard_equity(of.p, of.book, net), found.initial, found.maintenance)
+    return (*standard_equity(of.p, of.book, view.net_array()), found.initial, found.maintenance)
 
 
 def portfolio_section(view: BookView) -> dict[str, Any]:
@@ -91,8 +90,7 @@ def portfolio_section(view: BookView) -> dict[str, Any]:
     of = risk_book(view)
     found = measured(of)
     risk = found.risk
-    net = np.array([float(amount) for amount in view.net_assets().values()], dtype=np.float64)
-    row, quantity = book_legs(of.table, of.model.coin, of.book, net)
+    row, quantity = book_legs(of.table, of.model.coin, of.book, view.net_array())
     slack = found.adjusted, found.maintenance
     section: dict[str, Any] = {
         "core": risk.core,

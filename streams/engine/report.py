@@ -1,19 +1,18 @@
 """The margin report of a book, as `evaluate` prints it and every decision carries it."""
 
 from decimal import Context, Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from streams.compiled import kernel
+from streams.engine.book_details import BookNumbers, book_numbers
 from streams.engine.book_view import BookView, MarginModel
 from streams.engine.portfolio_view import portfolio_numbers, portfolio_section
 from streams.engine.restraint import cautious, restrictions
 from streams.engine.valuation import STATUSES
-from streams.margin.equity import TIE, Book, book_requirement, net_assets, standard_equity
-from streams.margin.liquidation_price import liquidation_factor
-from streams.margin.parameters import F64, Parameters
-from streams.margin.requirements import notional, position_requirement
+from streams.margin.equity import TIE
+from streams.margin.parameters import F64
 
 #: Digits enough for any price to any precision.
 LONG = Context(prec=120)
@@ -58,80 +57,28 @@ def number_text(value: float) -> str | None:
     return None if value != value else decimal_text(float(value))
 
 
-class Details(NamedTuple):
-    """Per position of one book: notional and margins in the reporting currency, liquidation price."""
-
-    notional: F64
-    initial: F64
-    maintenance: F64
-    liquidation_price: F64
-
-
-@kernel
-def book_numbers(p: Parameters, book: Book) -> tuple[float, float, float, float, float]:
-    """Equity, adjusted equity, initial equity, initial and maintenance margin; nan where unpriced."""
-    net = np.empty(book.asset.shape[0])
-    if not net_assets(p, book, net):
-        return np.nan, np.nan, np.nan, np.nan, np.nan
-    equity, adjusted, initial_equity = standard_equity(p, book, net)
-    initial, maintenance = book_requirement(p, book)
-    return equity, adjusted, initial_equity, initial, maintenance
-
-
-def exact_numbers(view: BookView) -> tuple[float, float, float, float, float]:
+def exact_numbers(view: BookView) -> BookNumbers:
     """The five numbers by the book's own model, from exact net assets, so that small differences of large amounts keep
     their digits.
 
     Initial equity and margin are those of the `cautious` view.
     """
     numbers = numbers_by(view, view.margin_model)
-    if np.isnan(numbers[0]):
-        return numbers
-    strict = cautious(view)
-    if strict is view:
-        return numbers
-    worse = numbers_by(strict, view.margin_model)
-    return numbers[0], numbers[1], worse[2], worse[3], numbers[4]
+    strict = cautious(view) if numbers[0] == numbers[0] else view
+    return numbers if strict is view else _initially(numbers, numbers_by(strict, view.margin_model))
 
 
-def numbers_by(view: BookView, model: MarginModel) -> tuple[float, float, float, float, float]:
-    """`book_numbers` by one of the models, from exact net assets."""
+def _initially(numbers: BookNumbers, strict: BookNumbers) -> BookNumbers:
+    """The numbers with initial equity and margin of the cautious view."""
+    return numbers[0], numbers[1], strict[2], strict[3], numbers[4]
+
+
+def numbers_by(view: BookView, model: MarginModel) -> BookNumbers:
+    """The five numbers by one of the models, from exact net assets."""
     if model == "portfolio":
         return portfolio_numbers(view)
-    numbers: tuple[float, float, float, float, float] = book_numbers(view.parameters, view.book())
-    return numbers if np.isnan(numbers[0]) else (*_equity(view), *numbers[3:])
-
-
-def _equity(view: BookView) -> tuple[float, float, float]:
-    net = np.array([float(amount) for amount in view.net_assets().values()], dtype=np.float64)
-    found: tuple[float, float, float] = standard_equity(view.parameters, view.book(), net)
-    return found
-
-
-@kernel
-def book_details(p: Parameters, book: Book) -> Details:
-    """Details of a book's positions; liquidation prices only where the whole book is priced."""
-    n = book.instrument.shape[0]
-    out = Details(np.empty(n), np.empty(n), np.empty(n), np.full(n, np.nan))
-    factor = np.empty(n)
-    priced = book_numbers(p, book)[0]
-    for j in range(n):
-        i = book.instrument[j]
-        price = book.price[book.slot[j]]
-        out.notional[j] = notional(p, i, book.quantity[j], book.mark[j], price)
-        if out.notional[j] != out.notional[j]:
-            out.initial[j] = out.maintenance[j] = np.nan
-        else:
-            held = position_requirement(p, i, book.quantity[j], book.mark[j], price)
-            out.initial[j], out.maintenance[j] = held
-        if priced == priced:
-            same = -1
-            for other in range(j):
-                if p.underlying[book.instrument[other]] == p.underlying[i]:
-                    same = other
-            factor[j] = factor[same] if same >= 0 else liquidation_factor(p, book, p.underlying[i])
-            out.liquidation_price[j] = factor[j] * book.mark[j]
-    return out
+    numbers: BookNumbers = book_numbers(view.parameters, view.book(), view.net_array())
+    return numbers
 
 
 def toward_mark(price: float, mark: float, precision: int | None) -> str | None:
@@ -179,9 +126,9 @@ def shown_numbers(equity: F64, adjusted: F64, initial_equity: F64, initial: F64,
     return out
 
 
-def summary(numbers: tuple[float, float, float, float, float], status: int) -> dict[str, Any]:
+def summary(numbers: BookNumbers, status: int) -> dict[str, Any]:
     """The numbers of one book without its positions."""
-    shown = shown_numbers(*(np.array([float(n)]) for n in numbers))[0].tolist()
+    shown = shown_numbers(*np.array(numbers).reshape(-1, 1))[0].tolist()
     return {"status": STATUSES[status], **dict(zip(SHOWN, map(number_text, shown), strict=True))}
 
 
@@ -190,30 +137,33 @@ def margin_report(view: BookView, status: int) -> dict[str, Any]:
 
     `restrictions` are in it where there are any.
     """
-    book = view.book()
-    details = book_details(view.parameters, book)
-    numbers = exact_numbers(view)
+    details = view.details()
+    alone = view.margin_model == "standard"
+    numbers = details.numbers if alone else portfolio_numbers(view)
+    initial = details.initial
     strict = cautious(view) if numbers[0] == numbers[0] else view
-    initial = details.initial if strict is view else book_details(view.parameters, strict.book()).initial
+    if strict is not view:
+        initial = strict.details().initial
+        numbers = _initially(numbers, strict.details().numbers if alone else portfolio_numbers(strict))
     report = summary(numbers, status)
     if restricted := restrictions(view):
         report["restrictions"] = restricted
     if view.risk is not None and numbers[0] == numbers[0]:
         report |= _models(view)
-    alone = view.margin_model == "standard"
+    marks = view.book().mark.tolist()
+    columns = details.notional, initial, details.maintenance, details.liquidation_price
+    rows = zip(view.legs, marks, *(column.tolist() for column in columns), strict=True)
     report["positions"] = [
         {
             "instrument": leg.names.id,
             "quantity": decimal_text(leg.quantity),
-            "notional": number_text(details.notional[j]),
-            "unrealized_pnl": None if np.isnan(book.mark[j]) else decimal_text(float(view.unrealized_pnl(leg))),
-            "initial_margin": number_text(initial[j]) if alone else None,
-            "maintenance_margin": number_text(details.maintenance[j]) if alone else None,
-            "liquidation_price": toward_mark(details.liquidation_price[j], book.mark[j], leg.names.price_precision)
-            if alone
-            else None,
+            "notional": number_text(value),
+            "unrealized_pnl": None if mark != mark else decimal_text(float(view.unrealized_pnl(leg))),
+            "initial_margin": number_text(its_initial) if alone else None,
+            "maintenance_margin": number_text(its_maintenance) if alone else None,
+            "liquidation_price": toward_mark(price, mark, leg.names.price_precision) if alone else None,
         }
-        for j, leg in enumerate(view.legs)
+        for leg, mark, value, its_initial, its_maintenance, price in rows
     ]
     return report
 

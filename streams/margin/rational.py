@@ -1,7 +1,8 @@
 """Exact rational numbers of reports and orders: gmpy2's, which take a tenth of the time of the standard library's.
 
 To the type checker they are fractions, whose arithmetic they share. What gmpy2 makes of them as integers are its own
-integers, which neither `Decimal` nor JSON takes: `ceiling`, `floored` and `quotient` give Python's.
+integers, which neither `Decimal` nor JSON takes: `ceiling`, `floored` and `quotient` give Python's. `rational` takes a
+quarter of the time that the constructor takes of a decimal.
 """
 
 from decimal import Context, Decimal
@@ -12,7 +13,16 @@ if TYPE_CHECKING:
 else:
     from gmpy2 import mpq as Rational  # noqa: N812 - a type
 
-__all__ = ["Rational", "ceiling", "floored", "quotient"]
+__all__ = ["Rational", "ceiling", "floored", "quotient", "rational"]
+
+
+def rational(number: Decimal) -> Rational:
+    """The same number.
+
+    >>> rational(Decimal("-0.125")) == Rational(-1, 8)
+    True
+    """
+    return Rational(*number.as_integer_ratio())
 
 
 def ceiling(number: Rational) -> int:

@@ -21,7 +21,7 @@ from streams.engine.standing import LevelSet
 from streams.engine.trust import SUSPECT
 from streams.engine.valuation import BANKRUPT, LIQUIDATION, MARGIN_CALL, OK, STATUSES
 from streams.evaluate.risk_history import stated
-from streams.margin.rational import Rational, quotient
+from streams.margin.rational import Rational, quotient, rational
 from streams.replay import snapshot
 from streams.replay.bar import watched
 from streams.replay.fold import apply
@@ -261,7 +261,7 @@ def _trust(found: tuple[int, float] | None) -> Json:
 
 
 def _position(view: BookView, leg: Leg) -> Json:
-    size = Rational(leg.quantity) * leg.names.multiplier
+    size = rational(leg.quantity) * leg.names.multiplier
     inverse = bool(view.parameters.inverse[leg.index])
     entry = -size / leg.cost if inverse else leg.cost / size
     return {
