@@ -57,7 +57,9 @@ class Member:
     def start(self) -> None:
         """Start the process; `ready` says when it holds what it shall."""
         with self._log_path.open("ab") as log:
-            self.process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )  # of a session of its own: else the end of the shell that began all this wakes it where it is stopped
 
     @property
     def pid(self) -> int:

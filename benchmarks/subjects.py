@@ -69,7 +69,12 @@ class Peer:
         temporary = {"TMPDIR": str(self._folder), "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={self._folder}"}
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
-                [*python, *arguments], cwd=ROOT, env=os.environ | temporary, stdout=log, stderr=log
+                [*python, *arguments],
+                cwd=ROOT,
+                env=os.environ | temporary,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # else the end of the shell that began all this wakes it where it is stopped
             )
 
     @property

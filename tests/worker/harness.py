@@ -48,9 +48,14 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process; its output is appended to the log."""
+        """Start the process; its output is appended to the log.
+
+        In a session of its own: else the kernel wakes it where it is stopped, once the shell that began all this ends.
+        """
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(self.command, env=self._environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self.command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def signal(self, number: int) -> None:
         """Send a signal."""
