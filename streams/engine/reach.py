@@ -28,7 +28,7 @@ UNKNOWN = -1.0
 #: A marginal tier's rate is that of the notional times this: a requirement that nears an edge is ready for it.
 AHEAD = 1.5
 #: Of log ratios z <= Z_MAX: e^z <= 1 + z + CURVE z^2 by the largest z.
-Z_MAX, E_Z_MAX = 4.0, 54.0
+Z_MAX, E_Z_MAX = 4.0, 54.6
 #: How often a radius is tried, and which part of what is too much is close enough.
 TRIES_MOST, CLOSE = 8, 0.85
 # what moves cost, by what it hangs on; + MOVING where the settlement asset's own price moves too
