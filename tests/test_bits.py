@@ -30,7 +30,6 @@ LOOSE_METHODS = {"dot", "mean", "std", "var"}
 #: Where they are called all the same, and why that decides nothing.
 HARMLESS = {
     "engine/book_view.py": "log10 of a power of ten, rounded to a whole number",
-    "engine/orders.py": "log10 of a power of ten, rounded to a whole number",
     "engine/texts.py": "a first guess of the decimal places, held against exact products",
     "engine/radius.py": "how far prices may move before a book is looked at, with a guard for rounding",
     "engine/reach.py": "how far prices may move before a book is looked at, with a guard for rounding",
