@@ -123,11 +123,12 @@ async def measure(name: str, broker: LocalBroker, folder: Path, pool: Pool, size
     async with subject(name, broker, folder, [*pool.names, *marks]) as peer, Wire(broker, peer) as wire:
         await wire.check(job, size.check)
         warm = await wire.pass_through(job.part("warm", size.warm))
-        warmer = await wire.pass_through(job.part("warmer", int(warm.per_cpu_second * size.warm_seconds)))
+        wanted = int(warm.per_cpu_second * size.warm_seconds)  # of so few fills that it may be far too many
+        warmer = await wire.pass_through(job.part("warmer", min(wanted, len(pool) // 4)))
         found = warmer
         for run in RUNS[3:]:  # once more where its compiler, or a wait, made the part before look slow
             found = await wire.pass_through(job.part(run, int(found.per_cpu_second * size.seconds)))
-            if found.worker > size.seconds / 2:
+            if found.worker > size.seconds / 2 or job.taken == len(pool):
                 break
         return found
 
