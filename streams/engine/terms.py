@@ -25,7 +25,7 @@ from streams.margin.parameters import (
     Tier,
     build,
 )
-from streams.margin.rational import Rational
+from streams.margin.rational import rational
 from streams.margin.standard_options import OptionRates
 
 #: Digits of unit x scale: decimals of the funding index below a minor unit per lot, less the size of the unit itself.
@@ -129,8 +129,8 @@ class TermsTable:
         self.names = [
             InstrumentNames(
                 id=identity,
-                multiplier=Rational(Decimal(self.records[identity]["multiplier"])),
-                liquidation_fee=Rational(Decimal(self.records[identity]["liquidation_fee"])),
+                multiplier=rational(Decimal(self.records[identity]["multiplier"])),
+                liquidation_fee=rational(Decimal(self.records[identity]["liquidation_fee"])),
                 price_precision=self.records[identity]["price_precision"],
                 quantity_precision=self.records[identity]["quantity_precision"],
             )

@@ -30,7 +30,7 @@ from streams.evaluate.risk_history import read_risk_history
 from streams.ingest.term_checks import TermsRecord
 from streams.ingest.term_rules import DAY_MS, PRECISION_MAX, normalised
 from streams.margin.parameters import F64, Parameters, widened
-from streams.margin.rational import Rational
+from streams.margin.rational import rational
 
 _ASSET = (
     *("id", "kind", "closed", "price", "precision"),
@@ -267,8 +267,8 @@ def _instrument(name: str, node: Node, field: Field, unknown: list[str]) -> tupl
     )
     names = InstrumentNames(
         id=name,
-        multiplier=Rational(Decimal(record["multiplier"])),
-        liquidation_fee=Rational(Decimal(record["liquidation_fee"])),
+        multiplier=rational(Decimal(record["multiplier"])),
+        liquidation_fee=rational(Decimal(record["liquidation_fee"])),
         price_precision=price_precision,
         quantity_precision=quantity_precision,
     )

@@ -21,7 +21,7 @@ from streams.engine.valuation import STATUSES
 from streams.evaluate.document import BadDocument, Field, Node, parse
 from streams.evaluate.market import Market, read_market
 from streams.ingest.term_rules import checked_levels
-from streams.margin.rational import Rational
+from streams.margin.rational import Rational, rational
 from streams.margin.scenarios import OPTION
 
 #: Significant digits that a liquidation size has where the document states no lot.
@@ -113,7 +113,7 @@ def _account(node: Node, market: Market, levels: LevelSet, previous: str, unknow
         if name not in market.assets:
             raise BadDocument(f"{amount.path} must be one of the document's assets, found {name!r}")
         asset = market.assets[name]
-        balances[asset] = Rational(amount.places(market.asset_precision[asset]))
+        balances[asset] = rational(amount.places(market.asset_precision[asset]))
     cross: list[Leg] = []
     isolated: list[HeldBook] = []
     held: set[tuple[str, int]] = set()
@@ -165,7 +165,7 @@ def _no_isolated_fields(own: Field) -> None:
 def _isolated(own: Field, leg: Leg, market: Market) -> HeldBook:
     settlement = int(market.parameters.settlement[leg.index])
     margin = own("isolated_margin").places(market.asset_precision[settlement])
-    return HeldBook(view=_view(market, [leg], {settlement: Rational(margin)}), previous_status=_previous(own, "ok"))
+    return HeldBook(view=_view(market, [leg], {settlement: rational(margin)}), previous_status=_previous(own, "ok"))
 
 
 def _previous(field: Field, default: str) -> str:
@@ -200,12 +200,12 @@ def _leg(own: Field, market: Market) -> Leg:
         names=names,
         quantity=quantity,
         cost=_cost(
-            Rational(quantity) * names.multiplier,
-            Rational(own("entry_price").positive()),
+            rational(quantity) * names.multiplier,
+            rational(own("entry_price").positive()),
             inverse=bool(market.parameters.inverse[index]),
             precision=market.asset_precision[asset],
         ),
-        accrued=Rational(funding.decimal()) if funding.given else Rational(0),
+        accrued=rational(funding.decimal()) if funding.given else Rational(0),
     )
 
 
